@@ -1,0 +1,24 @@
+"""Two simulated devices; float64 and strict promotion for the library's tests."""
+
+import os
+
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+)
+
+import jax
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def strict_float64(request):
+    """Everything runs in float64 without implicit promotion, but for modules marked `standard`."""
+    if request.node.get_closest_marker("standard"):
+        yield
+        return
+    with (
+        jax.enable_x64(True),
+        jax.numpy_dtype_promotion("strict"),
+        jax.numpy_rank_promotion("raise"),
+    ):
+        yield

@@ -1,0 +1,50 @@
+"""Truncated BPTT as a plain loop. This file is the definition that everything else is held to."""
+
+import jax
+import jax.numpy as jnp
+
+
+def truncated_gradients(f, params, init, xs, carry_error, ys_error, *, horizon, stride):
+    """Gradients for (params, init, xs) of Σₜ ⟨ys_error[t], y[t]⟩ + ⟨carry_error, last carry⟩.
+
+    The losses of one block of `stride` steps share one pass over the `horizon` steps that end with
+    the block's last. The carry that enters the first of them is a constant, unless it is `init`.
+    """
+    num_steps = len(jax.tree.leaves(xs)[0])
+    carries = [init]  # carries[s] enters step s
+    for s in range(num_steps):
+        carries.append(f(params, carries[s], at(xs, s))[0])
+
+    gradient = None
+    for first in range(0, num_steps, stride):
+        last = min(first + stride, num_steps) - 1
+        start = max(last - horizon + 1, 0)
+
+        def loss(params, init, xs, first=first, last=last, start=start):
+            carry = init if start == 0 else jax.lax.stop_gradient(carries[start])
+            total = 0.0
+            for s in range(start, last + 1):
+                carry, y = f(params, carry, at(xs, s))
+                if s >= first:
+                    total += inner(at(ys_error, s), y)
+            if last == num_steps - 1:
+                total += inner(carry_error, carry)
+            return total
+
+        part = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)(params, init, xs)
+        gradient = part if gradient is None else add(gradient, part)
+    return gradient
+
+
+def at(tree, s):
+    return jax.tree.map(lambda leaf: leaf[s], tree)
+
+
+def inner(error, value):
+    """⟨error, value⟩ over the leaves that carry errors: floating-point and complex ones."""
+    pairs = zip(jax.tree.leaves(error), jax.tree.leaves(value), strict=True)
+    return sum(jnp.sum(e * v).real for e, v in pairs if jnp.issubdtype(v.dtype, jnp.inexact))
+
+
+def add(a, b):
+    return jax.tree.map(lambda x, y: x if x.dtype == jax.dtypes.float0 else x + y, a, b)

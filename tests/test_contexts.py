@@ -1,0 +1,251 @@
+"""`truncated_scan` inside JAX's other transformations, its memory, and its lowering."""
+
+
+import cells
+import definition
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from jax.sharding import AxisType, PartitionSpec
+from test_gradient import largest_error, scan_gradients
+
+from tbptt_jax import truncated_scan
+
+T, HORIZON = 5, 3
+STRIDES = pytest.mark.parametrize("stride", [1, 2])
+
+
+def loss(problem, params, init, xs, stride, scan=truncated_scan):
+    step = lambda carry, x: problem.f(params, carry, x)
+    results = scan(step, init, xs, horizon=HORIZON, stride=stride)
+    return definition.inner((problem.carry_error, problem.ys_error), results)
+
+
+def expected_gradients(problem, stride):
+    return definition.truncated_gradients(*problem, horizon=HORIZON, stride=stride)
+
+
+@STRIDES
+@pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
+@pytest.mark.parametrize("wrap", [jax.checkpoint, jax.jit, lambda f: jax.checkpoint(jax.jit(f))])
+def test_under_checkpoint_and_jit(name, stride, wrap):
+    problem = cells.problem(name, T)
+    fun = wrap(lambda *args: loss(problem, *args, stride))
+    grads = jax.grad(fun, argnums=(0, 1, 2), allow_int=True)(*problem[1:4])
+    assert largest_error(grads, expected_gradients(problem, stride)) < 1e-12
+
+
+@STRIDES
+def test_checkpointed_step(stride):
+    problem = cells.problem("gru", T)
+    remat = problem._replace(f=jax.checkpoint(problem.f))
+    grads = scan_gradients(remat, HORIZON, stride)
+    assert largest_error(grads, expected_gradients(problem, stride)) < 1e-12
+
+
+@STRIDES
+@pytest.mark.parametrize("order", ["grad of vmap", "vmap of grad"])
+def test_under_vmap_over_parameters_inputs_and_keys(order, stride):
+    problem = cells.problem("counting_rnn", T)
+    other = cells.problem("counting_rnn", T)
+    xs = other.xs | {"key": jax.random.split(jax.random.key(7), T), "scale": 2.0 * other.xs["scale"]}
+    other = other._replace(xs=xs, params=jax.tree.map(lambda p: 0.5 * p, other.params))
+    stack = lambda *leaves: jnp.stack(leaves)
+    args = jax.tree.map(stack, problem[1:4], other[1:4])
+    one = lambda *args: loss(problem, *args, stride)
+    if order == "vmap of grad":
+        grads = jax.vmap(jax.grad(one, argnums=(0, 1, 2), allow_int=True))(*args)
+    else:
+        total = lambda *args: jnp.sum(jax.vmap(one)(*args))
+        grads = jax.grad(total, argnums=(0, 1, 2), allow_int=True)(*args)
+    for i, each in enumerate((problem, other)):
+        actual = jax.tree.map(lambda leaf, i=i: leaf[i], grads)
+        assert largest_error(actual, expected_gradients(each, stride)) < 1e-12
+
+
+@STRIDES
+@pytest.mark.parametrize("jit", [jax.jit, lambda f: f])
+def test_inside_another_scan(stride, jit):
+    """Two chunks, the carry cut between them: the sum of the chunks' own gradients."""
+    problem = cells.problem("lstm", T)
+
+    def chunks(params, init, xs):
+        def chunk(total, scale):
+            inputs = jax.tree.map(lambda leaf: scale * leaf, xs)
+            return total + loss(problem, params, init, inputs, stride), None
+
+        return jax.lax.scan(chunk, jnp.float64(0.0), jnp.array([1.0, 2.0]))[0]
+
+    params, init, _ = jit(jax.grad(chunks, argnums=(0, 1, 2)))(*problem[1:4])
+    parts = []
+    for scale in (1.0, 2.0):
+        scaled = problem._replace(xs=jax.tree.map(lambda leaf, s=scale: s * leaf, problem.xs))
+        parts.append(expected_gradients(scaled, stride)[:2])
+    assert largest_error((params, init), definition.add(*parts)) < 1e-12
+
+
+@STRIDES
+def test_truncated_scan_inside_a_truncated_scan(stride):
+    """An inner scan as one step of an outer one: horizon 1 outside cuts between inner scans."""
+    weight = jnp.float64(0.9)
+
+    def inner_last(weight, c, x):
+        step = lambda c, x: (weight * c + x, None)
+        return truncated_scan(step, c, x, horizon=2, stride=min(stride, 2))[0]
+
+    def outer(weight, xs):
+        step = lambda c, x: (inner_last(weight, c, x), inner_last(weight, c, x))
+        return jnp.sum(truncated_scan(step, jnp.float64(0.0), xs, horizon=1)[1])
+
+    xs = jnp.arange(12.0).reshape(4, 3)
+    starts = [jnp.float64(0.0)]
+    for x in xs[:-1]:
+        starts.append(inner_last(weight, starts[-1], x))
+    by_hand = lambda w: sum(inner_last(w, c, x) for c, x in zip(starts, xs, strict=True))
+    np.testing.assert_allclose(jax.grad(outer)(weight, xs), jax.grad(by_hand)(weight), rtol=1e-12)
+
+
+@STRIDES
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("where", ["grad inside", "grad outside"])
+def test_inside_shard_map_with_the_batch_on_two_devices(axis_type, where, stride):
+    problem = cells.problem("lstm", T)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(axis_type,))
+    batch, time_batch, whole = PartitionSpec("data"), PartitionSpec(None, "data"), PartitionSpec()
+    in_specs = (whole, batch, time_batch, batch, time_batch)
+
+    def local_loss(params, init, xs, carry_error, ys_error):
+        local = problem._replace(carry_error=carry_error, ys_error=ys_error)
+        return loss(local, params, init, xs, stride)
+
+    if where == "grad inside":
+        local = jax.grad(local_loss, argnums=(0, 1, 2))
+        out_specs = (whole, batch, time_batch)
+        run = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    else:
+        local = lambda *args: jax.lax.psum(local_loss(*args), "data")
+        summed = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=whole)
+        run = jax.grad(summed, argnums=(0, 1, 2))
+    place = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec))
+    actual = jax.jit(run)(*map(place, problem[1:], in_specs))
+    assert largest_error(jax.device_get(actual), expected_gradients(problem, stride)) < 1e-12
+
+
+@STRIDES
+def test_sharded_inputs_under_jit(stride):
+    problem = cells.problem("gru", T)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    place = lambda leaf, spec: jax.device_put(leaf, jax.NamedSharding(mesh, PartitionSpec(*spec)))
+    sharded = problem._replace(
+        init=place(problem.init, ("data",)), xs=place(problem.xs, (None, "data"))
+    )
+    actual = scan_gradients(sharded, HORIZON, stride)
+    assert largest_error(actual, expected_gradients(problem, stride)) < 1e-12
+
+
+@STRIDES
+@pytest.mark.parametrize("second", [jax.hessian, lambda f: jax.jacrev(jax.grad(f))])
+def test_second_derivative_is_the_jacobian_of_the_truncated_gradient(second, stride):
+    """Held to central differences of the gradient; full BPTT's hessian is far from it."""
+    problem = cells.problem("tanh_rnn", T)
+    flat, unravel = ravel_pytree(problem.params)
+    value = lambda flat: loss(problem, unravel(flat), *problem[2:4], stride)
+    gradient = jax.jit(jax.grad(value))
+    step = 1e-6
+    shifts = step * jnp.eye(flat.size)
+    differences = [(gradient(flat + s) - gradient(flat - s)) / (2.0 * step) for s in shifts]
+    actual = jax.jit(second(value))(flat)
+    scale = np.abs(actual).max()
+    np.testing.assert_allclose(actual.T / scale, jnp.stack(differences) / scale, atol=1e-7)
+    scan = lambda f, init, xs, **_: jax.lax.scan(f, init, xs)
+    full = jax.hessian(lambda flat: loss(problem, unravel(flat), *problem[2:4], stride, scan))(flat)
+    assert np.abs(full - actual).max() > 1e-3 * scale
+
+
+@STRIDES
+def test_compiled_with_donated_buffers(stride):
+    problem = cells.problem("tanh_rnn", T)
+    expected = expected_gradients(problem, stride)
+    grad = jax.grad(lambda *args: loss(problem, *args, stride), argnums=(0, 1, 2))
+    args = jax.tree.map(jnp.copy, problem[1:4])
+    assert largest_error(jax.jit(grad, donate_argnums=(0, 1, 2))(*args), expected) < 1e-12
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(args))
+
+
+@STRIDES
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_lowers_for_every_platform(platform, stride):
+    problem = cells.problem("lstm", T)
+    grad = jax.jit(jax.grad(lambda *args: loss(problem, *args, stride), argnums=(0, 1, 2)))
+    exported = jax.export.export(grad, platforms=[platform])(*problem[1:4])
+    assert exported.platforms == (platform,)
+    if platform == "cpu":
+        actual = exported.call(*problem[1:4])
+        assert largest_error(actual, expected_gradients(problem, stride)) < 1e-12
+
+
+@STRIDES
+def test_gradients_flow_to_everything_f_closes_over(stride):
+    """Parameters, a bound object, integers and keys, from several levels of tracing at once."""
+    problem = cells.problem("counting_rnn", T)
+    tokens, keys = problem.xs["token"], problem.xs["key"]
+
+    def closed(params, init, scale):
+        def f(carry, s):
+            x = {"token": tokens[s], "key": keys[s], "scale": scale[s]}
+            return problem.f(params, carry, x)
+
+        steps = jnp.arange(T)
+        results = truncated_scan(f, init, steps, horizon=HORIZON, stride=stride)
+        return definition.inner((problem.carry_error, problem.ys_error), results)
+
+    grad = jax.grad(closed, argnums=(0, 1, 2), allow_int=True)
+    actual = jax.jit(grad)(problem.params, problem.init, problem.xs["scale"])
+    params, init, xs = expected_gradients(problem, stride)
+    assert largest_error(actual, (params, init, xs["scale"])) < 1e-12
+
+
+@STRIDES
+@pytest.mark.parametrize("num_steps", [64, 256])
+def test_no_copy_of_the_parameters_per_step(num_steps, stride):
+    """The backward's memory stays below one parameter set per ten steps."""
+    size = 128
+    weight = jax.ShapeDtypeStruct((size, size), jnp.float32)
+    xs = jax.ShapeDtypeStruct((num_steps, 1, size), jnp.float32)
+
+    def total(weight, xs):
+        step = lambda c, x: (jnp.tanh(c @ weight + x), c)
+        init = jnp.zeros((1, size), jnp.float32)
+        return jnp.sum(truncated_scan(step, init, xs, horizon=8, stride=stride)[1])
+
+    compiled = jax.jit(jax.grad(total)).lower(weight, xs).compile()
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    assert temporary < num_steps / 10 * size * size * 4
+
+
+@STRIDES
+def test_depth_of_the_backward_is_the_horizon(stride):
+    """Of the loops of the gradient, the backward's runs horizon - 1 times, however long T is."""
+
+    def total(xs):
+        step = lambda c, x: (jnp.sin(c) + x, c)
+        return jnp.sum(truncated_scan(step, jnp.float64(0.0), xs, horizon=4, stride=stride)[1])
+
+    for num_steps in (9, 50):
+        jaxpr = jax.make_jaxpr(jax.grad(total))(jnp.ones(num_steps))
+        lengths = [eqn.params["length"] for eqn in jaxpr.eqns if eqn.primitive.name == "scan"]
+        assert lengths == [num_steps, 3]
+
+
+def test_library_imports_jax_alone():
+    """tbptt_jax needs nothing but jax (and numpy through it)."""
+    import subprocess
+    import sys
+
+    code = "import sys, tbptt_jax; print(*{name.partition('.')[0] for name in sys.modules})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"flax", "optax", "absl", "chex", "experiments"} & set(found.stdout.split())
+
+

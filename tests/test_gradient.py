@@ -1,0 +1,165 @@
+"""`truncated_scan`'s gradient is BPTT(horizon; stride), by the definition and by the windows."""
+
+import cells
+import chex
+import definition
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tbptt_jax import truncated_scan, windowed_value_and_grad
+
+T = 7
+# 1; 2; not dividing T; T - 1; T; beyond T, each with strides 1, some between, and all of it
+SCHEDULES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (4, 3), (6, 1), (6, 2)]
+SCHEDULES += [(6, 4), (6, 5), (6, 6), (7, 1), (7, 3), (7, 7), (9, 1), (9, 4)]
+RECURRENCES = ["tanh_rnn", "gru", "lstm", "counting_rnn", "two_layers", "complex_rnn"]
+
+
+def scan_gradients(problem, horizon, stride, scan=truncated_scan):
+    """Gradients for (params, init, xs) with the problem's cotangents on `scan`'s results."""
+
+    def results(params, init, xs):
+        step = lambda carry, x: problem.f(params, carry, x)
+        return scan(step, init, xs, horizon=horizon, stride=stride)
+
+    def loss(*args):
+        return definition.inner((problem.carry_error, problem.ys_error), results(*args))
+
+    grad = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)
+    return jax.jit(grad)(problem.params, problem.init, problem.xs)
+
+
+def windows_gradients(problem, horizon, stride):
+    """The same from `windowed_value_and_grad`: the last carry's loss belongs to the last step."""
+    steps = jnp.arange(len(jax.tree.leaves(problem.xs)[0]))
+
+    def f(params, carry, x):
+        carry, y = problem.f(params, carry, x)
+        return carry, (carry, y)
+
+    def loss_fn(params, results, target):
+        step, ys_error = target
+        carry, y = results
+        final = jnp.where(step == steps[-1], definition.inner(problem.carry_error, carry), 0.0)
+        return definition.inner(ys_error, y) + final
+
+    run = windowed_value_and_grad(f, loss_fn, horizon=horizon, stride=stride)
+    return run(problem.params, problem.init, problem.xs, (steps, problem.ys_error))[1]
+
+
+def largest_error(actual, expected):
+    """The largest difference, relative to each leaf's largest entry; structures must agree."""
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    errors = [0.0]
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        if e.dtype != jax.dtypes.float0:
+            errors.append(float(np.max(np.abs(a - e)) / max(np.max(np.abs(e)), 1e-300)))
+    return max(errors)
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+@pytest.mark.parametrize("horizon, stride", SCHEDULES)
+def test_gradient_is_the_definition_and_the_windows(name, horizon, stride):
+    problem = cells.problem(name, T)
+    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    assert largest_error(scan_gradients(problem, horizon, stride), expected) < 1e-12
+    assert largest_error(windows_gradients(problem, horizon, stride), expected) < 1e-12
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+@pytest.mark.parametrize("horizon, stride", [(T, 1), (T + 2, 3), (None, 1)])
+def test_horizon_at_least_length_is_full_bptt(name, horizon, stride):
+    problem = cells.problem(name, T)
+    full = scan_gradients(problem, None, 1, lambda f, i, xs, **_: jax.lax.scan(f, i, xs))
+    assert largest_error(scan_gradients(problem, horizon, stride), full) == 0.0
+
+
+@pytest.mark.parametrize("horizon, stride", [(3, 1), (3, 2)])
+def test_gradient_without_jit_is_the_definition(horizon, stride):
+    problem = cells.problem("counting_rnn", T)
+    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    with jax.disable_jit():
+        actual = scan_gradients(problem, horizon, stride)
+    assert largest_error(actual, expected) < 1e-12
+
+
+@hypothesis.given(data=st.data())
+@hypothesis.settings(deadline=None, max_examples=25, derandomize=True)
+def test_gradient_is_the_definition_for_any_shape(data):
+    num_steps = data.draw(st.integers(1, 9), label="T")
+    horizon = data.draw(st.integers(1, num_steps + 2), label="horizon")
+    stride = data.draw(st.integers(1, horizon), label="stride")
+    name = data.draw(st.sampled_from(RECURRENCES), label="recurrence")
+    problem = cells.problem(name, num_steps)
+    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    assert largest_error(scan_gradients(problem, horizon, stride), expected) < 1e-12
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("horizon, stride", [(1, 1), (3, 1), (3, 2), (3, 3), (6, 5)])
+def test_error_reaches_exactly_its_window(horizon, stride, reverse):
+    """∂yₜ/∂xₛ is exactly 0 outside the window of t's block, and not 0 inside."""
+    weight = jnp.float64(1.1)
+
+    def outputs(xs):
+        step = lambda c, x: (weight * c + jnp.sin(x), weight * c + jnp.sin(x))
+        carry = jnp.float64(0.3)
+        return truncated_scan(step, carry, xs, reverse=reverse, horizon=horizon, stride=stride)[1]
+
+    reached = np.asarray(jax.jacrev(outputs)(jnp.linspace(0.1, 0.7, T)) != 0.0)
+    if reverse:
+        reached = reached[::-1, ::-1]
+    t, s = np.indices((T, T))
+    block_end = np.minimum((t // stride + 1) * stride, T) - 1
+    np.testing.assert_array_equal(reached, (block_end - horizon < s) & (s <= t))
+
+
+@pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 2)])
+def test_reverse_counts_in_the_order_of_execution(horizon, stride):
+    problem = cells.problem("lstm", T)
+    flip = lambda tree: jax.tree.map(lambda leaf: leaf[::-1], tree)
+    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    flipped = problem._replace(xs=flip(problem.xs), ys_error=flip(problem.ys_error))
+
+    def reverse_scan(f, init, xs, **schedule):
+        return truncated_scan(f, init, xs, reverse=True, **schedule)
+
+    params, init, xs = scan_gradients(flipped, horizon, stride, reverse_scan)
+    assert largest_error((params, init, flip(xs)), expected) < 1e-12
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_two_scans_in_series_reach_twice_the_horizon_less_one(horizon):
+    def last_output(xs):
+        step = lambda c, x: (c + x, c + x)
+        once = truncated_scan(step, jnp.float64(0.0), xs, horizon=horizon)[1]
+        return truncated_scan(step, jnp.float64(0.0), once, horizon=horizon)[1][-1]
+
+    reached = np.flatnonzero(jax.grad(last_output)(jnp.ones(T)))
+    np.testing.assert_array_equal(reached, np.arange(T - (2 * horizon - 1), T))
+
+
+@pytest.mark.parametrize("unroll", [2, True])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_unroll_does_not_change_the_gradient(unroll, stride):
+    problem = cells.problem("gru", T)
+    rolled = scan_gradients(problem, 3, stride)
+    scan = lambda *args, **schedule: truncated_scan(*args, unroll=unroll, **schedule)
+    assert largest_error(scan_gradients(problem, 3, stride, scan), rolled) < 1e-12
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_low_precision_keeps_its_dtype_and_comes_close(dtype, tolerance, stride):
+    exact = cells.problem("tanh_rnn", T)
+    low = cells.Problem(exact.f, *jax.tree.map(lambda leaf: leaf.astype(dtype), exact[1:]))
+    exact = cells.Problem(exact.f, *jax.tree.map(lambda leaf: leaf.astype(jnp.float64), low[1:]))
+    expected = definition.truncated_gradients(*exact, horizon=3, stride=stride)
+    actual = scan_gradients(low, 3, stride)
+    chex.assert_trees_all_equal_dtypes(actual, (low.params, low.init, low.xs))
+    actual = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), actual)
+    assert largest_error(actual, expected) < tolerance

@@ -1,0 +1,228 @@
+"""`truncated_scan` is a drop-in for `lax.scan`: its forward, its types, its errors."""
+
+import functools
+from typing import NamedTuple
+
+import cells
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tbptt_jax import truncated_scan
+
+T = 5
+
+
+class Pair(NamedTuple):
+    a: jax.Array
+    b: jax.Array
+
+
+def both(f, init, xs=None, **options):
+    """(truncated_scan's result, lax.scan's)."""
+    scan = functools.partial(truncated_scan, horizon=2, stride=options.pop("stride", 1))
+    return scan(f, init, xs, **options), jax.lax.scan(f, init, xs, **options)
+
+
+RECURRENCES = ["tanh_rnn", "gru", "lstm", "counting_rnn", "two_layers", "complex_rnn"]
+
+
+@pytest.mark.parametrize("name", RECURRENCES)
+@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"unroll": 2, "stride": 2}])
+def test_forward_is_that_of_scan_bit_for_bit(name, options):
+    problem = cells.problem(name, T)
+    f = functools.partial(problem.f, problem.params)
+    actual, expected = both(f, problem.init, problem.xs, **options)
+    chex.assert_trees_all_equal(actual, expected, strict=True)
+
+
+TREES = {
+    "none": None,
+    "empty": (),
+    "nested": {"b": [jnp.arange(5.0), (jnp.ones((5, 2)), None)], "a": {}},
+    "namedtuple": Pair(jnp.arange(5.0), jnp.arange(5)),
+}
+
+
+@pytest.mark.parametrize("xs", TREES.values(), ids=TREES)
+@pytest.mark.parametrize("carry", TREES.values(), ids=TREES)
+def test_any_pytree_of_carries_inputs_and_outputs(carry, xs):
+    def f(c, x):
+        return jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), c), (x, c, None, ())
+
+    actual, expected = both(f, carry, xs, length=5)
+    chex.assert_trees_all_equal(actual, expected, strict=True)
+
+    def loss(scan, carry, xs):
+        results = scan(f, carry, xs, length=5)
+        leaves = [leaf for leaf in jax.tree.leaves(results) if jnp.issubdtype(leaf, jnp.inexact)]
+        return sum(map(jnp.sum, leaves), 0.0)
+
+    scan = functools.partial(truncated_scan, horizon=2)
+    grads = jax.grad(functools.partial(loss, scan), argnums=(0, 1), allow_int=True)(carry, xs)
+    chex.assert_trees_all_equal_structs(grads, (carry, xs))
+
+
+@pytest.mark.parametrize("num_steps", [0, 1])
+@pytest.mark.parametrize("horizon, stride", [(1, 1), (2, 2), (None, 1)])
+def test_no_step_and_one_step(num_steps, horizon, stride):
+    xs = jnp.arange(float(num_steps))
+
+    def results(scan, init, xs):
+        carry, ys = scan(lambda c, x: (2.0 * c + x, c * x), init, xs)
+        return carry + jnp.sum(ys), (carry, ys)
+
+    truncated = functools.partial(truncated_scan, horizon=horizon, stride=stride)
+    run = [
+        jax.value_and_grad(functools.partial(results, scan), argnums=(0, 1), has_aux=True)
+        for scan in (truncated, jax.lax.scan)
+    ]
+    init = jnp.float64(3.0)
+    chex.assert_trees_all_equal(run[0](init, xs), run[1](init, xs), strict=True)
+
+
+def test_weak_types_promote_as_in_scan():
+    xs = jnp.arange(5, dtype=jnp.float32)
+    for init in (0.0, 1, jnp.float32(2.0)):
+        with jax.numpy_dtype_promotion("standard"):
+            actual, expected = both(lambda c, x: (c + x, c), init, xs)
+        chex.assert_trees_all_equal(actual, expected, strict=True)
+        weak = [[leaf.weak_type for leaf in jax.tree.leaves(r)] for r in (actual, expected)]
+        assert weak[0] == weak[1]
+    actual, expected = both(lambda c, x: (c + 1.0, c), 0.0, xs)
+    assert actual[0].weak_type and expected[0].weak_type
+
+
+def message(run, *args, **kwargs):
+    with pytest.raises((TypeError, ValueError)) as error:
+        run(*args, **kwargs)
+    return type(error.value), str(error.value)
+
+
+BAD_SCANS = {
+    "carry dtype": (lambda c, x: (c.astype(jnp.bfloat16), x), jnp.ones(2), jnp.ones(3)),
+    "carry shape": (lambda c, x: (c[:1], x), jnp.ones(2), jnp.ones(3)),
+    "carry structure": (lambda c, x: ((c, c), x), jnp.ones(2), jnp.ones(3)),
+    "not a pair": (lambda c, x: c, jnp.ones(2), jnp.ones(3)),
+    "lengths differ": (lambda c, x: (c, x), 0.0, (jnp.ones(3), jnp.ones(4))),
+    "no length": (lambda c, x: (c, x), 0.0, None),
+    "scalar input": (lambda c, x: (c, x), 0.0, 1.0),
+}
+
+
+@pytest.mark.parametrize("args", BAD_SCANS.values(), ids=BAD_SCANS)
+@pytest.mark.parametrize("horizon", [2, None])
+def test_wrong_use_raises_the_error_of_scan(args, horizon):
+    truncated = functools.partial(truncated_scan, horizon=horizon)
+    assert message(truncated, *args) == message(jax.lax.scan, *args)
+
+
+@pytest.mark.parametrize(
+    "schedule, error, text",
+    [
+        ({"horizon": 0}, ValueError, "truncated_scan: horizon must be >= 1, got 0."),
+        ({"horizon": -3}, ValueError, "truncated_scan: horizon must be >= 1, got -3."),
+        ({"horizon": 3, "stride": 0}, ValueError, "truncated_scan: stride must be >= 1, got 0."),
+        (
+            {"horizon": 3, "stride": 4},
+            ValueError,
+            "truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would drop "
+            "errors.",
+        ),
+        ({"horizon": 2.5}, TypeError, "truncated_scan: horizon must be a static integer, got 2.5."),
+        ({"horizon": "3"}, TypeError, "truncated_scan: horizon must be a static integer, got '3'."),
+        ({"horizon": True}, TypeError, "truncated_scan: horizon must be a static integer, got True."),
+        (
+            {"horizon": 3, "stride": None},
+            TypeError,
+            "truncated_scan: stride must be a static integer, got None.",
+        ),
+    ],
+)
+def test_wrong_schedule_fails_in_one_line(schedule, error, text):
+    with pytest.raises(error) as raised:
+        truncated_scan(lambda c, x: (c, x), 0.0, jnp.ones(9), **schedule)
+    assert str(raised.value) == text
+
+
+@pytest.mark.parametrize("name", ["horizon", "stride"])
+def test_traced_schedule_fails_in_one_line(name):
+    def run(value):
+        schedule = {"horizon": 3, "stride": 1} | {name: value}
+        return truncated_scan(lambda c, x: (c, x), 0.0, jnp.ones(9), **schedule)
+
+    with pytest.raises(TypeError) as raised:
+        jax.jit(run)(2)
+    assert str(raised.value).startswith(f"truncated_scan: {name} must be a static integer, got ")
+    assert "\n" not in str(raised.value)
+
+
+def test_numpy_integers_are_schedules():
+    run = lambda h: truncated_scan(lambda c, x: (c + x, c), 0.0, jnp.ones(9), horizon=h)
+    chex.assert_trees_all_equal(run(np.int64(3)), run(3))
+
+
+@pytest.mark.parametrize("transform", [jax.jacfwd, lambda f: lambda x: jax.jvp(f, (x,), (x,))])
+def test_forward_mode_points_to_scan(transform):
+    run = lambda xs: truncated_scan(lambda c, x: (c + x, c), 0.0, xs, horizon=2)[0]
+    with pytest.raises(TypeError, match="truncated_scan: forward-mode .* use jax.lax.scan"):
+        transform(run)(jnp.ones(5))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_step_that_cannot_be_vmapped_fails_in_one_line(stride):
+    def f(c, x):
+        y = jax.pure_callback(np.sin, jax.ShapeDtypeStruct(c.shape, c.dtype), jax.lax.stop_gradient(c))
+        return c + x, y
+
+    run = lambda xs: truncated_scan(f, jnp.float64(0.0), xs, horizon=2, stride=stride)[0]
+    assert run(jnp.ones(5)) == 5.0
+    with pytest.raises(ValueError, match="truncated_scan: f must be vmappable") as raised:
+        jax.grad(run)(jnp.ones(5))
+    assert "\n" not in str(raised.value)
+
+
+class Gain:
+    """A callable whose state changes between calls."""
+
+    def __init__(self, gain):
+        self.gain = gain
+
+    def __call__(self, c, x):
+        return self.gain * c + x, c
+
+    def bound(self, c, x):
+        return self(c, x)
+
+
+@pytest.mark.parametrize("pick", [lambda cell: cell, lambda cell: cell.bound])
+@pytest.mark.parametrize("horizon", [2, None])
+def test_state_of_a_callable_is_read_at_every_call(pick, horizon):
+    cell = Gain(1.0)
+    f = pick(cell)
+
+    def last(x):
+        return truncated_scan(f, jnp.float64(0.0), x, horizon=horizon)[0]
+
+    results = []
+    for gain in (1.0, jnp.float64(2.0), 3.0):
+        cell.gain = gain
+        results.append((last(jnp.ones(3)), jax.grad(last)(jnp.ones(3))[-2]))
+    np.testing.assert_array_equal(results, [(3.0, 1.0), (7.0, 2.0), (13.0, 3.0)])
+
+
+def test_f_is_traced_as_often_as_in_scan():
+    traces = {"ours": 0, "scan": 0}
+
+    def counting(name):
+        def f(c, x):
+            traces[name] += 1
+            return c + x, c
+
+        return f
+
+    truncated_scan(counting("ours"), jnp.float64(0.0), jnp.ones(5), horizon=2)
+    jax.lax.scan(counting("scan"), jnp.float64(0.0), jnp.ones(5))
+    assert traces["ours"] == traces["scan"]
