@@ -1,0 +1,90 @@
+"""Flags that every main shares, and how a main runs."""
+
+import sys
+from collections.abc import Callable
+
+import jax
+from absl import app, flags, logging
+
+from experiments import data, models, styles, training
+from experiments.errors import UserError
+
+flags.DEFINE_enum("style", "true", styles.STYLES, "Style of truncation.")
+flags.DEFINE_integer(
+    "bptt", None, "Horizon: steps an error travels, its own included; default 20.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "stride", None, "Losses per backward pass of --style=semi; default bptt / 2.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "seq_len",
+    None,
+    "Steps per update; default bptt for epochwise, 20, 30, 40 for true with bptt 5, 10, 20, "
+    "40 for full, else 2 bptt.",
+    lower_bound=1,
+)
+flags.DEFINE_float("learning_rate", 0.001, "Adam's learning rate.", lower_bound=0.0)
+flags.DEFINE_integer("num_epochs", 20, "Passes over the training text.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 32, "Streams the text is cut into.", lower_bound=1)
+flags.DEFINE_integer("state_size", 100, "Size of the recurrent state.", lower_bound=1)
+flags.DEFINE_integer("embed_size", 50, "Size of the word embedding.", lower_bound=1)
+flags.DEFINE_float(
+    "keep_prob",
+    0.8,
+    "Probability that dropout keeps an embedding's or output's entry.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+flags.DEFINE_enum("cell", "vanilla", sorted(models.CELLS), "Recurrent cell.")
+flags.DEFINE_enum(
+    "carry",
+    "clean",
+    training.CARRIES,
+    "State that a training sequence hands on: clean, or dropped out as in the article.",
+)
+flags.DEFINE_enum(
+    "backward",
+    "sweeps",
+    training.BACKWARDS,
+    "How gradients are computed: sweeps (truncated_scan), or windows (the definition, slow).",
+)
+flags.DEFINE_integer("seed", 0, "Seed of the parameters and of dropout.")
+flags.DEFINE_enum(
+    "corpus", "auto", data.CORPORA, "Text: ptb, embedded, or ptb where found and else embedded."
+)
+flags.DEFINE_string("data_dir", None, "Folder of the text; default the user's cache folder.")
+flags.register_validator("keep_prob", lambda p: p > 0.0, "must be above 0")
+flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be above 0")
+
+
+def settings_from_flags() -> training.Settings:
+    """The training settings that the flags ask for."""
+    f = flags.FLAGS
+    return training.Settings(
+        schedule=styles.schedule(f.style, f.bptt, f.stride, f.seq_len),
+        learning_rate=f.learning_rate,
+        num_epochs=f.num_epochs,
+        batch_size=f.batch_size,
+        keep_prob=f.keep_prob,
+        carry=f.carry,
+        backward=f.backward,
+        seed=f.seed,
+    )
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a main under absl and JAX's own flags; what the user can mend ends in one line."""
+
+    def guarded(argv):
+        if len(argv) > 1:
+            sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
+        try:
+            main()
+        except UserError as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted; what was written stays.")
+
+    logging.set_verbosity(logging.WARNING)
+    jax.config.config_with_absl()
+    app.run(guarded)

@@ -1,0 +1,95 @@
+"""Fetches the Penn Treebank in Mikolov's preparation, checks it, and puts it where mains look.
+
+  python -m experiments.download_ptb
+
+The text is under the Linguistic Data Consortium's licence: fetch it if you may use it. The archive
+is 34 MB; the three files that are kept are 6 MB.
+"""
+
+import hashlib
+import http.client
+import os
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+from absl import flags
+
+from experiments import common, data
+from experiments.errors import UserError
+
+HOST = "http://www.fit.vutbr.cz/~imikolov/rnnlm/"
+TIMEOUT = 60.0  # seconds without a byte
+CHUNK = 1 << 20
+
+flags.DEFINE_string("url", HOST + "simple-examples.tgz", "Where the archive is.")
+flags.DEFINE_string("to", None, "Folder for the three files; default the user's cache folder.")
+
+
+def download(url: str, folder: Path) -> dict[str, Path]:
+    """Puts ptb.train.txt, ptb.valid.txt and ptb.test.txt into `folder`, all three or none.
+
+    Raises:
+      UserError: the download failed or stopped early, or is not the Penn Treebank by md5.
+    """
+    paths = {split: folder / f"ptb.{split}.txt" for split in data.SPLITS}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+            archive = Path(scratch) / "archive.tgz"
+            _fetch(url, archive)
+            texts = _checked_texts(archive, url)
+            for split, text in texts.items():
+                (Path(scratch) / split).write_bytes(text)
+            for split, path in paths.items():
+                os.replace(Path(scratch) / split, path)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}.") from error
+    return paths
+
+
+def _fetch(url, archive):
+    """Copies what `url` holds to a file, whole."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(archive, "wb") as file:
+            while chunk := response.read(CHUNK):
+                file.write(chunk)
+            expected = response.headers.get("Content-Length")
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        raise UserError(f"the download of {url} failed: {error}.") from error
+    size = archive.stat().st_size
+    if expected is not None and size != int(expected):
+        raise UserError(f"the download of {url} stopped after {size:,} of {int(expected):,} bytes.")
+
+
+def _checked_texts(archive, url):
+    """The three texts of the archive, by split."""
+    texts = {}
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                folder, _, name = member.name.rpartition("/data/")
+                for split in data.SPLITS:
+                    if folder and name == f"ptb.{split}.txt":
+                        texts[split] = tar.extractfile(member).read()
+    except (tarfile.TarError, zlib.error, EOFError, OSError, AttributeError) as error:
+        raise UserError(f"{url} holds no whole archive: {error}.") from error
+    for split in data.SPLITS:
+        if split not in texts:
+            raise UserError(f"{url} holds no ptb.{split}.txt.")
+        if hashlib.md5(texts[split], usedforsecurity=False).hexdigest() != data.PTB_MD5[split]:
+            raise UserError(f"ptb.{split}.txt of {url} is not the Penn Treebank: wrong md5.")
+    return texts
+
+
+def main():
+    folder = Path(flags.FLAGS.to) if flags.FLAGS.to else data.cache_dir() / "ptb"
+    for path in download(flags.FLAGS.url, folder).values():
+        print(path)
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,75 @@
+"""Trains a recurrent language model on text with any style of truncated BPTT.
+
+  python -m experiments.ptb --style=true --bptt=20
+
+reads the Penn Treebank where it is found (--data_dir, or the user's cache folder; see
+experiments.download_ptb) and otherwise the text embedded in CPython. It prints the losses of each
+epoch, in nats a word, and writes them to --workdir. On two CPU cores an epoch takes seconds on the
+embedded text and about a minute and a half on the Penn Treebank, where 20 epochs at the default
+settings come to a validation loss of about 5.0.
+"""
+
+import math
+import time
+from pathlib import Path
+
+from absl import flags
+
+from experiments import common, data, models, record, training
+
+flags.DEFINE_string(
+    "workdir", None, "Folder for config.json and metrics.jsonl; default a new one in runs/."
+)
+flags.adopt_module_key_flags(common)
+FLAGS = flags.FLAGS
+
+
+def main():
+    settings = common.settings_from_flags()
+    schedule = settings.schedule
+    corpus = data.read_corpus(FLAGS.corpus, FLAGS.data_dir)
+    print(corpus, flush=True)
+    model = models.LanguageModel(
+        len(corpus.vocabulary), FLAGS.embed_size, FLAGS.state_size, FLAGS.cell
+    )
+    name = f"{schedule.style}-{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}"
+    workdir = Path(FLAGS.workdir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    record.start(workdir, _config(settings, corpus) | record.environment())
+    print(
+        f"{model.cell} RNN, {schedule.style} style: BPTT({schedule.horizon}; {schedule.stride}) "
+        f"in sequences of {schedule.seq_len}; results in {workdir}"
+    )
+    print("epoch   train   perplexity   valid   perplexity   tokens/s   seconds", flush=True)
+
+    def report(epoch: training.Epoch):
+        record.append(workdir, epoch._asdict())
+        train, valid = (f"{x:6.3f}   {_perplexity(x):10.1f}" for x in epoch[1:3])
+        rate = f"{epoch.tokens_per_second:9,.0f}   {epoch.seconds:7.1f}"
+        print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}", flush=True)
+
+    result = training.train(model, corpus, settings, report)
+    record.append(workdir, result._asdict())
+    print(
+        f"best validation loss {result.best_valid_loss:.3f} (perplexity "
+        f"{_perplexity(result.best_valid_loss):.1f}) in epoch {result.best_epoch}; "
+        f"test loss of those parameters {result.test_loss:.3f} "
+        f"(perplexity {_perplexity(result.test_loss):.1f})"
+    )
+
+
+def _config(settings, corpus):
+    """All flags' values, with what they resolved to, and the text."""
+    resolved = settings._asdict()
+    schedule = resolved.pop("schedule")._asdict()
+    sizes = {split: len(getattr(corpus, split)) for split in data.SPLITS}
+    text = {"name": corpus.name, "md5": corpus.md5, "tokens": sizes}
+    model = {name: FLAGS[name].value for name in ("cell", "embed_size", "state_size")}
+    return schedule | resolved | model | {"corpus": text | {"num_words": len(corpus.vocabulary)}}
+
+
+def _perplexity(loss):
+    return math.exp(min(loss, 700.0))
+
+
+if __name__ == "__main__":
+    common.run(main)

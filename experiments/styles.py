@@ -1,0 +1,63 @@
+"""From the name of a style of truncation to its horizon, stride and sequence length."""
+
+from typing import NamedTuple
+
+from experiments.errors import UserError
+
+STYLES = ("true", "semi", "epochwise", "full")
+DEFAULT_HORIZON = 20
+DEFAULT_FULL_LENGTH = 40
+# The sequence lengths that the reference article pairs with the horizons of its true style.
+TRUE_LENGTHS = {5: 20, 10: 30, 20: 40}
+
+
+class Schedule(NamedTuple):
+    """Which error travels how far: BPTT(horizon; stride) in sequences of `seq_len` steps."""
+
+    style: str
+    horizon: int
+    stride: int
+    seq_len: int
+
+
+def schedule(
+    style: str, bptt: int | None = None, stride: int | None = None, seq_len: int | None = None
+) -> Schedule:
+    """Fills in what a style leaves open, and refuses what contradicts it.
+
+    Args:
+      style: one of `STYLES`.
+      bptt: the horizon, in steps; `full` takes none.
+      stride: how many losses share one backward pass; for `semi` alone, by default half the horizon.
+      seq_len: steps of one update; by default bptt for epochwise, the reference article's pairing
+        for true, 40 for full, twice bptt otherwise.
+
+    Raises:
+      UserError: the arguments contradict each other.
+    """
+    if stride is not None and style != "semi":
+        raise UserError(f"--stride={stride} goes with --style=semi; --style={style} fixes it.")
+    if style == "full":
+        if bptt is not None:
+            raise UserError(f"--style=full takes no --bptt={bptt}: its horizon is --seq_len.")
+        horizon = seq_len = seq_len or DEFAULT_FULL_LENGTH
+        return Schedule(style, horizon, horizon, seq_len)
+    horizon = bptt or DEFAULT_HORIZON
+    if style == "true":
+        stride, default_length = 1, TRUE_LENGTHS.get(horizon, 2 * horizon)
+    elif style == "epochwise":
+        stride, default_length = horizon, horizon
+    else:
+        stride, default_length = stride or horizon // 2, 2 * horizon
+        if not 1 < stride < horizon:
+            raise UserError(
+                f"--style=semi needs 1 < --stride < --bptt, got --stride={stride} and "
+                f"--bptt={horizon}; --style=true has stride 1, --style=epochwise has stride bptt."
+            )
+    seq_len = seq_len or default_length
+    if horizon > seq_len:
+        raise UserError(
+            f"--bptt={horizon} is longer than --seq_len={seq_len}, so no error could travel that "
+            "far; lengthen the sequence, or take --style=full."
+        )
+    return Schedule(style, horizon, stride, seq_len)

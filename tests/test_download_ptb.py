@@ -1,0 +1,94 @@
+"""The download against a local server: all three files, or nothing."""
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+
+import pytest
+
+from experiments import data, download_ptb
+from experiments.errors import UserError
+
+TEXTS = {split: b"some words\n" * (5_000 + len(split)) for split in data.SPLITS}
+
+
+def archive(texts, folder="./simple-examples/data"):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for split, text in texts.items():
+            member = tarfile.TarInfo(f"{folder}/ptb.{split}.txt")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
+    return stream.getvalue()
+
+
+WHOLE = archive(TEXTS)
+# path: (status, announced length, what is sent)
+ANSWERS = {
+    "/whole": (200, len(WHOLE), WHOLE),
+    "/unannounced": (200, None, WHOLE),
+    "/interrupted": (200, len(WHOLE), WHOLE[: len(WHOLE) // 2]),
+    "/truncated": (200, None, WHOLE[: len(WHOLE) // 2]),
+    "/wrong": (200, None, archive(TEXTS | {"valid": b"other words\n"})),
+    "/page": (200, None, b"<html>this host has moved</html>"),
+    "/empty": (200, 0, b""),
+    "/lacking": (200, None, archive({"train": TEXTS["train"]})),
+    "/elsewhere": (200, None, archive(TEXTS, folder="./other")),
+    "/missing": (404, 0, b""),
+}
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        status, length, body = ANSWERS[self.path]
+        self.send_response(status)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    md5 = {split: hashlib.md5(text).hexdigest() for split, text in TEXTS.items()}
+    monkeypatch.setattr(data, "PTB_MD5", md5)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("path", ["/whole", "/unannounced"])
+def test_whole_download_is_found_by_the_reader(server, path, tmp_path):
+    folder = tmp_path / "new" / "ptb"
+    download_ptb.download(server + path, folder)
+    assert data.read_corpus("ptb", folder).name == "Penn Treebank"
+    assert sorted(p.name for p in folder.iterdir()) == sorted(f"ptb.{s}.txt" for s in data.SPLITS)
+
+
+@pytest.mark.parametrize("path", sorted(ANSWERS.keys() - {"/whole", "/unannounced"}))
+def test_bad_download_leaves_nothing_and_spares_what_was_there(server, path, tmp_path):
+    earlier = tmp_path / "ptb.train.txt"
+    earlier.write_text("earlier")
+    with pytest.raises(UserError) as error:
+        download_ptb.download(server + path, tmp_path)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [earlier] and earlier.read_text() == "earlier"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/nobody", "no address", "file:///nowhere"])
+def test_unreachable_address_is_refused(url, tmp_path):
+    with pytest.raises(UserError, match="the download of"):
+        download_ptb.download(url, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_is_a_file_is_refused(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write to"):
+        download_ptb.download(server + "/whole", tmp_path / "file")

@@ -1,0 +1,132 @@
+"""The main job from the command line: what it prints, what it leaves, how it refuses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from test_data import PTB, needs_ptb, write
+
+from experiments import common, ptb, training
+
+pytestmark = pytest.mark.standard
+TEXTS = {"train": "a b a b c\nb c a\n" * 60, "valid": "a c b\n" * 30, "test": "b a\n" * 30}
+TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]
+
+
+@pytest.fixture
+def main(monkeypatch, capsys, tmp_path):
+    """Runs the main in this process: (exit code or message, stdout)."""
+    write(tmp_path / "text", TEXTS)
+
+    def run(*args):
+        argv = ["ptb", f"--data_dir={tmp_path / 'text'}", f"--workdir={tmp_path / 'run'}", *TINY]
+        monkeypatch.setattr(sys, "argv", [*argv, *args])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+            common.run(ptb.main)
+        flags.FLAGS.unparse_flags()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        ([], "vanilla RNN, true style: BPTT(3; 1) in sequences of 6"),
+        (["--style=semi", "--stride=2", "--cell=gru"], "gru RNN, semi style: BPTT(3; 2)"),
+        (["--style=epochwise", "--cell=lstm", "--carry=dropped"], "epochwise style: BPTT(3; 3)"),
+        (["--backward=windows", "--keep_prob=1"], "true style: BPTT(3; 1)"),
+    ],
+)
+def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
+    code, out, _ = main(*args)
+    assert code in (None, 0) and said in out
+    lines = out.splitlines()
+    assert lines[0].startswith("text in ") and "480 / " not in lines[0]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["style"] in said and config["horizon"] == 3 and config["num_epochs"] == 2
+    assert config["corpus"]["num_words"] == 4 and "jax" in config["versions"]
+    *epochs, result = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    for epoch, line in zip(epochs, lines[3:5], strict=True):
+        assert f"{epoch['train_loss']:.3f}" in line and f"{epoch['valid_loss']:.3f}" in line
+    assert result["best_valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
+    assert f"test loss of those parameters {result['test_loss']:.3f}" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["--bptt=0"], "--bptt=0"),
+        (["--style=full"], "--bptt=3"),
+        (["--stride=2"], "--stride=2"),
+        (["--seq_len=2"], "--seq_len=2"),
+        (["--style=fancy"], "--style=fancy"),
+        (["--keep_prob=0"], "keep_prob"),
+        (["--learning_rate=-1"], "learning_rate"),
+        (["--batch_size=1000"], "--batch_size=1000"),
+        (["--data_dir=nowhere"], "nowhere"),
+        (["--corpus=embedded"], "--corpus=embedded"),
+        (["--learning_rate=1e38"], "--learning_rate"),
+        (["stray"], "stray"),
+        (["--no_such_flag"], "no_such_flag"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(main, args, said):
+    code, _, err = main(*args)
+    text = code if isinstance(code, str) else err.splitlines()[0]
+    assert code not in (None, 0) and said in text and "\n" not in text
+    assert "Traceback" not in err
+
+
+def test_workdir_that_is_a_file_or_holds_a_run_is_left_as_it_was(main, tmp_path):
+    run = tmp_path / "run"
+    run.write_text("precious")
+    code, _, _ = main()
+    assert "is a file" in code and run.read_text() == "precious"
+    run.unlink()
+    assert main()[0] in (None, 0)
+    before = {path.name: path.read_text() for path in run.iterdir()}
+    code, _, _ = main("--seed=1")
+    assert "holds a run already" in code
+    assert {path.name: path.read_text() for path in run.iterdir()} == before
+
+
+def test_losses_before_a_divergence_are_kept(main, tmp_path, monkeypatch):
+    check = training._check_finite
+
+    def diverge(loss, what):
+        check(float("nan") if "training loss of epoch 2" in what else loss, what)
+
+    monkeypatch.setattr(training, "_check_finite", diverge)
+    code, out, _ = main()
+    assert code.startswith("error: the training loss of epoch 2 is nan")
+    (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line)["epoch"] == 1 and f"{json.loads(line)['valid_loss']:.3f}" in out
+
+
+@needs_ptb
+def test_penn_treebank_text_from_a_shell(tmp_path):
+    """As a user types it, with a flag of JAX's own; an excerpt, whose words are all in training."""
+    lines = (PTB / "ptb.valid.txt").read_text().splitlines(keepends=True)[:200]
+    write(tmp_path, {"train": "".join(lines), "valid": "".join(lines[:90]), "test": lines[0] * 50})
+    command = [sys.executable, "-m", "experiments.ptb", "--jax_platforms=cpu", "--num_epochs=1"]
+    command += [f"--data_dir={tmp_path}", f"--workdir={tmp_path / 'run'}", "--bptt=5"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "best validation loss" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_help_explains_every_flag():
+    command = [sys.executable, "-m", "experiments.ptb", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "python -m experiments.ptb --style=true --bptt=20" in done.stdout
+    for flag in "style bptt stride seq_len learning_rate num_epochs batch_size state_size".split():
+        assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout
+    for flag in "embed_size keep_prob cell seed corpus data_dir carry workdir backward".split():
+        assert f"--{flag}:" in done.stdout
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,161 @@
+"""Training: gradients of every style, an epoch against a plain loop, reproducibility."""
+
+import functools
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments import data, models, training
+from experiments.errors import UserError
+from experiments.styles import schedule
+
+pytestmark = pytest.mark.standard
+B = 4
+SCHEDULES = [schedule("true", 3, seq_len=7), schedule("semi", 3, 2, 7), schedule("epochwise", 3, seq_len=7)]
+SCHEDULES += [schedule("full", seq_len=7)]
+
+
+def corpus(num_words=12):
+    """A short text that repeats itself in training and not quite in validation."""
+    rng = np.random.default_rng(0)
+    period = rng.integers(num_words, size=31).astype(np.int32)
+    train, other = np.tile(period, 20), rng.integers(num_words, size=200).astype(np.int32)
+    words = [f"w{n}" for n in range(num_words)]
+    mixed = np.concatenate([period, other])
+    return data.Corpus("test", {}, words, train, mixed, mixed[::-1].copy())
+
+
+def build(cell="vanilla"):
+    model = models.LanguageModel(12, 5, 6, cell)
+    params = jax.tree.map(lambda leaf: 2.0 * leaf, models.init_params(model, jax.random.key(0)))
+    return model, params
+
+
+@pytest.mark.parametrize("cell", models.CELLS)
+@pytest.mark.parametrize("plan", SCHEDULES, ids=lambda plan: plan.style)
+def test_sweeps_and_windows_give_one_loss_and_gradient(cell, plan):
+    model, params = build(cell)
+    tokens = jax.random.randint(jax.random.key(1), (8, B), 0, 12)
+    inputs = models.dropout_inputs(model, jax.random.key(2), tokens[:-1], 0.8)
+    carry = jax.tree.map(lambda leaf: leaf + 0.3, models.init_carry(model, B))
+    results = [
+        jax.jit(training.make_loss_and_grad(model, plan, backward))(params, carry, inputs, tokens[1:])
+        for backward in training.BACKWARDS
+    ]
+    chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-6)
+
+
+def test_full_style_is_plain_backpropagation():
+    model, params = build()
+    tokens = jax.random.randint(jax.random.key(1), (8, B), 0, 12)
+    carry = models.init_carry(model, B)
+
+    def loss(params):
+        c, total = carry, 0.0
+        for t in range(7):
+            c, y = models.step(model, params, c, models.Inputs(tokens[t]))
+            total += models.step_loss(model, params, y, tokens[t + 1]) / 7
+        return total
+
+    run = training.make_loss_and_grad(model, schedule("full", seq_len=7), "sweeps")
+    (value, _), grads = run(params, carry, models.Inputs(tokens[:-1]), tokens[1:])
+    expected = jax.value_and_grad(loss)(params)
+    chex.assert_trees_all_close((value, grads), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("carry", training.CARRIES)
+@pytest.mark.parametrize("cell", ["vanilla", "lstm"])
+def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
+    """One call over several sequences, against sequence by sequence with optax by hand."""
+    model, params = build(cell)
+    settings = training.Settings(schedule("true", 3, seq_len=7), carry=carry, learning_rate=0.01)
+    optimizer = optax.adam(settings.learning_rate)
+    train_data = data.sequences(corpus().train, B, 7, "train")
+    key = jax.random.key(5)
+    first, last = 2, 6
+    start = training.State(params, optimizer.init(params), models.init_carry(model, B))
+    state, total = start, 0.0
+    loss_and_grad = training.make_loss_and_grad(model, settings.schedule, "sweeps")
+    for i in range(first, last):
+        tokens, targets = (jnp.asarray(leaf[i]) for leaf in train_data)
+        inputs = models.dropout_inputs(model, jax.random.fold_in(key, i), tokens, 0.8)
+        (loss, new_carry), grads = loss_and_grad(state.params, state.carry, inputs, targets)
+        if carry == "dropped":
+            step = functools.partial(models.step, model, state.params)
+            _, ys = jax.lax.scan(step, state.carry, inputs)
+            new_carry = ys[-1] if cell == "vanilla" else (new_carry[0], ys[-1])
+        updates, opt_state = optimizer.update(grads, state.opt_state)
+        new_params = optax.apply_updates(state.params, updates)
+        state, total = training.State(new_params, opt_state, new_carry), total + loss
+    call = training.make_train_call(model, optimizer, settings)
+    actual = call(jax.tree.map(jnp.copy, start), jax.device_put(train_data), key, first, last)
+    chex.assert_trees_all_close(actual, (state, total), rtol=1e-3, atol=1e-5)
+
+
+def run(settings, **model):
+    reported = []
+    model = models.LanguageModel(12, 5, 6, **model)
+    result = training.train(model, corpus(), settings, reported.append)
+    losses = [(epoch.train_loss, epoch.valid_loss) for epoch in reported]
+    return result, losses
+
+
+SETTINGS = training.Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
+
+
+def test_one_seed_gives_one_curve_and_another_seed_another():
+    first = run(SETTINGS)
+    assert run(SETTINGS) == first
+    assert run(SETTINGS._replace(seed=1)) != first
+
+
+def test_training_learns_and_tests_the_best_parameters():
+    settings = SETTINGS._replace(num_epochs=8, keep_prob=1.0, learning_rate=0.05)
+    result, losses = run(settings)
+    train_losses, valid_losses = zip(*losses, strict=True)
+    assert train_losses[-1] < 0.5 * math.log(12) < train_losses[0]
+    assert result.best_valid_loss == min(valid_losses)
+    assert result.best_epoch == valid_losses.index(min(valid_losses)) + 1 < 8
+    shorter, _ = run(settings._replace(num_epochs=result.best_epoch))
+    assert shorter == result
+
+
+def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
+    calls = []
+    make = training.make_train_call
+
+    def spy(*args):
+        calls.append(make(*args))
+        return calls[-1]
+
+    monkeypatch.setattr(training, "make_train_call", spy)
+    monkeypatch.setattr(
+        training.models,
+        "step_loss",
+        chex.assert_max_traces(models.step_loss, n=3),  # train, valid, test
+    )
+    run(SETTINGS)
+    assert [call._cache_size() for call in calls] == [1]
+
+
+@pytest.mark.parametrize("settings", [SETTINGS._replace(learning_rate=1e38)])
+def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
+    with pytest.raises(UserError, match="loss of epoch . is (nan|inf).*--learning_rate"):
+        run(settings)
+
+
+def test_evaluation_carries_state_over_all_sequences():
+    model, params = build("lstm")
+    valid = data.sequences(corpus().valid, B, 7, "valid")
+    carry, losses = models.init_carry(model, B), []
+    for tokens, targets in zip(*valid, strict=True):
+        for t in range(7):
+            carry, y = models.step(model, params, carry, models.Inputs(tokens[t]))
+            losses.append(models.step_loss(model, params, y, targets[t]))
+    actual = training.make_evaluate(model, B)(params, jax.device_put(valid))
+    np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)
