@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.errors import UserError
 
-SPLITS = ("train", "valid", "test")
+SPLITS: tuple[str, ...] = ("train", "valid", "test")
 CORPORA = ("auto", "ptb", "embedded")
 # Mikolov's preparation of the Penn Treebank.
 PTB_MD5 = {

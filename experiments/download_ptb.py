@@ -73,9 +73,9 @@ def _checked_texts(archive, url):
             for member in tar:
                 folder, _, name = member.name.rpartition("/data/")
                 for split in data.SPLITS:
-                    if folder and name == f"ptb.{split}.txt":
-                        texts[split] = tar.extractfile(member).read()
-    except (tarfile.TarError, zlib.error, EOFError, OSError, AttributeError) as error:
+                    if folder and name == f"ptb.{split}.txt" and (file := tar.extractfile(member)):
+                        texts[split] = file.read()
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"{url} holds no whole archive: {error}.") from error
     for split in data.SPLITS:
         if split not in texts:

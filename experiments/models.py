@@ -30,7 +30,7 @@ def scaled_uniform(fan_in: int) -> nn.initializers.Initializer:
 class LanguageModel(nn.Module):
     """A word-level recurrent language model with dropout around the cell.
 
-        yₛ, cₛ = cell(cₛ₋₁, dropout(E[tokenₛ]));   logitsₛ = dropout(yₛ) W + b
+    yₛ, cₛ = cell(cₛ₋₁, dropout(E[tokenₛ]));   logitsₛ = dropout(yₛ) W + b
     """
 
     vocab_size: int
@@ -75,12 +75,12 @@ def init_carry(model: LanguageModel, batch_size: int) -> Any:
 
 def step(model: LanguageModel, params: Any, carry: Any, x: Inputs) -> tuple[Any, jax.Array]:
     """The model's step as a pure function: (params, carry, x) -> (carry, y)."""
-    return model.apply({"params": params}, carry, x, method="step")
+    return _apply(model, params, "step", carry, x)
 
 
 def step_loss(model: LanguageModel, params: Any, y: jax.Array, target: jax.Array) -> jax.Array:
     """Cross-entropy of one step in nats, the mean over the batch: ([B, N], [B]) -> []."""
-    logits = model.apply({"params": params}, y, method="logits")
+    logits = _apply(model, params, "logits", y)
     return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, target))
 
 
@@ -104,3 +104,7 @@ def dropout_inputs(model: LanguageModel, key: jax.Array, tokens: jax.Array, keep
 
 def _masked(values, mask):
     return values if mask is None else values * mask
+
+
+def _apply(model, params, method, *args) -> Any:
+    return model.apply({"params": params}, *args, method=method)

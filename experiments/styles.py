@@ -28,7 +28,7 @@ def schedule(
     Args:
       style: one of `STYLES`.
       bptt: the horizon, in steps; `full` takes none.
-      stride: how many losses share one backward pass; for `semi` alone, by default half the horizon.
+      stride: losses per backward pass; for `semi` alone, by default half the horizon.
       seq_len: steps of one update; by default bptt for epochwise, the reference article's pairing
         for true, 40 for full, twice bptt otherwise.
 

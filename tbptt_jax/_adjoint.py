@@ -121,7 +121,7 @@ def _chains(step, carries, xs, carry_error, ys_error, num_steps, horizon, stride
 
 
 def _pullback(fun, *args):
-    """`jax.vjp` restricted to the leaves that carry errors: results' errors -> arguments' errors."""
+    """`jax.vjp` between leaves that carry errors: errors of results -> errors of arguments."""
 
     def inexact_fun(*inexact_args):
         return _inexact(fun(*map(_merge, inexact_args, args)))
@@ -131,7 +131,9 @@ def _pullback(fun, *args):
 
 def _inexact(tree):
     """The floating-point and complex leaves; None in place of the others."""
-    return jax.tree.map(lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, tree)
+    return jax.tree.map(
+        lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, tree
+    )
 
 
 def _merge(inexact, tree):

@@ -207,4 +207,6 @@ def _static_integer(name: str, value: Any) -> int:
             raise TypeError
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"truncated_scan: {name} must be a static integer, got {value!r}.") from None
+        raise TypeError(
+            f"truncated_scan: {name} must be a static integer, got {value!r}."
+        ) from None

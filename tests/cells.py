@@ -82,7 +82,9 @@ def complex_rnn(params, carry, x):
 
 def weights(key, *in_sizes, gain=1.5):
     keys = jax.random.split(key, len(in_sizes) + 1)
-    kernels = [gain * jax.random.normal(k, (n, STATE)) for k, n in zip(keys, in_sizes, strict=False)]
+    kernels = [
+        gain * jax.random.normal(k, (n, STATE)) for k, n in zip(keys, in_sizes, strict=False)
+    ]
     return {"kernels": kernels, "bias": jax.random.normal(keys[-1], (STATE,))}
 
 

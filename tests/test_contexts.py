@@ -1,6 +1,5 @@
 """`truncated_scan` inside JAX's other transformations, its memory, and its lowering."""
 
-
 import cells
 import definition
 import jax
@@ -29,7 +28,7 @@ def expected_gradients(problem, stride):
 
 @STRIDES
 @pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
-@pytest.mark.parametrize("wrap", [jax.checkpoint, jax.jit, lambda f: jax.checkpoint(jax.jit(f))])
+@pytest.mark.parametrize("wrap", [jax.checkpoint, lambda f: jax.checkpoint(jax.jit(f))])
 def test_under_checkpoint_and_jit(name, stride, wrap):
     problem = cells.problem(name, T)
     fun = wrap(lambda *args: loss(problem, *args, stride))
@@ -50,7 +49,10 @@ def test_checkpointed_step(stride):
 def test_under_vmap_over_parameters_inputs_and_keys(order, stride):
     problem = cells.problem("counting_rnn", T)
     other = cells.problem("counting_rnn", T)
-    xs = other.xs | {"key": jax.random.split(jax.random.key(7), T), "scale": 2.0 * other.xs["scale"]}
+    xs = other.xs | {
+        "key": jax.random.split(jax.random.key(7), T),
+        "scale": 2.0 * other.xs["scale"],
+    }
     other = other._replace(xs=xs, params=jax.tree.map(lambda p: 0.5 * p, other.params))
     stack = lambda *leaves: jnp.stack(leaves)
     args = jax.tree.map(stack, problem[1:4], other[1:4])
@@ -247,5 +249,3 @@ def test_library_imports_jax_alone():
     code = "import sys, tbptt_jax; print(*{name.partition('.')[0] for name in sys.modules})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"flax", "optax", "absl", "chex", "experiments"} & set(found.stdout.split())
-
-

@@ -13,9 +13,9 @@ import pytest
 from tbptt_jax import truncated_scan, windowed_value_and_grad
 
 T = 7
-# 1; 2; not dividing T; T - 1; T; beyond T, each with strides 1, some between, and all of it
-SCHEDULES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (4, 1), (4, 3), (6, 1), (6, 2)]
-SCHEDULES += [(6, 4), (6, 5), (6, 6), (7, 1), (7, 3), (7, 7), (9, 1), (9, 4)]
+# horizons 1, 2, not dividing T, T - 1, T and beyond, each with stride 1, with one between, with all
+SCHEDULES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (6, 1), (6, 4), (6, 6)]
+SCHEDULES += [(7, 1), (7, 3), (9, 4)]
 RECURRENCES = ["tanh_rnn", "gru", "lstm", "counting_rnn", "two_layers", "complex_rnn"]
 
 
@@ -80,7 +80,7 @@ def test_horizon_at_least_length_is_full_bptt(name, horizon, stride):
 
 @pytest.mark.parametrize("horizon, stride", [(3, 1), (3, 2)])
 def test_gradient_without_jit_is_the_definition(horizon, stride):
-    problem = cells.problem("counting_rnn", T)
+    problem = cells.problem("tanh_rnn", 4)
     expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
     with jax.disable_jit():
         actual = scan_gradients(problem, horizon, stride)
@@ -88,7 +88,7 @@ def test_gradient_without_jit_is_the_definition(horizon, stride):
 
 
 @hypothesis.given(data=st.data())
-@hypothesis.settings(deadline=None, max_examples=25, derandomize=True)
+@hypothesis.settings(deadline=None, max_examples=20, derandomize=True)
 def test_gradient_is_the_definition_for_any_shape(data):
     num_steps = data.draw(st.integers(1, 9), label="T")
     horizon = data.draw(st.integers(1, num_steps + 2), label="horizon")

@@ -45,7 +45,9 @@ def test_vanilla_step_and_loss_are_their_equations():
     new_carry, y = models.step(model, params, carry, x)
     cell = params["recurrence"]
     embedded = params["embedding"]["embedding"][token] * x.embedding_mask
-    expected = jnp.tanh(embedded @ cell["i"]["kernel"] + cell["i"]["bias"] + carry @ cell["h"]["kernel"])
+    expected = jnp.tanh(
+        embedded @ cell["i"]["kernel"] + cell["i"]["bias"] + carry @ cell["h"]["kernel"]
+    )
     np.testing.assert_allclose(new_carry, expected, rtol=1e-5)
     np.testing.assert_allclose(y, expected * x.output_mask, rtol=1e-5)
     logits = y @ params["readout"]["kernel"] + params["readout"]["bias"]
@@ -62,7 +64,10 @@ def test_dropout_keeps_the_mean_and_is_fresh_at_every_step_and_stream():
         np.testing.assert_allclose(mask.mean(), 1.0, atol=0.05)
         rows = np.unique(mask.reshape(-1, size), axis=0)
         assert len(rows) == 4 * B
-    assert models.dropout_inputs(model, jax.random.key(0), jnp.zeros((4, B)), 1.0)[1:] == (None, None)
+    assert models.dropout_inputs(model, jax.random.key(0), jnp.zeros((4, B)), 1.0)[1:] == (
+        None,
+        None,
+    )
 
 
 @pytest.mark.parametrize("cell", models.CELLS)

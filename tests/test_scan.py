@@ -133,7 +133,11 @@ def test_wrong_use_raises_the_error_of_scan(args, horizon):
         ),
         ({"horizon": 2.5}, TypeError, "truncated_scan: horizon must be a static integer, got 2.5."),
         ({"horizon": "3"}, TypeError, "truncated_scan: horizon must be a static integer, got '3'."),
-        ({"horizon": True}, TypeError, "truncated_scan: horizon must be a static integer, got True."),
+        (
+            {"horizon": True},
+            TypeError,
+            "truncated_scan: horizon must be a static integer, got True.",
+        ),
         (
             {"horizon": 3, "stride": None},
             TypeError,
@@ -167,14 +171,16 @@ def test_numpy_integers_are_schedules():
 @pytest.mark.parametrize("transform", [jax.jacfwd, lambda f: lambda x: jax.jvp(f, (x,), (x,))])
 def test_forward_mode_points_to_scan(transform):
     run = lambda xs: truncated_scan(lambda c, x: (c + x, c), 0.0, xs, horizon=2)[0]
-    with pytest.raises(TypeError, match="truncated_scan: forward-mode .* use jax.lax.scan"):
+    with pytest.raises(TypeError, match=r"truncated_scan: forward-mode .* use jax.lax.scan"):
         transform(run)(jnp.ones(5))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_step_that_cannot_be_vmapped_fails_in_one_line(stride):
     def f(c, x):
-        y = jax.pure_callback(np.sin, jax.ShapeDtypeStruct(c.shape, c.dtype), jax.lax.stop_gradient(c))
+        y = jax.pure_callback(
+            np.sin, jax.ShapeDtypeStruct(c.shape, c.dtype), jax.lax.stop_gradient(c)
+        )
         return c + x, y
 
     run = lambda xs: truncated_scan(f, jnp.float64(0.0), xs, horizon=2, stride=stride)[0]

@@ -1,0 +1,68 @@
+"""`windowed_value_and_grad`: its own contract (its gradients are held in test_gradient)."""
+
+import cells
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tbptt_jax import windowed_value_and_grad
+
+
+def square(params, y, target):
+    return jnp.sum((y - target) ** 2)
+
+
+@pytest.mark.parametrize(
+    "schedule", [{"horizon": 2}, {"horizon": 3, "stride": 2}, {"horizon": None}]
+)
+def test_loss_and_carry_are_those_of_the_whole_sequence(schedule):
+    problem = cells.problem("gru", 7)
+    targets = 0.5 * problem.ys_error
+    carry, ys = jax.lax.scan(lambda c, x: problem.f(problem.params, c, x), problem.init, problem.xs)
+    run = windowed_value_and_grad(problem.f, square, **schedule)
+    (loss, last), _ = run(problem.params, problem.init, problem.xs, targets)
+    np.testing.assert_allclose(loss, np.sum((ys - targets) ** 2), rtol=1e-12)
+    chex.assert_trees_all_close(last, carry, rtol=1e-12)
+
+
+def test_repeated_calls_are_compiled_once():
+    problem = cells.problem("gru", 7)
+    f = chex.assert_max_traces(problem.f, n=2)  # once for the carries, once for the windows
+    run = windowed_value_and_grad(f, square, horizon=3)
+    for scale in (1.0, 2.0, 3.0):
+        run(problem.params, problem.init, scale * problem.xs, problem.ys_error)
+    assert run._cache_size() == 1
+
+
+def test_no_horizon_is_full_bptt():
+    problem = cells.problem("gru", 7)
+
+    def loss(params):
+        f = lambda c, x: problem.f(params, c, x)
+        return jnp.sum((jax.lax.scan(f, problem.init, problem.xs)[1] - problem.ys_error) ** 2)
+
+    run = windowed_value_and_grad(problem.f, square, horizon=None)
+    _, (grads, _, _) = run(problem.params, problem.init, problem.xs, problem.ys_error)
+    chex.assert_trees_all_close(grads, jax.grad(loss)(problem.params), rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        ({"horizon": 0}, "windowed_value_and_grad: horizon must be >= 1, got 0."),
+        (
+            {"horizon": 3, "stride": 4},
+            "windowed_value_and_grad: stride must be in 1..horizon (3), got 4.",
+        ),
+        (
+            {"horizon": 3, "stride": 0},
+            "windowed_value_and_grad: stride must be in 1..horizon (3), got 0.",
+        ),
+    ],
+)
+def test_wrong_schedule_fails_in_one_line(schedule, text):
+    with pytest.raises(ValueError, match="windowed_value_and_grad") as error:
+        windowed_value_and_grad(cells.gru, square, **schedule)
+    assert str(error.value) == text
