@@ -5,8 +5,8 @@
 reads the Penn Treebank where it is found (--data_dir, or the user's cache folder; see
 experiments.download_ptb) and otherwise the text embedded in CPython. It prints the losses of each
 epoch, in nats a word, and writes them to --workdir. On two CPU cores an epoch takes seconds on the
-embedded text and about a minute and a half on the Penn Treebank, where 20 epochs at the default
-settings come to a validation loss of about 5.0.
+embedded text and about 70 seconds on the Penn Treebank, where the third of the default settings'
+epochs comes to a validation loss of 5.34.
 """
 
 import math

@@ -50,7 +50,8 @@ def truncated_scan(
     The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
     1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
     T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T. Effects inside `f` happen again in it.
+    not T. Effects inside `f` happen again in it. Call it under `jax.jit`: outside, each call traces
+    and compiles afresh, so that nothing `f` closes over can be stale.
 
     The horizon is that of one scan: an error that passes through two truncated scans in series
     travels up to 2 horizon - 1 steps. Stacked layers belong into one carry.
@@ -79,6 +80,8 @@ def truncated_scan(
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
+      TypeError: forward-mode differentiation outside `jax.jit`.
+      ValueError: `f` is differentiated and cannot be vmapped.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -169,7 +172,7 @@ def _pure_step(f, init, xs, length):
     """
     traces = []
 
-    @functools.wraps(f)
+    @functools.wraps(f, updated=())
     def recorded(carry, x):
         jaxpr, shapes = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(carry, x)
         traces.append((jaxpr, jax.tree.structure(shapes)))
