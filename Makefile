@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test check lock clean
 
 demo: .venv/installed
-	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=30
+	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=20
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q -n auto

@@ -1,4 +1,4 @@
-"""What a run leaves behind: config.json and metrics.jsonl in its working directory."""
+"""What a run leaves in its folder: config.json, metrics.jsonl, and the last epoch's checkpoint."""
 
 import importlib.metadata
 import json
@@ -9,34 +9,79 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import orbax.checkpoint as ocp
 
 from experiments.errors import UserError
 
+CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
-def start(workdir: Path, config: dict[str, Any]) -> None:
-    """Creates `workdir` and writes its config.json.
+def begin(workdir: Path, config: dict[str, Any]) -> None:
+    """Creates `workdir` with config.json, or makes sure that it holds a run of the same settings.
+
+    Args:
+      workdir: the folder.
+      config: JSON-like settings; `environment()` is written beside them and not compared.
 
     Raises:
-      UserError: it is a file, cannot be written, or holds a run already.
+      UserError: it is a file, cannot be written, or holds a run with other settings.
     """
+    path = workdir / CONFIG
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        with open(workdir / "config.json", "x", encoding="utf-8") as file:
-            json.dump(config, file, indent=2)
-            file.write("\n")
+        if not path.exists():
+            _replace(path, json.dumps(config | environment(), indent=2) + "\n")
+            return
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileExistsError:
-        if workdir.is_dir():
-            raise UserError(f"--workdir={workdir} holds a run already; name another.") from None
         raise UserError(f"--workdir={workdir} is a file; name a folder.") from None
     except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be written: {error.strerror}.") from None
+        raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}.") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged; name another --workdir, or remove it.") from None
+    for name, value in config.items():
+        if found.get(name) != value:
+            raise UserError(
+                f"--workdir={workdir} holds a run with {name} {found.get(name)}, not {value}; "
+                "name another."
+            )
+
+
+def save(workdir: Path, epoch: int, tree: Any) -> None:
+    """Keeps a pytree of arrays as the state after `epoch`, in place of the one before."""
+    with _checkpoints(workdir) as manager:
+        manager.save(epoch, args=ocp.args.StandardSave(tree))
+
+
+def restore(workdir: Path, like: Any) -> Any:
+    """The pytree that was saved last, or `like` itself where none was.
+
+    Metrics of later epochs, which a stop before the save left over, are dropped.
+
+    Raises:
+      UserError: what was saved is damaged.
+    """
+    with _checkpoints(workdir) as manager:
+        epoch = manager.latest_step() or 0
+        if epoch:
+            try:
+                like = manager.restore(epoch, args=ocp.args.StandardRestore(like))
+            except Exception as error:
+                raise UserError(
+                    f"the checkpoint in {workdir / CHECKPOINTS} is damaged; remove {workdir} to "
+                    f"start again ({type(error).__name__})."
+                ) from error
+    metrics = workdir / METRICS
+    if metrics.exists():
+        lines = metrics.read_text(encoding="utf-8").splitlines()[:epoch]
+        _replace(metrics, "".join(line + "\n" for line in lines))
+    return like
 
 
 def append(workdir: Path, metrics: dict[str, Any]) -> None:
     """Adds one line to metrics.jsonl and sees it to the disk."""
-    with open(workdir / "metrics.jsonl", "a", encoding="utf-8") as file:
+    with open(workdir / METRICS, "a", encoding="utf-8") as file:
         file.write(json.dumps(metrics, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -52,6 +97,21 @@ def environment() -> dict[str, Any]:
         "device": f"{device.platform}: {device.device_kind}",
         "num_cores": os.cpu_count(),
     }
+
+
+def _checkpoints(workdir: Path) -> ocp.CheckpointManager:
+    """One checkpoint, written before its save returns; what a killed save left is cleaned up."""
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+    )
+    return ocp.CheckpointManager((workdir / CHECKPOINTS).absolute(), options=options)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
 
 
 def _commit() -> str | None:

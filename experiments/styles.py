@@ -19,6 +19,14 @@ class Schedule(NamedTuple):
     stride: int
     seq_len: int
 
+    def __str__(self):
+        shortest = self.horizon - self.stride + 1
+        steps = str(self.horizon) if self.stride == 1 else f"{shortest} to {self.horizon}"
+        return (
+            f"{self.style} BPTT({self.horizon}; {self.stride}): errors travel {steps} steps, "
+            f"in sequences of {self.seq_len}"
+        )
+
 
 def schedule(
     style: str, bptt: int | None = None, stride: int | None = None, seq_len: int | None = None

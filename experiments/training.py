@@ -45,6 +45,17 @@ class State(NamedTuple):
     carry: Any
 
 
+class Progress(NamedTuple):
+    """All that a run needs to go on after an epoch, for bit-identical results; arrays alone."""
+
+    epoch: jax.Array  # [], int32: epochs finished
+    params: Any
+    opt_state: Any
+    best_epoch: jax.Array  # [], int32
+    best_valid_loss: jax.Array  # [], float32
+    best_params: Any
+
+
 class Epoch(NamedTuple):
     """What one epoch brought; losses in nats a word."""
 
@@ -138,13 +149,25 @@ def make_evaluate(model: models.LanguageModel, batch_size: int) -> Callable:
     return evaluate
 
 
+def start(model: models.LanguageModel, settings: Settings) -> Progress:
+    """A run before its first epoch."""
+    params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
+    opt_state = optax.adam(settings.learning_rate).init(params)
+    zero = jnp.zeros((), jnp.int32)
+    return Progress(zero, params, opt_state, zero, jnp.float32(jnp.inf), params)
+
+
 def train(
     model: models.LanguageModel,
     corpus: Corpus,
     settings: Settings,
-    report: Callable[[Epoch], None],
+    progress: Progress,
+    report: Callable[[Epoch, Progress], None],
 ) -> Result:
-    """Trains for all epochs, reports each, and tests the parameters of the best one.
+    """Trains for the epochs that are left, reports each, and tests the best one's parameters.
+
+    The carry is zero at the start of an epoch, and an epoch's random numbers depend on the seed and
+    its number alone; so a run can go on from any epoch's progress as if it had never stopped.
 
     Raises:
       UserError: a text is too short for one sequence, or a loss is not finite.
@@ -154,27 +177,27 @@ def train(
         jax.device_put(sequences(getattr(corpus, name), batch_size, seq_len, name))
         for name in SPLITS
     )
-    optimizer = optax.adam(settings.learning_rate)
-    train_call = make_train_call(model, optimizer, settings)
+    train_call = make_train_call(model, optax.adam(settings.learning_rate), settings)
     evaluate = make_evaluate(model, batch_size)
-    init_key, dropout_key = jax.random.split(jax.random.key(settings.seed))
-    params = models.init_params(model, init_key)
-    state = State(params, optimizer.init(params), models.init_carry(model, batch_size))
-    best_epoch, best_loss, best_params = 0, math.inf, None
-    for epoch in range(1, settings.num_epochs + 1):
-        start = time.perf_counter()
-        state = state._replace(carry=models.init_carry(model, batch_size))
-        key = jax.random.fold_in(dropout_key, epoch)
+    for epoch in range(int(progress.epoch) + 1, settings.num_epochs + 1):
+        began = time.perf_counter()
+        key = jax.random.fold_in(jax.random.key(settings.seed), epoch)
+        carry = models.init_carry(model, batch_size)
+        # The calls donate their state, and `progress` must live on.
+        state = State(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry)))
         state, train_loss = _train_epoch(train_call, state, train_data, key, epoch)
         trained = time.perf_counter()
         valid_loss = float(evaluate(state.params, valid_data))
         _check_finite(valid_loss, f"the validation loss of epoch {epoch}")
-        if valid_loss < best_loss:
-            best_epoch, best_loss = epoch, valid_loss
-            best_params = jax.tree.map(jnp.copy, state.params)  # the next call donates the state
-        rate = train_data[0].size / (trained - start)
-        report(Epoch(epoch, train_loss, valid_loss, rate, time.perf_counter() - start))
-    return Result(best_epoch, best_loss, float(evaluate(best_params, test_data)))
+        best = progress[3:]
+        if valid_loss < progress.best_valid_loss:
+            best = jnp.int32(epoch), jnp.float32(valid_loss), state.params
+        progress = Progress(jnp.int32(epoch), state.params, state.opt_state, *best)
+        rate = train_data[0].size / (trained - began)
+        seconds = time.perf_counter() - began
+        report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
+    test_loss = float(evaluate(progress.best_params, test_data))
+    return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
 
 def _train_epoch(train_call, state, data, key, epoch):

@@ -36,10 +36,16 @@ def main(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     "args, said",
     [
-        ([], "vanilla RNN, true style: BPTT(3; 1) in sequences of 6"),
-        (["--style=semi", "--stride=2", "--cell=gru"], "gru RNN, semi style: BPTT(3; 2)"),
-        (["--style=epochwise", "--cell=lstm", "--carry=dropped"], "epochwise style: BPTT(3; 3)"),
-        (["--backward=windows", "--keep_prob=1"], "true style: BPTT(3; 1)"),
+        ([], "vanilla RNN, true BPTT(3; 1): errors travel 3 steps, in sequences of 6"),
+        (
+            ["--style=semi", "--stride=2", "--cell=gru"],
+            "gru RNN, semi BPTT(3; 2): errors travel 2 to 3 steps",
+        ),
+        (
+            ["--style=epochwise", "--cell=lstm", "--carry=dropped"],
+            "epochwise BPTT(3; 3): errors travel 1 to 3 steps",
+        ),
+        (["--backward=windows", "--keep_prob=1"], "true BPTT(3; 1)"),
     ],
 )
 def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
@@ -83,30 +89,75 @@ def test_bad_input_is_refused_in_one_line(main, args, said):
     assert "Traceback" not in err
 
 
-def test_workdir_that_is_a_file_or_holds_a_run_is_left_as_it_was(main, tmp_path):
+def test_workdir_that_is_a_file_or_holds_another_run_is_left_as_it_was(main, tmp_path):
     run = tmp_path / "run"
     run.write_text("precious")
-    code, _, _ = main()
-    assert "is a file" in code and run.read_text() == "precious"
+    assert "is a file" in main()[0]
+    assert run.read_text() == "precious"
     run.unlink()
     assert main()[0] in (None, 0)
-    before = {path.name: path.read_text() for path in run.iterdir()}
-    code, _, _ = main("--seed=1")
-    assert "holds a run already" in code
-    assert {path.name: path.read_text() for path in run.iterdir()} == before
+    before = contents(run)
+    for args, said in [(["--seed=1"], "seed 0, not 1"), (["--cell=gru"], "cell vanilla, not gru")]:
+        assert said in main(*args)[0]
+        assert contents(run) == before
 
 
-def test_losses_before_a_divergence_are_kept(main, tmp_path, monkeypatch):
+@pytest.fixture
+def diverge_in_epoch_2(monkeypatch):
     check = training._check_finite
 
     def diverge(loss, what):
         check(float("nan") if "training loss of epoch 2" in what else loss, what)
 
-    monkeypatch.setattr(training, "_check_finite", diverge)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_check_finite", diverge)
+        yield patch
+
+
+def test_losses_before_a_divergence_are_kept(main, tmp_path, diverge_in_epoch_2):
     code, out, _ = main()
     assert code.startswith("error: the training loss of epoch 2 is nan")
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["epoch"] == 1 and f"{json.loads(line)['valid_loss']:.3f}" in out
+
+
+def test_stopped_run_goes_on_as_if_never_stopped(main, tmp_path, diverge_in_epoch_2):
+    assert "epoch 2 is nan" in main()[0]
+    # A stop between writing an epoch's metrics and its checkpoint leaves a line too many.
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as metrics:
+        metrics.write('{"epoch": 2, "train_loss": 0.0, "valid_loss": 0.0}\n{"epo')
+    diverge_in_epoch_2.undo()
+    code, out, _ = main()
+    assert code in (None, 0) and "going on after epoch 1 of 2" in out
+    code, _, _ = main(f"--workdir={tmp_path / 'whole'}")
+    assert code in (None, 0)
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert main()[0] in (None, 0)  # nothing is left to do, and nothing is lost
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"), [("config.json", "is damaged"), ("checkpoints/*/**/*", "checkpoint")]
+)
+def test_damaged_run_is_refused_and_left_as_it_was(main, tmp_path, pattern, said):
+    assert main()[0] in (None, 0)
+    for path in (tmp_path / "run").glob(pattern):
+        if path.is_file():
+            path.write_bytes(b"\x00damaged")
+    before = contents(tmp_path / "run")
+    code, _, _ = main()
+    assert said in code and "\n" not in code
+    assert contents(tmp_path / "run") == before
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def losses(folder):
+    """Everything in metrics.jsonl but the timings."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
 @needs_ptb

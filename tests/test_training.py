@@ -106,11 +106,14 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
 
 
 def run(settings, **model):
-    reported = []
+    losses = []
     model = models.LanguageModel(12, 5, 6, **model)
-    result = training.train(model, corpus(), settings, reported.append)
-    losses = [(epoch.train_loss, epoch.valid_loss) for epoch in reported]
-    return result, losses
+
+    def report(epoch, progress):
+        losses.append((epoch.train_loss, epoch.valid_loss))
+
+    progress = training.start(model, settings)
+    return training.train(model, corpus(), settings, progress, report), losses
 
 
 SETTINGS = training.Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
@@ -120,6 +123,25 @@ def test_one_seed_gives_one_curve_and_another_seed_another():
     first = run(SETTINGS)
     assert run(SETTINGS) == first
     assert run(SETTINGS._replace(seed=1)) != first
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "lstm"])
+def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell):
+    model = models.LanguageModel(12, 5, 6, cell)
+    kept, curve = [], []
+
+    def report(epoch, progress):
+        curve.append(epoch[:3])
+        kept.append(jax.device_get(progress))
+
+    result = training.train(model, corpus(), SETTINGS, training.start(model, SETTINGS), report)
+    whole, ends = curve.copy(), kept.copy()
+    for stop in (1, 3):
+        curve.clear()
+        kept.clear()
+        assert training.train(model, corpus(), SETTINGS, ends[stop - 1], report) == result
+        assert curve == whole[stop:]
+        chex.assert_trees_all_equal(kept[-1], ends[-1])
 
 
 def test_training_learns_and_tests_the_best_parameters():
