@@ -63,6 +63,20 @@ def test_embedded_text_is_prepared_like_the_penn_treebank():
     assert corpus.md5 == again.md5 and len(set(corpus.md5.values())) == 3
 
 
+def test_paragraph_that_topics_share_counts_once_and_code_never():
+    shared = "A loop may have an else\nclause.  It runs last!"
+    topics = {
+        "for": f"{shared}\n\n   for_stmt ::= 'for'",
+        "while": f"Repeat 3_0 times.\n\n{shared}",
+    }
+    topics["with"] = ">>> with open(x): pass\n\nThe __enter__() method’s value"
+    assert data._prose(topics) == [
+        "a loop may have an else clause\nit runs last\n",
+        "repeat N N times\n",
+        "the enter method’s value\n",
+    ]
+
+
 @pytest.mark.parametrize(
     "corpus, texts, said",
     [

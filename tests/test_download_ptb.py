@@ -71,11 +71,23 @@ def test_whole_download_is_found_by_the_reader(server, path, tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == sorted(f"ptb.{s}.txt" for s in data.SPLITS)
 
 
-@pytest.mark.parametrize("path", sorted(ANSWERS.keys() - {"/whole", "/unannounced"}))
-def test_bad_download_leaves_nothing_and_spares_what_was_there(server, path, tmp_path):
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/interrupted", "stopped after"),
+        ("/truncated", "no whole archive"),
+        ("/wrong", "wrong md5"),
+        ("/page", "no whole archive"),
+        ("/empty", "no whole archive"),
+        ("/lacking", "no ptb.valid.txt"),
+        ("/elsewhere", "no ptb.train.txt"),
+        ("/missing", "404"),
+    ],
+)
+def test_bad_download_leaves_nothing_and_spares_what_was_there(server, path, said, tmp_path):
     earlier = tmp_path / "ptb.train.txt"
     earlier.write_text("earlier")
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=said) as error:
         download_ptb.download(server + path, tmp_path)
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == [earlier] and earlier.read_text() == "earlier"

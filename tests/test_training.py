@@ -125,6 +125,14 @@ def test_one_seed_gives_one_curve_and_another_seed_another():
     assert run(SETTINGS._replace(seed=1)) != first
 
 
+def test_every_epoch_drops_anew():
+    """With parameters that all but stand still, only the masks tell one epoch from the next."""
+    _, losses = run(SETTINGS._replace(learning_rate=1e-12))
+    train_losses, valid_losses = zip(*losses, strict=True)
+    assert len(set(train_losses)) == SETTINGS.num_epochs
+    np.testing.assert_allclose(valid_losses, valid_losses[0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("cell", ["vanilla", "lstm"])
 def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell):
     model = models.LanguageModel(12, 5, 6, cell)
