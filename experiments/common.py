@@ -48,7 +48,9 @@ flags.DEFINE_enum(
     training.BACKWARDS,
     "How gradients are computed: sweeps (truncated_scan), or windows (the definition, slow).",
 )
-flags.DEFINE_integer("seed", 0, "Seed of the parameters and of dropout.")
+flags.DEFINE_integer(
+    "seed", 0, "Seed of the parameters and of dropout.", lower_bound=0, upper_bound=2**31 - 1
+)
 flags.DEFINE_enum(
     "corpus", "auto", data.CORPORA, "Text: ptb, embedded, or ptb where found and else embedded."
 )
@@ -59,16 +61,16 @@ flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be abov
 
 def settings_from_flags() -> training.Settings:
     """The training settings that the flags ask for."""
-    f = flags.FLAGS
+    values = flags.FLAGS
     return training.Settings(
-        schedule=styles.schedule(f.style, f.bptt, f.stride, f.seq_len),
-        learning_rate=f.learning_rate,
-        num_epochs=f.num_epochs,
-        batch_size=f.batch_size,
-        keep_prob=f.keep_prob,
-        carry=f.carry,
-        backward=f.backward,
-        seed=f.seed,
+        schedule=styles.schedule(values.style, values.bptt, values.stride, values.seq_len),
+        learning_rate=values.learning_rate,
+        num_epochs=values.num_epochs,
+        batch_size=values.batch_size,
+        keep_prob=values.keep_prob,
+        carry=values.carry,
+        backward=values.backward,
+        seed=values.seed,
     )
 
 
@@ -79,8 +81,9 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
         try:
+            _find_device()
             main()
-        except UserError as error:
+        except (UserError, OSError) as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit("interrupted; what was written stays.")
@@ -88,3 +91,11 @@ def run(main: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
     app.run(guarded)
+
+
+def _find_device():
+    try:
+        jax.devices()
+    except Exception as error:
+        said = (str(error).splitlines() or ["that platform is not there"])[0]
+        raise UserError(f"JAX finds no device, see --jax_platforms: {said}.") from error

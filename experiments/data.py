@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class Corpus(NamedTuple):
     """Three streams of word numbers in 0..V-1."""
 
     name: str
-    md5: dict[str, str]  # of each split's text
+    md5: dict[str, str]  # of each split's text, with \n for line ends
     vocabulary: list[str]  # V words, the most frequent first
     train: np.ndarray  # [tokens], int32
     valid: np.ndarray
@@ -59,7 +60,7 @@ def read_corpus(corpus: str, data_dir: str | os.PathLike | None = None) -> Corpu
         if data_dir is not None:
             raise UserError("--corpus=embedded reads no --data_dir; take --corpus=ptb for files.")
         return _embedded_corpus()
-    folder = Path(data_dir) if data_dir is not None else cache_dir() / "ptb"
+    folder = Path(data_dir).expanduser() if data_dir is not None else cache_dir() / "ptb"
     paths = find_splits(folder)
     if paths is None:
         if corpus == "auto" and data_dir is None:
@@ -122,7 +123,7 @@ def sequences(
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text: {error}.") from error
 
@@ -136,12 +137,14 @@ def _corpus(name: str, texts: dict[str, str]) -> Corpus:
     for split in SPLITS:
         if not words[split]:
             raise UserError(f"the {split} text is empty ({name}).")
-    unique, counts = np.unique(np.array(words["train"]), return_counts=True)
-    vocabulary = unique[np.lexsort((unique, -counts))].tolist()
+    counts = Counter(words["train"])
+    vocabulary = sorted(counts, key=lambda word: (-counts[word], word))
     numbers = {word: number for number, word in enumerate(vocabulary)}
     tokens = {}
     for split in SPLITS:
         unknown = next((word for word in words[split] if word not in numbers), None)
+        if unknown == "<eos>":
+            raise UserError(f"the train text has no line end, the {split} text has ({name}).")
         if unknown is not None:
             raise UserError(
                 f"the {split} text has the word {unknown!r}, which the train text lacks ({name}); "
@@ -164,8 +167,8 @@ def _embedded_corpus() -> Corpus:
             "this Python carries no pydoc_data.topics, the embedded text; give --data_dir."
         ) from None
     texts = _split_by_topic(_prose(topics))
-    unique, counts = np.unique(texts["train"].split(), return_counts=True)
-    known = set(unique[counts >= EMBEDDED_MIN_COUNT].tolist())
+    counts = Counter(texts["train"].split())
+    known = {word for word, count in counts.items() if count >= EMBEDDED_MIN_COUNT}
     for split, text in texts.items():
         texts[split] = re.sub(r"\S+", lambda m: m[0] if m[0] in known else "<unk>", text)
     version = ".".join(map(str, sys.version_info[:3]))

@@ -30,7 +30,7 @@ flags.DEFINE_string("to", None, "Folder for the three files; default the user's 
 
 
 def download(url: str, folder: Path) -> dict[str, Path]:
-    """Puts ptb.train.txt, ptb.valid.txt and ptb.test.txt into `folder`, all three or none.
+    """Puts ptb.train.txt, ptb.valid.txt and ptb.test.txt into `folder` once all three are right.
 
     Raises:
       UserError: the download failed or stopped early, or is not the Penn Treebank by md5.
@@ -57,12 +57,13 @@ def _fetch(url, archive):
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(archive, "wb") as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
-            expected = response.headers.get("Content-Length")
+            expected = int(response.headers.get("Content-Length", file.tell()))
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        raise UserError(f"the download of {url} failed: {error}.") from error
+        said = " ".join(str(error).split())
+        raise UserError(f"the download of {url} failed: {said}.") from error
     size = archive.stat().st_size
-    if expected is not None and size != int(expected):
-        raise UserError(f"the download of {url} stopped after {size:,} of {int(expected):,} bytes.")
+    if size != expected:
+        raise UserError(f"the download of {url} stopped after {size:,} of {expected:,} bytes.")
 
 
 def _checked_texts(archive, url):
@@ -73,7 +74,8 @@ def _checked_texts(archive, url):
             for member in tar:
                 folder, _, name = member.name.rpartition("/data/")
                 for split in data.SPLITS:
-                    if folder and name == f"ptb.{split}.txt" and (file := tar.extractfile(member)):
+                    wanted = folder and name == f"ptb.{split}.txt" and member.isfile()
+                    if wanted and (file := tar.extractfile(member)):
                         texts[split] = file.read()
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise UserError(f"{url} holds no whole archive: {error}.") from error
@@ -86,7 +88,7 @@ def _checked_texts(archive, url):
 
 
 def main():
-    folder = Path(flags.FLAGS.to) if flags.FLAGS.to else data.cache_dir() / "ptb"
+    folder = Path(flags.FLAGS.to).expanduser() if flags.FLAGS.to else data.cache_dir() / "ptb"
     for path in download(flags.FLAGS.url, folder).values():
         print(path)
 

@@ -35,10 +35,16 @@ def main():
     model = models.LanguageModel(
         len(corpus.vocabulary), FLAGS.embed_size, FLAGS.state_size, FLAGS.cell
     )
-    name = f"{schedule.style}-{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}"
-    workdir = Path(FLAGS.workdir or Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    record.begin(workdir, _config(settings, corpus))
-    progress = record.restore(workdir, training.start(model, settings))
+    text = training.cut(corpus, settings)
+    progress = training.start(model, settings)
+    if FLAGS.workdir:
+        workdir = Path(FLAGS.workdir).expanduser()
+    else:
+        name = f"{schedule.style}-{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}"
+        when = time.strftime("%Y%m%d-%H%M%S")
+        workdir = record.new_folder(Path("runs"), f"{name}-seed-{settings.seed}-{when}")
+    record.begin(workdir, _config(settings, model, corpus))
+    progress = record.restore(workdir, progress)
     print(f"{model.cell} RNN, {schedule}; results in {workdir}")
     if progress.epoch:
         print(f"going on after epoch {progress.epoch} of {settings.num_epochs}")
@@ -51,7 +57,7 @@ def main():
         rate = f"{epoch.tokens_per_second:9,.0f}   {epoch.seconds:7.1f}"
         print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}", flush=True)
 
-    result = training.train(model, corpus, settings, progress, report)
+    result = training.train(model, text, settings, progress, report)
     record.append(workdir, result._asdict())
     print(
         f"best validation loss {result.best_valid_loss:.3f} (perplexity "
@@ -61,14 +67,14 @@ def main():
     )
 
 
-def _config(settings, corpus):
-    """All flags' values, with what they resolved to, and the text."""
+def _config(settings, model, corpus):
+    """All that the losses depend on, but for the machine."""
     resolved = settings._asdict()
     schedule = resolved.pop("schedule")._asdict()
-    sizes = {split: len(getattr(corpus, split)) for split in data.SPLITS}
-    text = {"name": corpus.name, "md5": corpus.md5, "tokens": sizes}
-    model = {name: FLAGS[name].value for name in ("cell", "embed_size", "state_size")}
-    return schedule | resolved | model | {"corpus": text | {"num_words": len(corpus.vocabulary)}}
+    sizes = {name: getattr(model, name) for name in ("cell", "embed_size", "state_size")}
+    tokens = {split: len(getattr(corpus, split)) for split in data.SPLITS}
+    text = {"name": corpus.name, "md5": corpus.md5, "tokens": tokens}
+    return schedule | resolved | sizes | {"corpus": text | {"num_words": len(corpus.vocabulary)}}
 
 
 def _perplexity(loss):

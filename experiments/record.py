@@ -1,6 +1,7 @@
 """What a run leaves in its folder: config.json, metrics.jsonl, and the last epoch's checkpoint."""
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ import orbax.checkpoint as ocp
 from experiments.errors import UserError
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+JAX_CONFIG = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -31,6 +33,8 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
+            if (workdir / METRICS).exists():
+                raise UserError(f"{workdir} holds {METRICS} without {CONFIG}; name another folder.")
             _replace(path, json.dumps(config | environment(), indent=2) + "\n")
             return
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -46,6 +50,18 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
                 f"--workdir={workdir} holds a run with {name} {found.get(name)}, not {value}; "
                 "name another."
             )
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Makes a folder that no other run has: `name`, or `name` with a number."""
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError
 
 
 def save(workdir: Path, epoch: int, tree: Any) -> None:
@@ -88,7 +104,7 @@ def append(workdir: Path, metrics: dict[str, Any]) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, commit and device: what else a number depends on."""
+    """Versions, commit, device and JAX's settings: what else a number depends on."""
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
@@ -96,6 +112,8 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "device": f"{device.platform}: {device.device_kind}",
         "num_cores": os.cpu_count(),
+        "jax_config": {name: getattr(jax.config, name) for name in JAX_CONFIG},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
 

@@ -56,11 +56,11 @@ def schedule(
     elif style == "epochwise":
         stride, default_length = horizon, horizon
     else:
-        stride, default_length = stride or horizon // 2, 2 * horizon
+        stride, default_length = stride or max(2, horizon // 2), 2 * horizon
         if not 1 < stride < horizon:
             raise UserError(
-                f"--style=semi needs 1 < --stride < --bptt, got --stride={stride} and "
-                f"--bptt={horizon}; --style=true has stride 1, --style=epochwise has stride bptt."
+                f"--style=semi needs 1 < --stride < --bptt, which --stride={stride} and "
+                f"--bptt={horizon} are not; --style=true has stride 1, --style=epochwise bptt."
             )
     seq_len = seq_len or default_length
     if horizon > seq_len:

@@ -37,6 +37,14 @@ class Settings(NamedTuple):
     seed: int = 0
 
 
+class Data(NamedTuple):
+    """Inputs and targets of each text, both [S, T, B]."""
+
+    train: tuple[jax.Array, jax.Array]
+    valid: tuple[jax.Array, jax.Array]
+    test: tuple[jax.Array, jax.Array]
+
+
 class State(NamedTuple):
     """What an update changes."""
 
@@ -133,7 +141,7 @@ def make_train_call(
 
 
 def make_evaluate(model: models.LanguageModel, batch_size: int) -> Callable:
-    """Builds the jitted (params, data) -> mean loss over all words, without dropout."""
+    """Builds the jitted (params, data) -> mean loss over the words of `data`, without dropout."""
 
     @jax.jit
     def evaluate(params, data):
@@ -149,6 +157,21 @@ def make_evaluate(model: models.LanguageModel, batch_size: int) -> Callable:
     return evaluate
 
 
+def cut(corpus: Corpus, settings: Settings) -> Data:
+    """The texts as sequences on the device.
+
+    Raises:
+      UserError: a text is too short for one sequence.
+    """
+    batch_size, seq_len = settings.batch_size, settings.schedule.seq_len
+    return Data(
+        *(
+            jax.device_put(sequences(getattr(corpus, name), batch_size, seq_len, name))
+            for name in SPLITS
+        )
+    )
+
+
 def start(model: models.LanguageModel, settings: Settings) -> Progress:
     """A run before its first epoch."""
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
@@ -159,7 +182,7 @@ def start(model: models.LanguageModel, settings: Settings) -> Progress:
 
 def train(
     model: models.LanguageModel,
-    corpus: Corpus,
+    text: Data,
     settings: Settings,
     progress: Progress,
     report: Callable[[Epoch, Progress], None],
@@ -170,33 +193,28 @@ def train(
     its number alone; so a run can go on from any epoch's progress as if it had never stopped.
 
     Raises:
-      UserError: a text is too short for one sequence, or a loss is not finite.
+      UserError: a loss is not finite.
     """
-    batch_size, seq_len = settings.batch_size, settings.schedule.seq_len
-    train_data, valid_data, test_data = (
-        jax.device_put(sequences(getattr(corpus, name), batch_size, seq_len, name))
-        for name in SPLITS
-    )
     train_call = make_train_call(model, optax.adam(settings.learning_rate), settings)
-    evaluate = make_evaluate(model, batch_size)
+    evaluate = make_evaluate(model, settings.batch_size)
     for epoch in range(int(progress.epoch) + 1, settings.num_epochs + 1):
         began = time.perf_counter()
         key = jax.random.fold_in(jax.random.key(settings.seed), epoch)
-        carry = models.init_carry(model, batch_size)
+        carry = models.init_carry(model, settings.batch_size)
         # The calls donate their state, and `progress` must live on.
         state = State(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry)))
-        state, train_loss = _train_epoch(train_call, state, train_data, key, epoch)
+        state, train_loss = _train_epoch(train_call, state, text.train, key, epoch)
         trained = time.perf_counter()
-        valid_loss = float(evaluate(state.params, valid_data))
+        valid_loss = float(evaluate(state.params, text.valid))
         _check_finite(valid_loss, f"the validation loss of epoch {epoch}")
         best = progress[3:]
         if valid_loss < progress.best_valid_loss:
             best = jnp.int32(epoch), jnp.float32(valid_loss), state.params
         progress = Progress(jnp.int32(epoch), state.params, state.opt_state, *best)
-        rate = train_data[0].size / (trained - began)
+        rate = text.train[0].size / (trained - began)
         seconds = time.perf_counter() - began
         report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
-    test_loss = float(evaluate(progress.best_params, test_data))
+    test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
 
@@ -215,9 +233,9 @@ def _train_epoch(train_call, state, data, key, epoch):
         disable=None,
     ) as bar:
         for first, last in itertools.pairwise(bounds):
-            state, loss = train_call(state, data, key, first, last)
-            _check_finite(float(loss), f"the training loss of epoch {epoch}")
-            total += float(loss)
+            state, losses = train_call(state, data, key, first, last)
+            _check_finite(float(losses), f"the training loss of epoch {epoch}")
+            total += float(losses)
             bar.update((last - first) * words)
     return state, total / num_sequences
 

@@ -15,6 +15,7 @@ the pullback of the vmapped step, shifted by one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -59,15 +60,12 @@ def truncated_pullback(
         return jax.vmap(step, (None, 0, 0), axis_size=num_steps)(constants, carries, xs)
 
     if stride == 1:
-        errors = _sweeps(
-            lambda carries: all_steps(constants, carries, xs),
-            *(carries, carry_error, ys_error, horizon, unroll),
-        )
+        on_carries = functools.partial(all_steps, constants, xs=xs)
+        errors = _sweeps(on_carries, carries, carry_error, ys_error, horizon, unroll)
     else:
-        errors = _chains(
-            lambda carry, x: step(constants, carry, x),
-            *(carries, xs, carry_error, ys_error, num_steps, horizon, stride, unroll),
-        )
+        bound = functools.partial(step, constants)
+        schedule = num_steps, horizon, stride, unroll
+        errors = _chains(bound, carries, xs, carry_error, ys_error, *schedule)
     pull = _pullback(all_steps, constants, carries, xs)
     constants_error, carries_error, xs_error = pull((errors, ys_error))
     return constants_error, jax.tree.map(lambda leaf: leaf[0], carries_error), xs_error

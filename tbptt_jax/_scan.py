@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from tbptt_jax._adjoint import truncated_pullback
+from tbptt_jax._schedule import check_schedule
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -38,23 +38,28 @@ def truncated_scan(
 
     and stops there; only the carries between steps are cut. With a larger stride the losses of one
     block of `stride` consecutive steps share one backward pass, which covers the `horizon` steps
-    that end with the block's last. Blocks are counted from the first executed step; the last block
-    is shorter where the stride does not divide T. The error of the final carry belongs to the last
-    step. So
+    that end with the block's last. Blocks are counted from the first executed step. The error of
+    the final carry belongs to the last step. So
 
       * stride = 1 is true truncated BPTT: every error travels `horizon` steps;
       * stride = horizon is epochwise: errors travel 1 to `horizon` steps, by their place in the
-        block;
+        block, as if the sequence were cut into pieces;
       * horizon >= T is full BPTT, for any stride.
+
+    Where the stride does not divide T, the last block is shorter, and its pass still covers
+    `horizon` steps: its errors reach into the block before.
 
     The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
     1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
     T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T. Effects inside `f` happen again in it. Call it under `jax.jit`: outside, each call traces
-    and compiles afresh, so that nothing `f` closes over can be stale.
+    not T. Effects inside `f` happen again in it, some of them several times. Call it under
+    `jax.jit`: outside, each call traces and compiles afresh, so that nothing `f` closes over can be
+    stale.
 
     The horizon is that of one scan: an error that passes through two truncated scans in series
-    travels up to 2 horizon - 1 steps. Stacked layers belong into one carry.
+    travels up to 2 horizon - 1 steps. Stacked layers belong into one carry. As in any function with
+    a gradient rule of its own, `f` cannot name an axis of a vmap that is differentiated from
+    outside; of `shard_map` it can.
 
     Forward-mode differentiation (`jax.jvp`, `jax.jacfwd`) of a truncated gradient is not defined;
     use `jax.lax.scan`. Second derivatives (`jax.hessian`, `jax.jacrev` of a gradient) are the
@@ -76,7 +81,7 @@ def truncated_scan(
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
 
     Raises:
-      ValueError: `truncated_scan: horizon must be >= 1, got 0.`
+      ValueError: `truncated_scan: horizon must be >= 1, got 0.`, and the same for the stride.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
@@ -101,35 +106,25 @@ def truncated_scan(
         their computational complexity.
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
-    if horizon is not None:
-        horizon = _static_integer("horizon", horizon)
-        if horizon < 1:
-            raise ValueError(f"truncated_scan: horizon must be >= 1, got {horizon}.")
-    stride = _static_integer("stride", stride)
-    if stride < 1:
-        raise ValueError(f"truncated_scan: stride must be >= 1, got {stride}.")
-    if horizon is not None and stride > horizon:
-        raise ValueError(
-            f"truncated_scan: stride must be in 1..horizon ({horizon}), got {stride}; "
-            "a larger stride would drop errors."
-        )
-    step, constants, init = _pure_step(f, init, xs, length)
-    num_steps = length if length is not None else jax.tree.leaves(xs)[0].shape[0]
+    horizon, stride = check_schedule("truncated_scan", horizon, stride)
+    step, constants, init_leaves, structure = _pure_step(f, init, xs, length)
+    xs_leaves = jax.tree.leaves(xs)
+    num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     scan = functools.partial(jax.lax.scan, length=num_steps, reverse=reverse, unroll=unroll)
     if horizon is None or horizon >= num_steps:
-        return scan(functools.partial(step, constants), init, xs)
-    pull = functools.partial(
-        truncated_pullback, step, num_steps=num_steps, horizon=horizon, stride=stride, unroll=unroll
-    )
-    try:
-        return _with_pullback(scan, step, pull, num_steps, reverse)(constants, init, xs)
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise TypeError(
-            "truncated_scan: forward-mode differentiation (jvp, jacfwd) is not possible, because a "
-            "truncated gradient is not the derivative of the result; use jax.lax.scan."
-        ) from None
+        results = scan(functools.partial(step, constants), init_leaves, xs_leaves)
+    else:
+        pull = functools.partial(
+            truncated_pullback,
+            step,
+            num_steps=num_steps,
+            horizon=horizon,
+            stride=stride,
+            unroll=unroll,
+        )
+        run = _with_pullback(scan, step, pull, num_steps, reverse)
+        results = _without_forward_mode(run, constants, init_leaves, xs_leaves)
+    return jax.tree.unflatten(structure, jax.tree.leaves(results))
 
 
 def _with_pullback(scan, step, pull, num_steps, reverse):
@@ -164,28 +159,45 @@ def _with_pullback(scan, step, pull, num_steps, reverse):
 
 
 def _pure_step(f, init, xs, length):
-    """`f` as `step(constants, carry, x)` that closes over nothing, its constants, and `init`.
+    """`f` as a function of leaves that closes over nothing.
 
     `f` is traced inside a `lax.scan`, so that errors and the promotion of weak types are
     `lax.scan`'s own. The function given to it is new at every call: JAX caches traces by function,
-    and what `f` closes over may have changed.
+    and what `f` closes over may have changed. Leaves, not trees: a user's container need not
+    bear what vmap and differentiation put into it.
+
+    Returns:
+      `step(constants, carry, x) -> (carry, y)` on lists of leaves, its constants, the leaves of
+      `init`, and the structure of the scan's results.
     """
     traces = []
 
     @functools.wraps(f, updated=())
     def recorded(carry, x):
         jaxpr, shapes = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(carry, x)
-        traces.append((jaxpr, jax.tree.structure(shapes)))
-        return jax.tree.unflatten(traces[-1][1], jaxpr_as_fun(jaxpr)(*jax.tree.leaves((carry, x))))
+        traces.append(jaxpr)
+        leaves = jaxpr_as_fun(jaxpr)(*jax.tree.leaves((carry, x)))
+        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
-    carry_shape, _ = jax.eval_shape(lambda: jax.lax.scan(recorded, init, xs, length))
-    jaxpr, structure = traces[-1]
+    results = jax.eval_shape(lambda: jax.lax.scan(recorded, init, xs, length))
+    jaxpr = traces[-1]
+    carry_shapes = jax.tree.leaves(results[0])
 
     def step(constants, carry, x):
-        leaves = jax.tree.leaves((carry, x))
-        return jax.tree.unflatten(structure, jaxpr_as_fun(jaxpr.replace(consts=constants))(*leaves))
+        leaves = jaxpr_as_fun(jaxpr.replace(consts=constants))(*carry, *x)
+        return leaves[: len(carry_shapes)], leaves[len(carry_shapes) :]
 
-    return step, jaxpr.consts, jax.tree.map(_promote, init, carry_shape)
+    init_leaves = [
+        _promote(leaf, shape)
+        for leaf, shape in zip(jax.tree.leaves(init), carry_shapes, strict=True)
+    ]
+    return step, jaxpr.consts, init_leaves, jax.tree.structure(results)
+
+
+def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:
+    if jax.typeof(leaf).weak_type == shape.weak_type:
+        return leaf
+    return jax.lax.convert_element_type(leaf, shape.dtype)
 
 
 def _check_vmappable(step, constants, carries, xs, num_steps):
@@ -198,18 +210,14 @@ def _check_vmappable(step, constants, carries, xs, num_steps):
         ) from error
 
 
-def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:
-    if jax.typeof(leaf).weak_type == shape.weak_type:
-        return leaf
-    return jax.lax.convert_element_type(leaf, shape.dtype)
-
-
-def _static_integer(name: str, value: Any) -> int:
+def _without_forward_mode(run, *args):
+    """`run(*args)`; JAX's refusal of forward mode names the way out."""
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
+        return run(*args)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
         raise TypeError(
-            f"truncated_scan: {name} must be a static integer, got {value!r}."
+            "truncated_scan: forward-mode differentiation (jvp, jacfwd) is not possible, because a "
+            "truncated gradient is not the derivative of the result; use jax.lax.scan."
         ) from None

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._schedule import check_schedule
+
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
 
@@ -45,7 +47,8 @@ def windowed_value_and_grad(
       gradients for `(params, init, xs)`, of dtype float0 for integer and key leaves.
 
     Raises:
-      ValueError: `windowed_value_and_grad: stride must be in 1..horizon (3), got 4.`
+      ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
+      TypeError: the function that is returned, where a loss is not a real scalar.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -60,18 +63,19 @@ def windowed_value_and_grad(
     References:
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
     """
-    if horizon is not None and horizon < 1:
-        raise ValueError(f"windowed_value_and_grad: horizon must be >= 1, got {horizon}.")
-    if stride < 1 or (horizon is not None and stride > horizon):
-        raise ValueError(
-            f"windowed_value_and_grad: stride must be in 1..horizon ({horizon}), got {stride}."
-        )
+    horizon, stride = check_schedule("windowed_value_and_grad", horizon, stride)
 
     @jax.jit
     def value_and_grad(params, init, xs, targets):
         def losses_fn(params, init, xs):
             carry, ys = _outputs_of_windows(f, params, init, xs, horizon, stride)
-            return jax.vmap(functools.partial(loss_fn, params))(ys, targets), carry
+            losses = jax.vmap(functools.partial(loss_fn, params))(ys, targets)
+            if losses.ndim != 1 or not jnp.issubdtype(losses.dtype, jnp.floating):
+                raise TypeError(
+                    "windowed_value_and_grad: loss_fn must return a real scalar for each step, got "
+                    f"{losses.dtype}{list(losses.shape[1:])}."
+                )
+            return losses, carry
 
         losses, pull, carry = jax.vjp(losses_fn, params, init, xs, has_aux=True)
         return (jnp.sum(losses), carry), pull(jnp.ones_like(losses))
@@ -83,8 +87,8 @@ def _outputs_of_windows(f, params, init, xs, horizon, stride):
     """The last carry and the outputs [T, ...], each from the window of its own block."""
     num_steps = jax.tree.leaves(xs)[0].shape[0]
     width = num_steps if horizon is None else min(horizon, num_steps)
-    step = np.arange(num_steps)
-    block_end = np.minimum(step[::stride] + stride, num_steps) - 1
+    steps = np.arange(num_steps)
+    block_end = np.minimum(steps[::stride] + stride, num_steps) - 1
     start = np.maximum(block_end - width + 1, 0)
     passes = (start[:, None] == 0) | (np.arange(width) > 0)
 
@@ -99,5 +103,5 @@ def _outputs_of_windows(f, params, init, xs, horizon, stride):
     _, ys = jax.vmap(functools.partial(jax.lax.scan, window_step))(
         jax.tree.map(lambda leaf: leaf[start], entering), (windows, passes)
     )
-    block = step // stride
-    return last, jax.tree.map(lambda leaf: leaf[block, step - start[block]], ys)
+    block = steps // stride
+    return last, jax.tree.map(lambda leaf: leaf[block, steps - start[block]], ys)

@@ -51,6 +51,12 @@ def test_auto_takes_the_cache_folder_and_else_the_embedded_text(tmp_path, monkey
     assert "embedded" not in data.read_corpus("auto").name
 
 
+def test_byte_order_mark_and_long_words_are_text(tmp_path):
+    write(tmp_path, TEXTS | {"train": "\ufeffa b c " + 100_000 * "z" + "\r\n"})
+    corpus = data.read_corpus("ptb", tmp_path)
+    assert corpus.vocabulary == ["<eos>", "a", "b", "c", 100_000 * "z"]
+
+
 def test_embedded_text_is_prepared_like_the_penn_treebank():
     corpus = data.read_corpus("embedded")
     total = sum(len(getattr(corpus, split)) for split in data.SPLITS)
@@ -59,6 +65,8 @@ def test_embedded_text_is_prepared_like_the_penn_treebank():
     assert {"<eos>", "<unk>", "N", "the"} <= set(corpus.vocabulary[:20])
     text = "".join(corpus.vocabulary)
     assert not set(text) - set("abcdefghijklmnopqrstuvwxyz'’<>N")
+    counts = np.bincount(corpus.train)
+    assert counts.min() == data.EMBEDDED_MIN_COUNT == 3
     again = data.read_corpus("embedded")
     assert corpus.md5 == again.md5 and len(set(corpus.md5.values())) == 3
 
@@ -85,6 +93,7 @@ def test_paragraph_that_topics_share_counts_once_and_code_never():
         ("auto", TEXTS | {"train": ""}, "train text is empty"),
         ("auto", TEXTS | {"valid": ""}, "valid text is empty"),
         ("auto", TEXTS | {"valid": "a zebra\n"}, "'zebra'"),
+        ("auto", TEXTS | {"train": "a b c <unk>"}, "train text has no line end"),
         ("embedded", TEXTS, "--corpus=embedded"),
     ],
 )

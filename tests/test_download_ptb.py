@@ -37,6 +37,7 @@ ANSWERS = {
     "/lacking": (200, None, archive({"train": TEXTS["train"]})),
     "/elsewhere": (200, None, archive(TEXTS, folder="./other")),
     "/missing": (404, 0, b""),
+    "/garbled": (200, "some", WHOLE),
 }
 
 
@@ -82,6 +83,7 @@ def test_whole_download_is_found_by_the_reader(server, path, tmp_path):
         ("/lacking", "no ptb.valid.txt"),
         ("/elsewhere", "no ptb.train.txt"),
         ("/missing", "404"),
+        ("/garbled", "failed"),
     ],
 )
 def test_bad_download_leaves_nothing_and_spares_what_was_there(server, path, said, tmp_path):

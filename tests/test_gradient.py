@@ -132,6 +132,23 @@ def test_reverse_counts_in_the_order_of_execution(horizon, stride):
     assert largest_error((params, init, flip(xs)), expected) < 1e-12
 
 
+@pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
+def test_epochwise_is_cutting_the_sequence_into_pieces(name):
+    """Two pieces of three steps, the carry handed on as a constant."""
+    problem = cells.problem(name, 6)
+
+    def in_pieces(f, init, xs, **_):
+        pieces = []
+        for start in (0, 3):
+            piece = jax.tree.map(lambda leaf, s=start: leaf[s : s + 3], xs)
+            init, ys = jax.lax.scan(f, jax.lax.stop_gradient(init) if start else init, piece)
+            pieces.append(ys)
+        return init, jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *pieces)
+
+    cut = scan_gradients(problem, 3, 3, in_pieces)
+    assert largest_error(scan_gradients(problem, 3, 3), cut) < 1e-12
+
+
 @pytest.mark.parametrize("horizon", [1, 2, 3])
 def test_two_scans_in_series_reach_twice_the_horizon_less_one(horizon):
     def last_output(xs):
@@ -150,6 +167,12 @@ def test_unroll_does_not_change_the_gradient(unroll, stride):
     rolled = scan_gradients(problem, 3, stride)
     scan = lambda *args, **schedule: truncated_scan(*args, unroll=unroll, **schedule)
     assert largest_error(scan_gradients(problem, 3, stride, scan), rolled) < 1e-12
+    xs = jnp.ones(T)
+    total = lambda xs: scan(lambda c, x: (c * x, x), 1.0, xs, horizon=3, stride=stride)[0]
+    loops = [
+        eqn for eqn in jax.make_jaxpr(jax.grad(total))(xs).eqns if eqn.primitive.name == "scan"
+    ]
+    assert [eqn.params["unroll"] for eqn in loops] == ([2, 2] if unroll == 2 else [T, 2])
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 0.1)])

@@ -1,6 +1,7 @@
 """The main job from the command line: what it prints, what it leaves, how it refuses."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from absl import flags
 from absl.testing import flagsaver
 from test_data import PTB, needs_ptb, write
 
-from experiments import common, ptb, training
+from experiments import common, ptb, record, training
 
 pytestmark = pytest.mark.standard
 TEXTS = {"train": "a b a b c\nb c a\n" * 60, "valid": "a c b\n" * 30, "test": "b a\n" * 30}
@@ -56,6 +57,8 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["style"] in said and config["horizon"] == 3 and config["num_epochs"] == 2
     assert config["corpus"]["num_words"] == 4 and "jax" in config["versions"]
+    assert config["commit"] is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", config["commit"])
+    assert config["jax_config"]["jax_enable_x64"] is False
     *epochs, result = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
     for epoch, line in zip(epochs, lines[3:5], strict=True):
@@ -78,15 +81,18 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
         (["--data_dir=nowhere"], "nowhere"),
         (["--corpus=embedded"], "--corpus=embedded"),
         (["--learning_rate=1e38"], "--learning_rate"),
+        (["--seed=99999999999999999999"], "--seed=99999999999999999999"),
         (["stray"], "stray"),
         (["--no_such_flag"], "no_such_flag"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(main, args, said):
+def test_bad_input_is_refused_in_one_line(main, tmp_path, args, said):
     code, _, err = main(*args)
     text = code if isinstance(code, str) else err.splitlines()[0]
     assert code not in (None, 0) and said in text and "\n" not in text
     assert "Traceback" not in err
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert args == ["--learning_rate=1e38"] or not (tmp_path / "run").exists()
 
 
 def test_workdir_that_is_a_file_or_holds_another_run_is_left_as_it_was(main, tmp_path):
@@ -100,6 +106,18 @@ def test_workdir_that_is_a_file_or_holds_another_run_is_left_as_it_was(main, tmp
     for args, said in [(["--seed=1"], "seed 0, not 1"), (["--cell=gru"], "cell vanilla, not gru")]:
         assert said in main(*args)[0]
         assert contents(run) == before
+
+
+def test_metrics_of_no_known_run_are_not_mixed_with_new_ones(main, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.jsonl").write_text("precious\n")
+    assert "without config.json" in main()[0]
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == "precious\n"
+
+
+def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
+    folders = {record.new_folder(tmp_path / "runs", "name") for _ in range(3)}
+    assert {folder.name for folder in folders} == {"name", "name-2", "name-3"}
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """`truncated_scan` is a drop-in for `lax.scan`: its forward, its types, its errors."""
 
 import functools
+import os
+import subprocess
+import sys
 from typing import NamedTuple
 
 import cells
@@ -38,6 +41,25 @@ def test_forward_is_that_of_scan_bit_for_bit(name, options):
     chex.assert_trees_all_equal(actual, expected, strict=True)
 
 
+def test_forward_is_bit_for_bit_as_users_compile_it():
+    """At XLA's default optimisation, which the other tests turn off."""
+    code = """
+import jax, numpy, cells, functools
+from tbptt_jax import truncated_scan
+for name in ("tanh_rnn", "lstm"):
+    problem = cells.problem(name, 20)
+    f = functools.partial(problem.f, problem.params)
+    ours = truncated_scan(f, problem.init, problem.xs, horizon=3)
+    theirs = jax.lax.scan(f, problem.init, problem.xs)
+    jax.tree.map(numpy.testing.assert_array_equal, ours, theirs)
+    rule = jax.vjp(lambda xs: truncated_scan(f, problem.init, xs, horizon=3), problem.xs)[0]
+    jax.tree.map(numpy.testing.assert_array_equal, rule, theirs)
+"""
+    environment = os.environ | {"XLA_FLAGS": "", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
 TREES = {
     "none": None,
     "empty": (),
@@ -63,6 +85,42 @@ def test_any_pytree_of_carries_inputs_and_outputs(carry, xs):
     scan = functools.partial(truncated_scan, horizon=2)
     grads = jax.grad(functools.partial(loss, scan), argnums=(0, 1), allow_int=True)(carry, xs)
     chex.assert_trees_all_equal_structs(grads, (carry, xs))
+
+
+class Validating:
+    """A container that refuses what differentiation would put into its integer leaf."""
+
+    def __init__(self, value, count):
+        assert value is not None
+        assert count is not None
+        self.value, self.count = value, count
+
+
+jax.tree_util.register_pytree_node(
+    Validating, lambda node: ((node.value, node.count), None), lambda _, leaves: Validating(*leaves)
+)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_containers_only_ever_hold_what_f_sees(stride):
+    def f(c, x):
+        return Validating(c.value * x.value, c.count + x.count), Validating(c.value, c.count)
+
+    def total(value):
+        xs = Validating(jnp.full(5, 2.0), jnp.arange(5))
+        init = Validating(value, jnp.asarray(0))
+        last, ys = truncated_scan(f, init, xs, horizon=3, stride=stride)
+        return last.value + jnp.sum(ys.value)
+
+    full = functools.partial(truncated_scan, horizon=None)
+    assert jax.grad(total)(jnp.float64(1.0)) == (7.0 if stride == 1 else 3.0)
+    assert full(f, Validating(1.0, 0), Validating(jnp.ones(5), jnp.arange(5)))[0].count == 10
+
+
+@pytest.mark.parametrize("length", [5, np.int32(5), jnp.int32(5)])
+def test_length_of_any_integer_type(length):
+    run = lambda w: truncated_scan(lambda c, _: (w * c, c), 1.0, length=length, horizon=2)[0]
+    assert jax.grad(run)(1.0) == 2.0
 
 
 @pytest.mark.parametrize("num_steps", [0, 1])

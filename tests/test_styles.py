@@ -19,6 +19,7 @@ from experiments.styles import Schedule, schedule
         (("epochwise", 5, None, 20), (5, 5, 20)),
         (("semi", 20), (20, 10, 40)),
         (("semi", 20, 5, 60), (20, 5, 60)),
+        (("semi", 3), (3, 2, 6)),
         (("full",), (40, 40, 40)),
         (("full", None, None, 30), (30, 30, 30)),
     ],

@@ -113,7 +113,9 @@ def run(settings, **model):
         losses.append((epoch.train_loss, epoch.valid_loss))
 
     progress = training.start(model, settings)
-    return training.train(model, corpus(), settings, progress, report), losses
+    return training.train(
+        model, training.cut(corpus(), settings), settings, progress, report
+    ), losses
 
 
 SETTINGS = training.Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
@@ -137,17 +139,18 @@ def test_every_epoch_drops_anew():
 def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell):
     model = models.LanguageModel(12, 5, 6, cell)
     kept, curve = [], []
+    text = training.cut(corpus(), SETTINGS)
 
     def report(epoch, progress):
         curve.append(epoch[:3])
         kept.append(jax.device_get(progress))
 
-    result = training.train(model, corpus(), SETTINGS, training.start(model, SETTINGS), report)
+    result = training.train(model, text, SETTINGS, training.start(model, SETTINGS), report)
     whole, ends = curve.copy(), kept.copy()
     for stop in (1, 3):
         curve.clear()
         kept.clear()
-        assert training.train(model, corpus(), SETTINGS, ends[stop - 1], report) == result
+        assert training.train(model, text, SETTINGS, ends[stop - 1], report) == result
         assert curve == whole[stop:]
         chex.assert_trees_all_equal(kept[-1], ends[-1])
 
@@ -161,6 +164,18 @@ def test_training_learns_and_tests_the_best_parameters():
     assert result.best_epoch == valid_losses.index(min(valid_losses)) + 1 < 8
     shorter, _ = run(settings._replace(num_epochs=result.best_epoch))
     assert shorter == result
+
+
+def test_rate_counts_the_words_trained_on_per_second_of_training(monkeypatch):
+    clock = iter([0.0, 2.0, 3.0])
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    settings = SETTINGS._replace(num_epochs=1)
+    text, epochs = training.cut(corpus(), settings), []
+    model = models.LanguageModel(12, 5, 6)
+    progress = training.start(model, settings)
+    training.train(model, text, settings, progress, lambda epoch, _: epochs.append(epoch))
+    assert (epochs[0].tokens_per_second, epochs[0].seconds) == (text.train[1].size / 2.0, 3.0)
+    assert text.train[1].size == 22 * 7 * B
 
 
 def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):

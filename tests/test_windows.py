@@ -49,20 +49,36 @@ def test_no_horizon_is_full_bptt():
 
 
 @pytest.mark.parametrize(
-    ("schedule", "text"),
+    ("schedule", "error", "text"),
     [
-        ({"horizon": 0}, "windowed_value_and_grad: horizon must be >= 1, got 0."),
+        ({"horizon": 0}, ValueError, "horizon must be >= 1, got 0."),
+        ({"horizon": 2.5}, TypeError, "horizon must be a static integer, got 2.5."),
+        ({"horizon": 3, "stride": 0}, ValueError, "stride must be >= 1, got 0."),
         (
             {"horizon": 3, "stride": 4},
-            "windowed_value_and_grad: stride must be in 1..horizon (3), got 4.",
-        ),
-        (
-            {"horizon": 3, "stride": 0},
-            "windowed_value_and_grad: stride must be in 1..horizon (3), got 0.",
+            ValueError,
+            "stride must be in 1..horizon (3), got 4; a larger stride would drop errors.",
         ),
     ],
 )
-def test_wrong_schedule_fails_in_one_line(schedule, text):
-    with pytest.raises(ValueError, match="windowed_value_and_grad") as error:
+def test_wrong_schedule_fails_in_one_line(schedule, error, text):
+    with pytest.raises(error) as raised:
         windowed_value_and_grad(cells.gru, square, **schedule)
-    assert str(error.value) == text
+    assert str(raised.value) == f"windowed_value_and_grad: {text}"
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "got"),
+    [
+        (lambda params, y, target: y[0], "float64[3]"),
+        (lambda params, y, target: jnp.sum(y) + 0j, "complex128[]"),
+        (lambda params, y, target: jnp.int32(1), "int32[]"),
+    ],
+)
+def test_loss_that_is_no_real_scalar_is_refused(loss_fn, got):
+    problem = cells.problem("gru", 7)
+    with pytest.raises(TypeError) as error, jax.numpy_dtype_promotion("standard"):
+        windowed_value_and_grad(problem.f, loss_fn, horizon=2)(
+            problem.params, problem.init, problem.xs, problem.ys_error
+        )
+    assert str(error.value).endswith(f"must return a real scalar for each step, got {got}.")
