@@ -73,13 +73,20 @@ def save(workdir: Path, epoch: int, tree: Any) -> None:
 def restore(workdir: Path, like: Any) -> Any:
     """The pytree that was saved last, or `like` itself where none was.
 
-    Metrics of later epochs, which a stop before the save left over, are dropped.
+    A line of metrics.jsonl that a stop before the save left over is dropped.
 
     Raises:
-      UserError: what was saved is damaged.
+      UserError: what was saved is damaged, or is not what metrics.jsonl tells of.
     """
+    metrics = workdir / METRICS
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
     with _checkpoints(workdir) as manager:
         epoch = manager.latest_step() or 0
+        if len(lines) > epoch + 1:
+            raise UserError(
+                f"{metrics} tells of more than the checkpoint beside it, of epoch {epoch}; "
+                "name another --workdir."
+            )
         if epoch:
             try:
                 like = manager.restore(epoch, args=ocp.args.StandardRestore(like))
@@ -88,10 +95,8 @@ def restore(workdir: Path, like: Any) -> Any:
                     f"the checkpoint in {workdir / CHECKPOINTS} is damaged; remove {workdir} to "
                     f"start again ({type(error).__name__})."
                 ) from error
-    metrics = workdir / METRICS
-    if metrics.exists():
-        lines = metrics.read_text(encoding="utf-8").splitlines()[:epoch]
-        _replace(metrics, "".join(line + "\n" for line in lines))
+    if len(lines) > epoch:
+        _replace(metrics, "".join(line + "\n" for line in lines[:epoch]))
     return like
 
 

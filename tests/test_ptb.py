@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -143,7 +144,7 @@ def test_stopped_run_goes_on_as_if_never_stopped(main, tmp_path, diverge_in_epoc
     assert "epoch 2 is nan" in main()[0]
     # A stop between writing an epoch's metrics and its checkpoint leaves a line too many.
     with open(tmp_path / "run" / "metrics.jsonl", "a") as metrics:
-        metrics.write('{"epoch": 2, "train_loss": 0.0, "valid_loss": 0.0}\n{"epo')
+        metrics.write('{"epoch": 2, "train_l')
     diverge_in_epoch_2.undo()
     code, out, _ = main()
     assert code in (None, 0) and "going on after epoch 1 of 2" in out
@@ -166,6 +167,14 @@ def test_damaged_run_is_refused_and_left_as_it_was(main, tmp_path, pattern, said
     code, _, _ = main()
     assert said in code and "\n" not in code
     assert contents(tmp_path / "run") == before
+
+
+def test_metrics_without_their_checkpoint_are_not_overwritten(main, tmp_path):
+    assert main()[0] in (None, 0)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    before = losses(tmp_path / "run")
+    assert "tells of more than the checkpoint" in main()[0]
+    assert losses(tmp_path / "run") == before
 
 
 def contents(folder):
