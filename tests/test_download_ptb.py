@@ -24,6 +24,16 @@ def archive(texts, folder="./simple-examples/data"):
     return stream.getvalue()
 
 
+def archive_of_dangling_links():
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for split in data.SPLITS:
+            member = tarfile.TarInfo(f"./simple-examples/data/ptb.{split}.txt")
+            member.type, member.linkname = tarfile.SYMTYPE, "nowhere"
+            tar.addfile(member)
+    return stream.getvalue()
+
+
 WHOLE = archive(TEXTS)
 # path: (status, announced length, what is sent)
 ANSWERS = {
@@ -36,6 +46,7 @@ ANSWERS = {
     "/empty": (200, 0, b""),
     "/lacking": (200, None, archive({"train": TEXTS["train"]})),
     "/elsewhere": (200, None, archive(TEXTS, folder="./other")),
+    "/linked": (200, None, archive_of_dangling_links()),
     "/missing": (404, 0, b""),
     "/garbled": (200, "some", WHOLE),
 }
@@ -82,6 +93,7 @@ def test_whole_download_is_found_by_the_reader(server, path, tmp_path):
         ("/empty", "no whole archive"),
         ("/lacking", "no ptb.valid.txt"),
         ("/elsewhere", "no ptb.train.txt"),
+        ("/linked", "no ptb.train.txt"),
         ("/missing", "404"),
         ("/garbled", "failed"),
     ],
