@@ -44,10 +44,22 @@ def main():
         when = time.strftime("%Y%m%d-%H%M%S")
         workdir = record.new_folder(Path("runs"), f"{name}-seed-{settings.seed}-{when}")
     record.begin(workdir, _config(settings, model, corpus))
-    progress = record.restore(workdir, progress)
-    print(f"{model.cell} RNN, {schedule}; results in {workdir}")
-    if progress.epoch:
-        print(f"going on after epoch {progress.epoch} of {settings.num_epochs}")
+    with record.alone(workdir):
+        progress = record.restore(workdir, progress)
+        print(f"{model.cell} RNN, {schedule}; results in {workdir}")
+        if progress.epoch:
+            print(f"going on after epoch {progress.epoch} of {settings.num_epochs}")
+        result = _train(model, text, settings, progress, workdir)
+    print(
+        f"best validation loss {result.best_valid_loss:.3f} (perplexity "
+        f"{_perplexity(result.best_valid_loss):.1f}) in epoch {result.best_epoch}; "
+        f"test loss of those parameters {result.test_loss:.3f} "
+        f"(perplexity {_perplexity(result.test_loss):.1f})"
+    )
+
+
+def _train(model, text, settings, progress, workdir):
+    """Trains; prints and records every epoch and the result."""
     print("epoch   train   perplexity   valid   perplexity   tokens/s   seconds", flush=True)
 
     def report(epoch: training.Epoch, progress: training.Progress):
@@ -59,16 +71,11 @@ def main():
 
     result = training.train(model, text, settings, progress, report)
     record.append(workdir, result._asdict())
-    print(
-        f"best validation loss {result.best_valid_loss:.3f} (perplexity "
-        f"{_perplexity(result.best_valid_loss):.1f}) in epoch {result.best_epoch}; "
-        f"test loss of those parameters {result.test_loss:.3f} "
-        f"(perplexity {_perplexity(result.test_loss):.1f})"
-    )
+    return result
 
 
 def _config(settings, model, corpus):
-    """All that the losses depend on, but for the machine."""
+    """All that the losses depend on, but for versions, machine and JAX's settings."""
     resolved = settings._asdict()
     schedule = resolved.pop("schedule")._asdict()
     sizes = {name: getattr(model, name) for name in ("cell", "embed_size", "state_size")}

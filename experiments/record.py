@@ -1,11 +1,14 @@
 """What a run leaves in its folder: config.json, metrics.jsonl, and the last epoch's checkpoint."""
 
+import contextlib
+import fcntl
 import importlib.metadata
 import itertools
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +33,23 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
       UserError: it is a file, cannot be written, or holds a run with other settings.
     """
     path = workdir / CONFIG
+    config = config | {"jax_config": {name: getattr(jax.config, name) for name in JAX_CONFIG}}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            if (workdir / METRICS).exists():
-                raise UserError(f"{workdir} holds {METRICS} without {CONFIG}; name another folder.")
+            for other in (METRICS, CHECKPOINTS):
+                if (workdir / other).exists():
+                    raise UserError(
+                        f"{workdir} holds {other} without {CONFIG}; name another folder."
+                    )
             _replace(path, json.dumps(config | environment(), indent=2) + "\n")
             return
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
     except FileExistsError:
         raise UserError(f"--workdir={workdir} is a file; name a folder.") from None
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, TypeError):
         raise UserError(f"{path} is damaged; name another --workdir, or remove it.") from None
     for name, value in config.items():
         if found.get(name) != value:
@@ -79,25 +86,44 @@ def restore(workdir: Path, like: Any) -> Any:
       UserError: what was saved is damaged, or is not what metrics.jsonl tells of.
     """
     metrics = workdir / METRICS
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-    with _checkpoints(workdir) as manager:
+    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
+    restored, epoch, fault = like, 0, None
+    with _checkpoints(workdir) as manager:  # not left open: orbax ends badly
         epoch = manager.latest_step() or 0
-        if len(lines) > epoch + 1:
-            raise UserError(
-                f"{metrics} tells of more than the checkpoint beside it, of epoch {epoch}; "
-                "name another --workdir."
-            )
-        if epoch:
-            try:
-                like = manager.restore(epoch, args=ocp.args.StandardRestore(like))
-            except Exception as error:
-                raise UserError(
-                    f"the checkpoint in {workdir / CHECKPOINTS} is damaged; remove {workdir} to "
-                    f"start again ({type(error).__name__})."
-                ) from error
+        try:
+            if epoch:
+                restored = manager.restore(epoch, args=ocp.args.StandardRestore(like))
+        except Exception as error:
+            fault = error
+    if fault is not None:
+        raise UserError(
+            f"the checkpoint in {workdir / CHECKPOINTS} is damaged ({type(fault).__name__}); "
+            f"remove {workdir} to start again."
+        ) from fault
+    told = [_epoch(line) for line in lines[:epoch]]
+    if len(lines) > epoch + 1 or told != list(range(1, epoch + 1)):
+        raise UserError(
+            f"{metrics} and the checkpoint beside it, of epoch {epoch}, do not belong together; "
+            "name another --workdir."
+        )
     if len(lines) > epoch:
-        _replace(metrics, "".join(line + "\n" for line in lines[:epoch]))
-    return like
+        _replace(metrics, "".join(line.decode() + "\n" for line in lines[:epoch]))
+    return restored
+
+
+@contextlib.contextmanager
+def alone(workdir: Path) -> Iterator[None]:
+    """Holds a folder against other processes, as long as the block or the process lasts.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    with open(workdir / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process runs in --workdir={workdir}.") from None
+        yield
 
 
 def append(workdir: Path, metrics: dict[str, Any]) -> None:
@@ -109,7 +135,7 @@ def append(workdir: Path, metrics: dict[str, Any]) -> None:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, commit, device and JAX's settings: what else a number depends on."""
+    """Versions, commit and device: what else a number depends on."""
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
@@ -117,7 +143,6 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "device": f"{device.platform}: {device.device_kind}",
         "num_cores": os.cpu_count(),
-        "jax_config": {name: getattr(jax.config, name) for name in JAX_CONFIG},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
@@ -128,6 +153,14 @@ def _checkpoints(workdir: Path) -> ocp.CheckpointManager:
         max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
     return ocp.CheckpointManager((workdir / CHECKPOINTS).absolute(), options=options)
+
+
+def _epoch(line: bytes) -> int | None:
+    """The epoch that a line of metrics.jsonl tells of."""
+    try:
+        return json.loads(line)["epoch"]
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _replace(path: Path, text: str) -> None:

@@ -4,7 +4,7 @@ Steps are counted in execution order and time is the leading axis of every leaf.
 floating-point and complex leaves carry errors; an error tree holds None in place of the others.
 
 The transposed recurrence is linear. With (A v)ₛ = Jₛ₊₁ᵀ vₛ₊₁, E the cotangent of the last carry and
-b the outputs' cotangents pulled back through their own steps, the error on the carry that leaves
+bₛ that of the output of step s+1 pulled back through step s+1, the error on the carry that leaves
 each step is, at stride 1, the truncated Neumann series
 
     δ = Σ_{i < h} Aⁱ E + Σ_{i < h-1} Aⁱ b
@@ -64,17 +64,17 @@ def truncated_pullback(
         errors = _sweeps(on_carries, carries, carry_error, ys_error, horizon, unroll)
     else:
         bound = functools.partial(step, constants)
-        schedule = num_steps, horizon, stride, unroll
-        errors = _chains(bound, carries, xs, carry_error, ys_error, *schedule)
+        counts = num_steps, horizon, stride, unroll
+        errors = _chains(bound, carries, xs, carry_error, ys_error, *counts)
     pull = _pullback(all_steps, constants, carries, xs)
     constants_error, carries_error, xs_error = pull((errors, ys_error))
     return constants_error, jax.tree.map(lambda leaf: leaf[0], carries_error), xs_error
 
 
-def _sweeps(all_steps, carries, carry_error, ys_error, horizon, unroll):
+def _sweeps(on_carries, carries, carry_error, ys_error, horizon, unroll):
     """δ ← E;  h - 1 times:  δ ← E + b + A δ.  A sweep carries the errors of all steps one back."""
-    pull = _pullback(all_steps, carries)
-    pull_carry = _pullback(lambda carries: all_steps(carries)[0], carries)
+    pull = _pullback(on_carries, carries)
+    pull_carry = _pullback(lambda carries: on_carries(carries)[0], carries)
 
     def one_back(errors):
         return jax.tree.map(lambda e: jnp.concatenate([e[1:], jnp.zeros_like(e[:1])]), errors)

@@ -75,7 +75,7 @@ def truncated_scan(
       horizon: how many steps an error travels back, its own step included; a static integer >= 1,
         or None for no truncation.
       stride: how many consecutive losses share one backward pass; a static integer in
-        1..horizon.
+        1..horizon, of no effect where there is no truncation.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
@@ -85,8 +85,8 @@ def truncated_scan(
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
-      TypeError: forward-mode differentiation outside `jax.jit`.
-      ValueError: `f` is differentiated and cannot be vmapped.
+      TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
+      ValueError: `f` is differentiated and cannot be vmapped, where horizon < T.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None, int]:
-    """Returns a static (horizon, stride) with 1 <= stride <= horizon.
+    """Returns a static (horizon, stride), 1 <= stride <= horizon where there is a horizon.
 
     Args:
       function: name of the public function, for the error.

@@ -173,8 +173,32 @@ def test_metrics_without_their_checkpoint_are_not_overwritten(main, tmp_path):
     assert main()[0] in (None, 0)
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     before = losses(tmp_path / "run")
-    assert "tells of more than the checkpoint" in main()[0]
+    assert "of epoch 0, do not belong together" in main()[0]
     assert losses(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("keep", [slice(0, 0), slice(1, None)])
+def test_metrics_that_lack_epochs_of_the_checkpoint_are_refused(main, tmp_path, keep):
+    assert main()[0] in (None, 0)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[keep]))
+    before = contents(tmp_path / "run")
+    assert "of epoch 2, do not belong together" in main()[0]
+    assert contents(tmp_path / "run") == before
+
+
+def test_two_processes_do_not_share_a_workdir(main, tmp_path):
+    (tmp_path / "run").mkdir()
+    with record.alone(tmp_path / "run"):
+        assert "another process runs in" in main()[0]
+    assert main()[0] in (None, 0)
+
+
+def test_checkpoints_without_their_settings_are_not_adopted(main, tmp_path):
+    assert main()[0] in (None, 0)
+    for name in ("config.json", "metrics.jsonl"):
+        (tmp_path / "run" / name).unlink()
+    assert "holds checkpoints without config.json" in main("--learning_rate=0.01")[0]
 
 
 def contents(folder):
