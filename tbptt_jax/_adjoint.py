@@ -79,8 +79,8 @@ def _sweeps(on_carries, carries, carry_error, ys_error, horizon, unroll):
     def one_back(errors):
         return jax.tree.map(lambda e: jnp.concatenate([e[1:], jnp.zeros_like(e[:1])]), errors)
 
-    nothing = jax.tree.map(jnp.zeros_like, _inexact(carries))
-    last = jax.tree.map(lambda zeros, error: zeros.at[-1].set(error), nothing, carry_error)
+    last = _at_last_step(carries, carry_error)
+    nothing = jax.tree.map(jnp.zeros_like, last)
     source = _add(last, one_back(*pull((nothing, ys_error))))
 
     def sweep(_, errors):
@@ -112,10 +112,16 @@ def _chains(step, carries, xs, carry_error, ys_error, num_steps, horizon, stride
         before = jnp.maximum(reached - 1, 0)
         return chains, jax.tree.map(lambda e, c: e.at[before].add(c), errors, chains)
 
-    nothing = jax.tree.map(jnp.zeros_like, _inexact(carries))
-    last = jax.tree.map(lambda zeros, error: zeros.at[-1].set(error), nothing, carry_error)
+    last = _at_last_step(carries, carry_error)
     state = _take(last, end), last
     return jax.lax.fori_loop(0, horizon - 1, walk, state, unroll=unroll)[1]
+
+
+def _at_last_step(carries, carry_error):
+    """E: the last carry's error at the last step, zeros at the others."""
+    return jax.tree.map(
+        lambda carry, error: jnp.zeros_like(carry).at[-1].set(error), _inexact(carries), carry_error
+    )
 
 
 def _pullback(fun, *args):
