@@ -3,14 +3,16 @@
 Steps are counted in execution order and time is the leading axis of every leaf. Only
 floating-point and complex leaves carry errors; an error tree holds None in place of the others.
 
-The transposed recurrence is linear. With (A v)ₛ = Jₛ₊₁ᵀ vₛ₊₁, E the cotangent of the last carry and
-bₛ that of the output of step s+1 pulled back through step s+1, the error on the carry that leaves
-each step is, at stride 1, the truncated Neumann series
+The transposed recurrence is linear. Let εₛ be the error on the carry that enters step s, Jₛ the
+derivative of the carry that leaves it by the one that enters, and bₛ what the errors of step s
+itself, that of its output and at the last step that of the carry, come to when pulled back through
+the step. Then full BPTT solves εₛ = bₛ + Jₛᵀ εₛ₊₁, and the truncated error is, at stride 1, the
+truncated Neumann series
 
-    δ = Σ_{i < h} Aⁱ E + Σ_{i < h-1} Aⁱ b
+    ε = Σ_{i < h-1} Aⁱ b,   (A ε)ₛ = Jₛᵀ εₛ₊₁
 
-since an output's error has spent one of its h steps on its own. A acts on all steps at once: it is
-the pullback of the vmapped step, shifted by one.
+since bₛ has spent one of its h steps on its own, and the parameters' step takes another. A acts on
+all steps at once: it is the pullback of the vmapped step, shifted by one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from tbptt_jax._linear import prepare
+
+# Of the errors that one sweep takes on a CPU: so many numbers stay in the cache of a core, and so
+# many rows make a product that runs at full speed.
+CACHED_NUMBERS = 2**17
+PRODUCT_ROWS = 256
 
 
 def truncated_pullback(
@@ -35,7 +44,6 @@ def truncated_pullback(
     num_steps: int,
     horizon: int,
     stride: int,
-    unroll: int | bool,
 ) -> tuple[Any, Any, Any]:
     """Pulls the cotangents of a scan's results back to its inputs, `horizon` steps at most.
 
@@ -49,52 +57,151 @@ def truncated_pullback(
       num_steps: T.
       horizon: how many steps an error travels, its own included; 1 <= horizon < T.
       stride: how many consecutive losses share one pass; 1 <= stride <= horizon.
-      unroll: as in `jax.lax.scan`, for the loop that carries errors back.
 
     Returns:
       The cotangents of `constants`, of the initial carry, and of `xs`.
     """
-    carry_error, ys_error = _inexact(carry_error), _inexact(ys_error)
-
-    def all_steps(constants, carries, xs):
-        return jax.vmap(step, (None, 0, 0), axis_size=num_steps)(constants, carries, xs)
-
-    if stride == 1:
-        on_carries = functools.partial(all_steps, constants, xs=xs)
-        errors = _sweeps(on_carries, carries, carry_error, ys_error, horizon, unroll)
-    else:
-        bound = functools.partial(step, constants)
-        counts = num_steps, horizon, stride, unroll
-        errors = _chains(bound, carries, xs, carry_error, ys_error, *counts)
-    pull = _pullback(all_steps, constants, carries, xs)
-    constants_error, carries_error, xs_error = pull((errors, ys_error))
-    return constants_error, jax.tree.map(lambda leaf: leaf[0], carries_error), xs_error
-
-
-def _sweeps(on_carries, carries, carry_error, ys_error, horizon, unroll):
-    """δ ← E;  h - 1 times:  δ ← E + b + A δ.  A sweep carries the errors of all steps one back."""
-    pull = _pullback(on_carries, carries)
-    pull_carry = _pullback(lambda carries: on_carries(carries)[0], carries)
-
-    def one_back(errors):
-        return jax.tree.map(lambda e: jnp.concatenate([e[1:], jnp.zeros_like(e[:1])]), errors)
-
-    last = _at_last_step(carries, carry_error)
-    nothing = jax.tree.map(jnp.zeros_like, last)
-    source = _add(last, one_back(*pull((nothing, ys_error))))
-
-    def sweep(_, errors):
-        return _add(source, one_back(*pull_carry(errors)))
-
-    return jax.lax.fori_loop(0, horizon - 1, sweep, last, unroll=unroll)
+    ys_error = _inexact(ys_error)
+    errors = jax.tree.map(
+        lambda carry, error: jnp.zeros_like(carry).at[-1].set(error),
+        _inexact(carries),
+        _inexact(carry_error),
+    )
+    if horizon > 1:
+        entering = functools.partial(_entering_errors, step, horizon - 1, stride)
+        entering = _with_windows_on_cpu(entering, _window_width(errors))
+        entering = entering(constants, (carries, xs), (errors, ys_error))
+        errors = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), errors, entering)
+    all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
+    constants_error, _, xs_error = _pullback(all_steps, constants, carries, xs)((errors, ys_error))
+    first_step = lambda carry: step(constants, carry, _take(xs, 0))
+    (init_error,) = _pullback(first_step, _take(carries, 0))(_take((errors, ys_error), 0))
+    return constants_error, init_error, xs_error
 
 
-def _chains(step, carries, xs, carry_error, ys_error, num_steps, horizon, stride, unroll):
-    """A chain per block walks back from the block's end; all take their h - 1 steps in lock-step.
+def _entering_errors(step, num_pulls, stride, width, constants, inputs, errors):
+    """ε: what the errors come to on the carry that enters each step, `num_pulls` steps at most.
 
-    A chain picks up the errors of its own block's outputs on its way, in the first `stride` steps.
-    Errors of several chains at one step add up, since the pullback is linear in them.
+    Args:
+      width: the steps that are worked on at a time; None for all.
+      inputs: ([T, ...], [T, ...]), the carry and the input of each step.
+      errors: ([T, ...], [T, ...]), the errors on the carry and on the output that leave each step.
     """
+
+    def pull(constants, inputs, errors):
+        carry, x = inputs
+        results = lambda carry: step(constants, carry, x)[: len(errors)]
+        (error,) = _pullback(results, carry)(errors)
+        return error
+
+    first_carry_error = (_take(errors[0], 0),)
+    of_all, of_one, apply = prepare(pull, constants, _take(inputs, 0), first_carry_error)
+
+    def ready(inputs_and_errors):
+        inputs, errors = inputs_and_errors
+        return of_one(inputs), pull(constants, inputs, errors)
+
+    def back(of_each, errors):
+        return jax.vmap(functools.partial(apply, of_all))(of_each, (errors,))
+
+    if width is None:
+        of_each, own = jax.vmap(ready)((inputs, errors))
+    else:
+        of_each, own = jax.lax.map(ready, (inputs, errors), batch_size=width)
+    if stride > 1:
+        return _chains(back, of_each, own, num_pulls - 1, stride)
+    if width is None:
+        return _sweeps(back, of_each, own, num_pulls - 1)
+    return _sweep_windows(back, of_each, own, num_pulls - 1, width)
+
+
+def _with_windows_on_cpu(fun, width):
+    """`fun(width, ...)` on a CPU, `fun(None, ...)` elsewhere and for derivatives."""
+    all_at_once = functools.partial(fun, None)
+    if width is None:
+        return all_at_once
+
+    @jax.custom_jvp
+    def either(*args):
+        by_windows = functools.partial(fun, width)
+        return jax.lax.platform_dependent(*args, cpu=by_windows, default=all_at_once)
+
+    @either.defjvp
+    def derivative(primals, tangents):
+        return jax.jvp(all_at_once, primals, tangents)
+
+    return either
+
+
+def _sweeps(back, of_each, own, num_sweeps):
+    """ε ← b;  so many times:  ε ← b + A ε.  A sweep carries the errors of all steps one back."""
+    sweep = lambda _, errors: _add(own, back(of_each, _of_next_step(errors)))
+    return jax.lax.fori_loop(0, num_sweeps, sweep, own)
+
+
+def _sweep_windows(back, of_each, own, num_sweeps, width):
+    """All sweeps of a few steps, then those of a few others: they stay in a CPU's cache.
+
+    A window of errors moves one step back with each sweep, and arrives with its last. Those that
+    would have to start beyond the last step start at the end, with sweeps that do not move. The
+    errors take the place of the steps' own, which no later window reads.
+    """
+    num_steps = len(jax.tree.leaves(own)[0])
+    num_windows = -(-num_steps // width)
+    rightmost = num_steps - width
+
+    def window(start):
+        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, width)
+        return functools.partial(jax.tree.map, cut)
+
+    def one_window(i, errors):
+        first = jnp.maximum(rightmost - (num_windows - 1 - i) * width, 0)
+        num_new = jnp.where(first == 0, num_steps - (num_windows - 1) * width, width)
+        moves = jnp.minimum(num_sweeps, rightmost - first)
+        stays = jnp.minimum(num_sweeps - moves, width - 1)
+
+        def sweep(start, swept):
+            at = window(start)
+            return _add(at(errors), back(at(of_each), swept))
+
+        swept = window(first + moves)(errors)
+        stay = lambda _, swept: sweep(rightmost, _of_next_step(swept))
+        swept = jax.lax.fori_loop(0, stays, stay, swept)
+        move = lambda j, swept: sweep(first + moves - 1 - j, swept)
+        swept = jax.lax.fori_loop(0, moves, move, swept)
+        swept = _where(jnp.arange(width) < num_new, swept, window(first)(errors))
+        put = lambda e, s: jax.lax.dynamic_update_slice_in_dim(e, s, first, 0)
+        return jax.tree.map(put, errors, swept)
+
+    return jax.lax.fori_loop(0, num_windows, one_window, own)
+
+
+def _of_next_step(errors):
+    """At each step the error of the next, and zero at the last."""
+    return jax.tree.map(lambda e: jnp.concatenate([e[1:], jnp.zeros_like(e[:1])]), errors)
+
+
+def _window_width(errors):
+    """How many steps a window has on a CPU, or None where one window would do for all."""
+    steps = [leaf[0] for leaf in jax.tree.leaves(errors)]
+    if not steps:
+        return None
+    numbers = sum(step.size for step in steps)
+    largest = max(steps, key=lambda step: step.size)
+    rows = largest.size // (largest.shape[-1] if largest.ndim else 1)
+    width = max(CACHED_NUMBERS // numbers, -(-PRODUCT_ROWS // rows))
+    num_steps = len(jax.tree.leaves(errors)[0])
+    num_windows = -(-num_steps // width)
+    return -(-num_steps // num_windows) if num_windows > 1 else None
+
+
+def _chains(back, of_each, own, num_pulls, stride):
+    """A chain per block walks back from the block's end; all take their steps in lock-step.
+
+    A chain picks up the errors of its own block's steps on its way. Errors of several chains at one
+    step add up, since the pullback is linear in them.
+    """
+    num_steps = len(jax.tree.leaves(own)[0])
     first = np.arange(0, num_steps, stride)
     end = np.minimum(first + stride, num_steps) - 1
 
@@ -102,26 +209,15 @@ def _chains(step, carries, xs, carry_error, ys_error, num_steps, horizon, stride
         chains, errors = state
         reached = end - i
         at = jnp.maximum(reached, 0)
-        own = _where(reached >= first, _take(ys_error, at), 0)
-        xs_at = _take(xs, at)
-        pull = _pullback(
-            lambda carries: jax.vmap(step, axis_size=len(end))(carries, xs_at), _take(carries, at)
-        )
-        (chains,) = pull((chains, own))
-        chains = _where(reached > 0, chains, 0)
-        before = jnp.maximum(reached - 1, 0)
-        return chains, jax.tree.map(lambda e, c: e.at[before].add(c), errors, chains)
+        chains = back(_take(of_each, at), chains)
+        nothing = jax.tree.map(jnp.zeros_like, chains)
+        chains = _add(chains, _where(reached >= first, _take(own, at), nothing))
+        chains = _where(reached >= 0, chains, nothing)
+        return chains, jax.tree.map(lambda e, c: e.at[at].add(c), errors, chains)
 
-    last = _at_last_step(carries, carry_error)
-    state = _take(last, end), last
-    return jax.lax.fori_loop(0, horizon - 1, walk, state, unroll=unroll)[1]
-
-
-def _at_last_step(carries, carry_error):
-    """E: the last carry's error at the last step, zeros at the others."""
-    return jax.tree.map(
-        lambda carry, error: jnp.zeros_like(carry).at[-1].set(error), _inexact(carries), carry_error
-    )
+    chains = _take(own, end)
+    errors = jax.tree.map(lambda e, c: jnp.zeros_like(e).at[end].set(c), own, chains)
+    return jax.lax.fori_loop(1, num_pulls + 1, walk, (chains, errors))[1]
 
 
 def _pullback(fun, *args):
@@ -152,10 +248,12 @@ def _take(tree, at):
 
 
 def _where(mask, tree, other):
-    def select(leaf):
+    """Rows of `tree` where the mask is set, and of `other` elsewhere."""
+
+    def select(leaf, other):
         return jnp.where(mask.reshape(mask.shape + (1,) * (leaf.ndim - 1)), leaf, other)
 
-    return jax.tree.map(select, tree)
+    return jax.tree.map(select, tree, other)
 
 
 def _add(a, b):

@@ -120,7 +120,6 @@ def truncated_scan(
             num_steps=num_steps,
             horizon=horizon,
             stride=stride,
-            unroll=unroll,
         )
         run = _with_pullback(scan, step, pull, num_steps, reverse)
         results = _without_forward_mode(run, constants, init_leaves, xs_leaves)

@@ -1,0 +1,218 @@
+"""A linear function made ready for many applications: what stays the same is computed once.
+
+What JAX derives for a pullback multiplies the argument by known factors one by one, each time:
+v·i·(1 + y)·(1 - y) for i·tanh(z). Here runs of elementwise factors become one,
+
+    u = Σₖ aₖ ∘ vₖ
+
+with all aₖ computed before, and matrices are laid out for the product they stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import Literal, Primitive, primitives
+
+
+class Known(NamedTuple):
+    """A value that does not depend on the argument; `stacked` where it depends on the item."""
+
+    value: Any
+    stacked: bool
+
+
+class Residual(NamedTuple):
+    """Where a known value that an application reads is kept."""
+
+    stacked: bool
+    index: int
+
+
+class Term(NamedTuple):
+    """aₖ ∘ vₖ: a factor (None for 1) and the number of a value."""
+
+    factor: Any
+    value: int
+
+
+class Sum(NamedTuple):
+    """An operation Σₖ aₖ ∘ vₖ; its factors are residuals."""
+
+    terms: tuple[Term, ...]
+
+
+class Apply(NamedTuple):
+    """Any other operation; its operands are numbers of values, or residuals."""
+
+    primitive: Primitive
+    params: dict[str, Any]
+    operands: tuple[int | Residual, ...]
+
+
+def prepare(
+    fun: Callable[[Any, Any, Any], Any], shared: Any, item: Any, argument: Any
+) -> tuple[Any, Callable[[Any], Any], Callable[[Any, Any, Any], Any]]:
+    """Splits a linear function of many items into what can be computed before and what cannot.
+
+        fun(shared, item, argument) = apply(of_all, of_one(item), argument)
+
+    Args:
+      fun: linear in its last argument; pytrees of arrays.
+      shared: what all items read.
+      item: any of them, for its shapes and types.
+      argument: of one item; its shapes and types count alone.
+
+    Returns:
+      `of_all`, what depends on `shared` alone; the function `of_one`; and `apply`.
+    """
+    jaxpr, result = jax.make_jaxpr(fun, return_shape=True)(shared, item, argument)
+
+    def program(item):
+        known = [Known(leaf, False) for leaf in jax.tree.leaves(shared)]
+        known += [Known(leaf, True) for leaf in jax.tree.leaves(item)]
+        return _Program(jaxpr, known, len(jax.tree.leaves(argument)))
+
+    def apply(of_all, of_one, argument):
+        leaves = example.apply({False: of_all, True: of_one}, jax.tree.leaves(argument))
+        return jax.tree.unflatten(jax.tree.structure(result), leaves)
+
+    example = program(item)
+    return example.residuals[False], lambda item: program(item).residuals[True], apply
+
+
+class _Program:
+    """What is left to do once the argument's values are there.
+
+    In the making, a variable is `Known`, or a tuple of terms.
+    """
+
+    def __init__(self, jaxpr, known, num_arguments):
+        self.num_values = num_arguments
+        self.operations: list[Sum | Apply] = []
+        self.residuals: dict[bool, list[Any]] = {False: [], True: []}  # by `stacked`
+        arguments = [(Term(None, number),) for number in range(num_arguments)]
+        results = self.evaluate(jaxpr.jaxpr, jaxpr.consts, [*known, *arguments])
+        self.results = [self.operand(result) for result in results]
+
+    def apply(self, residuals, arguments):
+        values = list(arguments)
+
+        def read(operand):
+            if isinstance(operand, Residual):
+                return residuals[operand.stacked][operand.index]
+            return values[operand]
+
+        for operation in self.operations:
+            if isinstance(operation, Sum):
+                first, *others = (
+                    values[v] if a is None else read(a) * values[v] for a, v in operation.terms
+                )
+                values.append(sum(others, first))
+            else:
+                primitive, params, operands = operation
+                values += _bind(primitive, params, map(read, operands))
+        return [read(result) for result in self.results]
+
+    def evaluate(self, jaxpr, consts, inputs):
+        variables = dict(zip(jaxpr.invars, inputs, strict=True))
+        variables |= {v: Known(c, False) for v, c in zip(jaxpr.constvars, consts, strict=True)}
+
+        def read(atom):
+            return Known(atom.val, False) if isinstance(atom, Literal) else variables[atom]
+
+        def single(atom):
+            """The variable, as one term from now on."""
+            variable = read(atom)
+            if not isinstance(variable, Known) and len(variable) > 1:
+                variable = variables[atom] = (Term(None, self.operand(variable)),)
+            return variable
+
+        for eqn in jaxpr.eqns:
+            read_as = read if eqn.primitive in _SUMS else single
+            outputs = self.equation(eqn, [read_as(atom) for atom in eqn.invars])
+            variables |= zip(eqn.outvars, outputs, strict=True)
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def equation(self, eqn, inputs):
+        primitive, params = eqn.primitive, eqn.params
+        known = [isinstance(variable, Known) for variable in inputs]
+        if all(known):
+            outputs = _bind(primitive, params, [value for value, _ in inputs])
+            return [Known(output, any(i.stacked for i in inputs)) for output in outputs]
+        if primitive is primitives.jit_p:
+            return self.evaluate(params["jaxpr"].jaxpr, params["jaxpr"].consts, inputs)
+        if primitive in _SUMS and not any(known):
+            return [_add_terms(*inputs)]
+        if primitive is primitives.mul_p and _keeps_shape(eqn, known.index(False)):
+            factor, variable = inputs if known[0] else inputs[::-1]
+            return [tuple(term._replace(factor=_multiply(term.factor, factor)) for term in variable)]
+        if primitive is primitives.dot_general_p and not known[0]:
+            params, inputs = _contracted_first(params, inputs)
+        operands = tuple(self.operand(variable) for variable in inputs)
+        self.operations.append(Apply(primitive, params, operands))
+        self.num_values += len(eqn.outvars)
+        first = self.num_values - len(eqn.outvars)
+        return [(Term(None, number),) for number in range(first, self.num_values)]
+
+    def operand(self, variable) -> int | Residual:
+        """Where an application finds the variable: a value of its own from now on."""
+        if isinstance(variable, Known):
+            value, stacked = variable
+            kept = self.residuals[stacked]
+            index = next((i for i, other in enumerate(kept) if other is value), len(kept))
+            self.residuals[stacked] = kept + [value] * (index == len(kept))
+            return Residual(stacked, index)
+        if len(variable) == 1 and variable[0].factor is None:
+            return variable[0].value
+        terms = (
+            Term(None if factor is None else self.operand(factor), value)
+            for factor, value in variable
+        )
+        self.operations.append(Sum(tuple(terms)))
+        self.num_values += 1
+        return self.num_values - 1
+
+
+_SUMS = (primitives.add_p, primitives.add_jaxvals_p)
+
+
+def _add_terms(left, right):
+    terms = {term.value: term for term in left}
+    for term in right:
+        if term.value in terms:
+            term = Term(_add(terms[term.value].factor, term.factor), term.value)
+        terms[term.value] = term
+    return tuple(terms.values())
+
+
+def _add(a: Known | None, b: Known | None) -> Known | None:
+    values = [1.0 if known is None else known.value for known in (a, b)]
+    return Known(values[0] + values[1], any(known.stacked for known in (a, b) if known))
+
+
+def _multiply(a: Known | None, b: Known) -> Known:
+    return b if a is None else Known(a.value * b.value, a.stacked or b.stacked)
+
+
+def _keeps_shape(eqn, operand):
+    return eqn.invars[operand].aval.shape == eqn.outvars[0].aval.shape
+
+
+def _contracted_first(params, inputs):
+    """A product with its known matrix laid out so that the contracted axes come first."""
+    (left, right), batch = params["dimension_numbers"]
+    known = inputs[1]
+    if not isinstance(known, Known) or known.stacked or batch != ((), ()):
+        return params, inputs
+    free = [axis for axis in range(known.value.ndim) if axis not in right]
+    known = Known(jax.lax.transpose(known.value, [*right, *free]), False)
+    numbers = (left, tuple(range(len(right)))), batch
+    return params | {"dimension_numbers": numbers}, [inputs[0], known]
+
+
+def _bind(primitive, params, values):
+    results = primitive.bind(*values, **primitive.get_bind_params(params))
+    return list(results) if primitive.multiple_results else [results]
