@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
+
+from tbptt_jax import linear_softmax_cross_entropy
 
 CELLS = {"vanilla": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
 
@@ -78,10 +79,12 @@ def step(model: LanguageModel, params: Any, carry: Any, x: Inputs) -> tuple[Any,
     return _apply(model, params, "step", carry, x)
 
 
-def step_loss(model: LanguageModel, params: Any, y: jax.Array, target: jax.Array) -> jax.Array:
-    """Cross-entropy of one step in nats, the mean over the batch: ([B, N], [B]) -> []."""
-    logits = _apply(model, params, "logits", y)
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, target))
+def mean_loss(params: Any, ys: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean cross-entropy of tokens in nats, through the readout: ([..., N], [...]) -> []."""
+    readout = params["readout"]
+    return linear_softmax_cross_entropy(
+        ys, readout["kernel"], readout["bias"], targets, 1.0 / targets.size
+    )
 
 
 def drop_carry(carry: Any, output_mask: jax.Array | None) -> Any:

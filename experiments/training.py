@@ -89,10 +89,9 @@ def make_loss_and_grad(model: models.LanguageModel, schedule: Schedule, backward
     `sweeps` (`truncated_scan`) or `windows` (the definition, slow).
     """
     step = functools.partial(models.step, model)
-    loss_fn = functools.partial(models.step_loss, model)
     horizon, stride = schedule.horizon, schedule.stride
     if backward == "windows":
-        mean_loss = lambda *args: loss_fn(*args) / schedule.seq_len
+        mean_loss = lambda *args: models.mean_loss(*args) / schedule.seq_len
         run = windowed_value_and_grad(step, mean_loss, horizon=horizon, stride=stride)
 
         def by_windows(*args):
@@ -104,7 +103,7 @@ def make_loss_and_grad(model: models.LanguageModel, schedule: Schedule, backward
     def sequence_loss(params, carry, inputs, targets):
         f = functools.partial(step, params)
         carry, ys = truncated_scan(f, carry, inputs, horizon=horizon, stride=stride)
-        return jnp.mean(jax.vmap(functools.partial(loss_fn, params))(ys, targets)), carry
+        return models.mean_loss(params, ys, targets), carry
 
     return jax.value_and_grad(sequence_loss, has_aux=True)
 
@@ -149,8 +148,7 @@ def make_evaluate(model: models.LanguageModel, batch_size: int) -> Callable:
             tokens, targets = tokens_and_targets
             f = functools.partial(models.step, model, params)
             carry, ys = jax.lax.scan(f, carry, models.Inputs(tokens))
-            losses = jax.vmap(functools.partial(models.step_loss, model, params))(ys, targets)
-            return carry, jnp.mean(losses)
+            return carry, models.mean_loss(params, ys, targets)
 
         return jnp.mean(jax.lax.scan(sequence, models.init_carry(model, batch_size), data)[1])
 

@@ -18,6 +18,7 @@ all steps at once: it is the pullback of the vmapped step, shifted by one.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,10 +28,12 @@ import numpy as np
 
 from tbptt_jax._linear import prepare
 
-# Of the errors that one sweep takes on a CPU: so many numbers stay in the cache of a core, and so
-# many rows make a product that runs at full speed.
-CACHED_NUMBERS = 2**17
-PRODUCT_ROWS = 256
+# What one sweep takes on a CPU: at least so many numbers of the largest leaf of the carry, to be
+# worth a call; so many rows, for products at full speed; so many steps, since a window that moves by
+# one step finds all others in the cache.
+WINDOW_NUMBERS = 2**15
+WINDOW_ROWS = 256
+WINDOW_STEPS = 8
 
 
 def truncated_pullback(
@@ -70,7 +73,7 @@ def truncated_pullback(
     if horizon > 1:
         entering = functools.partial(_entering_errors, step, horizon - 1, stride)
         entering = _with_windows_on_cpu(entering, _window_width(errors))
-        entering = entering(constants, (carries, xs), (errors, ys_error))
+        entering = entering(constants, (carries, xs), _inexact(carry_error), ys_error)
         errors = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), errors, entering)
     all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
     constants_error, _, xs_error = _pullback(all_steps, constants, carries, xs)((errors, ys_error))
@@ -79,35 +82,37 @@ def truncated_pullback(
     return constants_error, init_error, xs_error
 
 
-def _entering_errors(step, num_pulls, stride, width, constants, inputs, errors):
+def _entering_errors(
+    step, num_pulls, stride, width, constants, inputs, carry_error, ys_error
+):
     """ε: what the errors come to on the carry that enters each step, `num_pulls` steps at most.
 
     Args:
       width: the steps that are worked on at a time; None for all.
       inputs: ([T, ...], [T, ...]), the carry and the input of each step.
-      errors: ([T, ...], [T, ...]), the errors on the carry and on the output that leave each step.
+      carry_error: [...], on the last carry.
+      ys_error: [T, ...], on each output.
     """
 
-    def pull(constants, inputs, errors):
+    def pull(result, constants, inputs, error):
         carry, x = inputs
-        results = lambda carry: step(constants, carry, x)[: len(errors)]
-        (error,) = _pullback(results, carry)(errors)
-        return error
+        return _pullback(lambda carry: step(constants, carry, x)[result], carry)(error)[0]
 
-    first_carry_error = (_take(errors[0], 0),)
-    of_all, of_one, apply = prepare(pull, constants, _take(inputs, 0), first_carry_error)
+    of_all, of_one, apply = prepare(
+        functools.partial(pull, 0), constants, _take(inputs, 0), carry_error
+    )
 
-    def ready(inputs_and_errors):
-        inputs, errors = inputs_and_errors
-        return of_one(inputs), pull(constants, inputs, errors)
-
-    def back(of_each, errors):
-        return jax.vmap(functools.partial(apply, of_all))(of_each, (errors,))
+    def ready(inputs_and_error):
+        inputs, y_error = inputs_and_error
+        return of_one(inputs), pull(1, constants, inputs, y_error)
 
     if width is None:
-        of_each, own = jax.vmap(ready)((inputs, errors))
+        of_each, own = jax.vmap(ready)((inputs, ys_error))
     else:
-        of_each, own = jax.lax.map(ready, (inputs, errors), batch_size=width)
+        of_each, own = jax.lax.map(ready, (inputs, ys_error), batch_size=width)
+    at_last = apply(of_all, _take(of_each, -1), carry_error)
+    own = jax.tree.map(lambda own, error: own.at[-1].add(error), own, at_last)
+    back = jax.vmap(functools.partial(apply, of_all))
     if stride > 1:
         return _chains(back, of_each, own, num_pulls - 1, stride)
     if width is None:
@@ -182,15 +187,14 @@ def _of_next_step(errors):
 
 
 def _window_width(errors):
-    """How many steps a window has on a CPU, or None where one window would do for all."""
-    steps = [leaf[0] for leaf in jax.tree.leaves(errors)]
-    if not steps:
+    """How many steps a window has on a CPU, or None where all are in one."""
+    leaves = jax.tree.leaves(errors)
+    if not leaves:
         return None
-    numbers = sum(step.size for step in steps)
-    largest = max(steps, key=lambda step: step.size)
-    rows = largest.size // (largest.shape[-1] if largest.ndim else 1)
-    width = max(CACHED_NUMBERS // numbers, -(-PRODUCT_ROWS // rows))
-    num_steps = len(jax.tree.leaves(errors)[0])
+    shape = max((leaf.shape for leaf in leaves), key=math.prod)
+    num_steps, numbers = shape[0], math.prod(shape[1:])
+    rows = numbers // math.prod(shape[1:][-1:])
+    width = max(WINDOW_NUMBERS // numbers, -(-WINDOW_ROWS // rows), WINDOW_STEPS)
     num_windows = -(-num_steps // width)
     return -(-num_steps // num_windows) if num_windows > 1 else None
 

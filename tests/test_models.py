@@ -52,7 +52,7 @@ def test_vanilla_step_and_loss_are_their_equations():
     np.testing.assert_allclose(y, expected * x.output_mask, rtol=1e-5)
     logits = y @ params["readout"]["kernel"] + params["readout"]["bias"]
     by_hand = -np.mean([jax.nn.log_softmax(logits[b])[target[b]] for b in range(B)])
-    np.testing.assert_allclose(models.step_loss(model, params, y, target), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(models.mean_loss(params, y, target), by_hand, rtol=1e-5)
 
 
 def test_dropout_keeps_the_mean_and_is_fresh_at_every_step_and_stream():

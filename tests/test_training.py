@@ -67,7 +67,7 @@ def test_full_style_is_plain_backpropagation():
         c, total = carry, 0.0
         for t in range(7):
             c, y = models.step(model, params, c, models.Inputs(tokens[t]))
-            total += models.step_loss(model, params, y, tokens[t + 1]) / 7
+            total += models.mean_loss(params, y, tokens[t + 1]) / 7
         return total
 
     run = training.make_loss_and_grad(model, schedule("full", seq_len=7), "sweeps")
@@ -189,8 +189,8 @@ def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
     monkeypatch.setattr(training, "make_train_call", spy)
     monkeypatch.setattr(
         training.models,
-        "step_loss",
-        chex.assert_max_traces(models.step_loss, n=3),  # train, valid, test
+        "mean_loss",
+        chex.assert_max_traces(models.mean_loss, n=3),  # train, valid, test
     )
     run(SETTINGS)
     assert [call._cache_size() for call in calls] == [1]
@@ -209,6 +209,6 @@ def test_evaluation_carries_state_over_all_sequences():
     for tokens, targets in zip(*valid, strict=True):
         for t in range(7):
             carry, y = models.step(model, params, carry, models.Inputs(tokens[t]))
-            losses.append(models.step_loss(model, params, y, targets[t]))
+            losses.append(models.mean_loss(params, y, targets[t]))
     actual = training.make_evaluate(model, B)(params, jax.device_put(valid))
     np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)

@@ -1,0 +1,274 @@
+"""`linear_softmax_cross_entropy` is optax's loss on the logits, and so are all its gradients."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, PartitionSpec
+
+from tbptt_jax import linear_softmax_cross_entropy, linear_softmax_cross_entropy_per_token
+
+N, V = 3, 7
+
+
+def per_token_of_optax(inputs, kernel, bias, labels):
+    logits = inputs @ kernel + jnp.broadcast_to(bias, (*labels.shape, *bias.shape))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def sum_of_optax(inputs, kernel, bias, labels, weights):
+    return jnp.sum(weights * per_token_of_optax(inputs, kernel, bias, labels))
+
+
+def problem(shape, num_inputs=N, vocab_size=V, seed=0):
+    """(inputs, kernel, bias, labels, weights) with logits of some size and weights of both signs."""
+    keys = jax.random.split(jax.random.key(seed), 5)
+    return (
+        3.0 * jax.random.normal(keys[0], (*shape, num_inputs)),
+        jax.random.normal(keys[1], (num_inputs, vocab_size)),
+        jax.random.normal(keys[2], (vocab_size,)),
+        jax.random.randint(keys[3], shape, 0, vocab_size),
+        jax.random.normal(keys[4], shape),
+    )
+
+
+def assert_close(actual, expected, tolerance=1e-12):
+    """Within `tolerance` of each leaf's largest entry."""
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        scale = np.abs(e).max(initial=0.0) or 1.0
+        np.testing.assert_allclose(np.asarray(a) / scale, np.asarray(e) / scale, atol=tolerance)
+
+
+SHAPES = st.lists(st.integers(0, 9), max_size=2).map(tuple)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=SHAPES,
+    num_inputs=st.integers(1, 5),
+    vocab_size=st.integers(1, 9),
+    block_size=st.none() | st.integers(1, 12),
+)
+def test_sum_and_gradients_are_those_of_optax_on_the_logits(
+    shape, num_inputs, vocab_size, block_size
+):
+    inputs, kernel, bias, labels, weights = problem(shape, num_inputs, vocab_size)
+
+    def run(loss, **options):
+        fun = lambda *args: loss(*args[:3], labels, args[3], **options)
+        return jax.value_and_grad(fun, argnums=(0, 1, 2, 3))(inputs, kernel, bias, weights)
+
+    actual = run(linear_softmax_cross_entropy, block_size=block_size)
+    assert_close(actual, run(sum_of_optax))
+
+
+@settings(max_examples=15, deadline=None)
+@given(shape=SHAPES, block_size=st.none() | st.integers(1, 12))
+def test_losses_of_tokens_take_any_cotangent(shape, block_size):
+    *operands, labels, errors = problem(shape)
+
+    def run(loss, **options):
+        losses, pull = jax.vjp(lambda *args: loss(*args, labels, **options), *operands)
+        return losses, pull(errors)
+
+    actual = run(linear_softmax_cross_entropy_per_token, block_size=block_size)
+    assert_close(actual, run(per_token_of_optax))
+
+
+def test_blocks_are_chosen_where_the_vocabulary_is_large(monkeypatch):
+    """More tokens than a CPU's block holds: the choice by platform gives the same numbers."""
+    monkeypatch.setattr("tbptt_jax._losses.CPU_BLOCK_LOGITS", 4 * V)
+    *operands, labels, weights = problem((3, 5))
+    grad = jax.grad(lambda *args: linear_softmax_cross_entropy(*args, labels, weights), (0, 1, 2))
+    expected = jax.grad(lambda *args: sum_of_optax(*args, labels, weights), (0, 1, 2))
+    assert_close(jax.jit(grad)(*operands), expected(*operands))
+    text = str(jax.make_jaxpr(grad)(*operands))
+    assert "length=4" in text and "length=1" in text
+
+
+def test_without_weights_and_bias():
+    inputs, kernel, bias, labels, weights = problem((6,))
+    nothing = jnp.zeros_like(bias)
+    actual = jax.value_and_grad(lambda *args: linear_softmax_cross_entropy(*args, None, labels))
+    expected = jax.value_and_grad(
+        lambda *args: sum_of_optax(*args, nothing, labels, jnp.ones_like(weights))
+    )
+    assert_close(actual(inputs, kernel), expected(inputs, kernel))
+
+
+def test_scalar_weight_is_a_mean():
+    *operands, labels, _ = problem((4, 5))
+    actual = linear_softmax_cross_entropy(*operands, labels, 1.0 / labels.size)
+    np.testing.assert_allclose(actual, jnp.mean(per_token_of_optax(*operands, labels)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("poison", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("block_size", [None, 2])
+def test_tokens_of_weight_zero_contribute_exactly_nothing(poison, block_size):
+    """Whatever a padding mask hides: the gradients are those without the hidden tokens."""
+    inputs, kernel, bias, labels, weights = problem((7,))
+    hidden = jnp.array([1, 4, 6])
+    shown = jnp.array([0, 2, 3, 5])
+    spoilt = inputs.at[hidden].set(poison)
+    labels = labels.at[hidden].set(jnp.array([-100, V, 0]))
+    weights = weights.at[hidden].set(0.0)
+    grad = lambda *tokens: jax.jit(
+        jax.value_and_grad(
+            lambda x, k, b, w: linear_softmax_cross_entropy(
+                x, k, b, tokens[0], w, block_size=block_size
+            ),
+            argnums=(0, 1, 2, 3),
+        )
+    )
+    value, (dx, dk, db, dw) = grad(labels)(spoilt, kernel, bias, weights)
+    less = grad(labels[shown])(inputs[shown], kernel, bias, weights[shown])
+    np.testing.assert_array_equal(dx[hidden], 0.0)
+    np.testing.assert_array_equal(dw[hidden], 0.0)
+    assert_close((value, (dx[shown], dk, db, dw[shown])), less)
+
+
+def test_finite_tokens_of_weight_zero_still_have_a_loss():
+    """The gradient for a weight is the token's loss, at weight 0 too."""
+    *operands, labels, _ = problem((5,))
+    grad = jax.grad(lambda w: linear_softmax_cross_entropy(*operands, labels, w))
+    assert_close(grad(jnp.zeros(5)), per_token_of_optax(*operands, labels))
+
+
+@pytest.mark.parametrize("label", [-1, V])
+def test_traced_label_out_of_range_gives_nan(label):
+    *operands, labels, weights = problem((5,))
+    labels = labels.at[2].set(label)
+
+    @jax.jit
+    def run(labels):
+        grad = jax.value_and_grad(linear_softmax_cross_entropy, argnums=(0, 1, 2))
+        return grad(*operands, labels, weights), linear_softmax_cross_entropy_per_token(
+            *operands, labels
+        )
+
+    (value, (inputs_grad, kernel_grad, _)), losses = run(labels)
+    assert np.isnan(value) and np.isnan(inputs_grad[2]).all() and np.isnan(kernel_grad).any()
+    np.testing.assert_array_equal(np.isnan(losses), np.arange(5) == 2)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 2e-6), (jnp.bfloat16, 2e-2)])
+def test_low_precision_keeps_its_dtype_and_comes_close(dtype, tolerance):
+    *operands, labels, weights = problem((40,), 8, 30)
+    operands = [leaf.astype(dtype) for leaf in operands]
+    run = jax.value_and_grad(linear_softmax_cross_entropy, argnums=(0, 1, 2))
+    value, grads = run(*operands, labels, weights)
+    assert value.dtype == jnp.float32
+    assert [grad.dtype for grad in grads] == [dtype] * 3
+    exact = [leaf.astype(jnp.float64) for leaf in operands]
+    expected = jax.value_and_grad(sum_of_optax, argnums=(0, 1, 2))(*exact, labels, weights)
+    as_float64 = lambda leaf: leaf.astype(jnp.float64)
+    assert_close(jax.tree.map(as_float64, (value, grads)), expected, tolerance)
+
+
+def test_large_logits_do_not_overflow():
+    *operands, labels, weights = problem((5,))
+    operands[0] = 1e4 * operands[0]
+    run = lambda loss: jax.value_and_grad(loss, argnums=(0, 1, 2))(*operands, labels, weights)
+    assert_close(run(linear_softmax_cross_entropy), run(sum_of_optax))
+
+
+def test_under_vmap_over_tokens_and_kernels():
+    one, other = problem((6,)), problem((6,), seed=1)
+    stacked = [jnp.stack(pair) for pair in zip(one, other, strict=True)]
+    grad = lambda *args: jax.grad(
+        lambda *operands: linear_softmax_cross_entropy(*operands, *args[3:], block_size=4), (0, 1, 2)
+    )(*args[:3])
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), grad(*one), grad(*other))
+    assert_close(jax.vmap(grad)(*stacked), expected)
+
+
+@pytest.mark.parametrize("where", ["grad inside", "grad outside"])
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+def test_inside_shard_map_with_the_tokens_on_two_devices(where, axis_type):
+    args = problem((8,))
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(axis_type,))
+    tokens, whole = PartitionSpec("data"), PartitionSpec()
+    in_specs = (tokens, whole, whole, tokens, tokens)
+    loss = lambda *args: linear_softmax_cross_entropy(*args, block_size=3)
+    if where == "grad inside":
+        out_specs = (tokens, whole, whole)
+        grad = jax.grad(loss, argnums=(0, 1, 2))
+        run = jax.shard_map(grad, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+    else:
+        total = lambda *args: jax.lax.psum(loss(*args), "data")
+        summed = jax.shard_map(total, mesh=mesh, in_specs=in_specs, out_specs=whole)
+        run = jax.grad(summed, argnums=(0, 1, 2))
+    place = lambda leaf, spec: jax.device_put(leaf, jax.NamedSharding(mesh, spec))
+    actual = jax.jit(run)(*map(place, args, in_specs))
+    expected = jax.grad(sum_of_optax, argnums=(0, 1, 2))(*args)
+    assert_close(jax.device_get(actual), jax.device_get(expected))
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_lowers_for_every_platform(platform, monkeypatch):
+    monkeypatch.setattr("tbptt_jax._losses.CPU_BLOCK_LOGITS", 4 * V)
+    args = problem((10,))
+    grad = jax.jit(jax.grad(linear_softmax_cross_entropy, argnums=(0, 1, 2)))
+    exported = jax.export.export(grad, platforms=[platform])(*args)
+    assert exported.platforms == (platform,)
+
+
+def test_second_derivative_is_that_of_optax():
+    *operands, labels, weights = problem((4,))
+    rest = operands[2], labels, weights
+    hessian = lambda loss: jax.jacrev(jax.grad(lambda k: loss(operands[0], k, *rest)))(operands[1])
+    assert_close(hessian(linear_softmax_cross_entropy), hessian(sum_of_optax), 1e-11)
+
+
+def test_logits_of_all_tokens_never_exist_at_once():
+    """Peak memory of the gradient stays far below that of whole logits."""
+    shapes = ((4000, 8), (8, 1000), (1000,), (4000,))
+    dtypes = (jnp.float32, jnp.float32, jnp.float32, jnp.int32)
+    args = [jax.ShapeDtypeStruct(*pair) for pair in zip(shapes, dtypes, strict=True)]
+    grad = jax.grad(lambda *args: linear_softmax_cross_entropy(*args, block_size=100), (0, 1, 2))
+    compiled = jax.jit(grad).lower(*args).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 0.15 * 4000 * 1000 * 4
+
+
+GOOD = ((5, N), (N, V), (V,), (5,))
+BAD = {
+    "kernel": (((5, N), (N + 1, V), (V,), (5,)), "must be [..., N], [N, V], [V] and [...], got"),
+    "bias": (((5, N), (N, V), (V + 1,), (5,)), "got [5, 3], [3, 7], [8], [5]."),
+    "labels": (((5, N), (N, V), (V,), (4,)), "got [5, 3], [3, 7], [7], [4]."),
+    "no features": (((), (N, V), (V,), ()), "got [], [3, 7], [7], []."),
+}
+
+
+@pytest.mark.parametrize("shapes, text", BAD.values(), ids=BAD)
+def test_shapes_that_do_not_fit_fail_in_one_line(shapes, text):
+    *operands, labels = map(jnp.zeros, shapes)
+    with pytest.raises(ValueError) as raised:
+        linear_softmax_cross_entropy(*operands, labels.astype(int))
+    message = str(raised.value)
+    assert message.startswith("linear_softmax_cross_entropy: inputs, kernel, bias and labels")
+    assert text in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"labels": jnp.zeros(5)}, "labels must be integers, got float32."),
+        ({"bias": jnp.zeros(V, jnp.float32)}, "must have one floating-point dtype"),
+        ({"weights": jnp.zeros(3)}, "weights must broadcast to labels, [5], got [3]."),
+        ({"labels": jnp.full(5, V)}, "labels must be in 0..6, got 7."),
+        ({"labels": jnp.array([0, 1, -1, 2, 3])}, "labels must be in 0..6, got -1."),
+        ({"block_size": 0}, "block_size must be >= 1, got 0."),
+        ({"block_size": 2.5}, "block_size must be a static integer, got 2.5."),
+    ],
+)
+def test_wrong_arguments_fail_in_one_line(change, text):
+    names = "inputs", "kernel", "bias", "labels", "weights"
+    arguments = dict(zip(names, problem((5,)), strict=True)) | change
+    with pytest.raises(ValueError) as raised:
+        linear_softmax_cross_entropy(**arguments)
+    assert text in str(raised.value) and "\n" not in str(raised.value)
