@@ -81,6 +81,7 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
         try:
+            _keep_compiled_programs()
             _find_device()
             main()
         except (UserError, OSError) as error:
@@ -91,6 +92,13 @@ def run(main: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
     app.run(guarded)
+
+
+def _keep_compiled_programs():
+    """JAX's persistent compilation cache, unless one of its own flags says otherwise."""
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(data.cache_dir() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def _find_device():

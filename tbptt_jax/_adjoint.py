@@ -28,9 +28,9 @@ import numpy as np
 
 from tbptt_jax._linear import prepare
 
-# What one sweep takes on a CPU: at least so many numbers of the largest leaf of the carry, to be
-# worth a call; so many rows, for products at full speed; so many steps, since a window that moves by
-# one step finds all others in the cache.
+# What one sweep takes on a CPU: at least so many numbers of the carry's largest leaf, to be worth a
+# call; so many rows, for products at full speed; so many steps, since of a window that moves by one
+# step all others are in the cache.
 WINDOW_NUMBERS = 2**15
 WINDOW_ROWS = 256
 WINDOW_STEPS = 8
@@ -70,7 +70,7 @@ def truncated_pullback(
         _inexact(carries),
         _inexact(carry_error),
     )
-    if horizon > 1:
+    if horizon > 1 and jax.tree.leaves(errors):
         entering = functools.partial(_entering_errors, step, horizon - 1, stride)
         entering = _with_windows_on_cpu(entering, _window_width(errors))
         entering = entering(constants, (carries, xs), _inexact(carry_error), ys_error)
@@ -82,16 +82,11 @@ def truncated_pullback(
     return constants_error, init_error, xs_error
 
 
-def _entering_errors(
-    step, num_pulls, stride, width, constants, inputs, carry_error, ys_error
-):
+def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_error, ys_error):
     """ε: what the errors come to on the carry that enters each step, `num_pulls` steps at most.
 
-    Args:
-      width: the steps that are worked on at a time; None for all.
-      inputs: ([T, ...], [T, ...]), the carry and the input of each step.
-      carry_error: [...], on the last carry.
-      ys_error: [T, ...], on each output.
+    `inputs` are the carry and the input of each step; `width` steps are worked on at a time, or all
+    where it is None.
     """
 
     def pull(result, constants, inputs, error):
@@ -188,10 +183,7 @@ def _of_next_step(errors):
 
 def _window_width(errors):
     """How many steps a window has on a CPU, or None where all are in one."""
-    leaves = jax.tree.leaves(errors)
-    if not leaves:
-        return None
-    shape = max((leaf.shape for leaf in leaves), key=math.prod)
+    shape = max((leaf.shape for leaf in jax.tree.leaves(errors)), key=math.prod)
     num_steps, numbers = shape[0], math.prod(shape[1:])
     rows = numbers // math.prod(shape[1:][-1:])
     width = max(WINDOW_NUMBERS // numbers, -(-WINDOW_ROWS // rows), WINDOW_STEPS)

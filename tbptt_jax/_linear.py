@@ -28,7 +28,7 @@ class Residual(NamedTuple):
     """Where a known value that an application reads is kept."""
 
     stacked: bool
-    index: int
+    position: int
 
 
 class Term(NamedTuple):
@@ -102,7 +102,7 @@ class _Program:
 
         def read(operand):
             if isinstance(operand, Residual):
-                return residuals[operand.stacked][operand.index]
+                return residuals[operand.stacked][operand.position]
             return values[operand]
 
         for operation in self.operations:
@@ -127,7 +127,7 @@ class _Program:
             """The variable, as one term from now on."""
             variable = read(atom)
             if not isinstance(variable, Known) and len(variable) > 1:
-                variable = variables[atom] = (Term(None, self.operand(variable)),)
+                variable = variables[atom] = (Term(None, self.value(variable)),)
             return variable
 
         for eqn in jaxpr.eqns:
@@ -148,7 +148,9 @@ class _Program:
             return [_add_terms(*inputs)]
         if primitive is primitives.mul_p and _keeps_shape(eqn, known.index(False)):
             factor, variable = inputs if known[0] else inputs[::-1]
-            return [tuple(term._replace(factor=_multiply(term.factor, factor)) for term in variable)]
+            return [
+                tuple(term._replace(factor=_multiply(term.factor, factor)) for term in variable)
+            ]
         if primitive is primitives.dot_general_p and not known[0]:
             params, inputs = _contracted_first(params, inputs)
         operands = tuple(self.operand(variable) for variable in inputs)
@@ -158,20 +160,25 @@ class _Program:
         return [(Term(None, number),) for number in range(first, self.num_values)]
 
     def operand(self, variable) -> int | Residual:
-        """Where an application finds the variable: a value of its own from now on."""
-        if isinstance(variable, Known):
-            value, stacked = variable
-            kept = self.residuals[stacked]
-            index = next((i for i, other in enumerate(kept) if other is value), len(kept))
-            self.residuals[stacked] = kept + [value] * (index == len(kept))
-            return Residual(stacked, index)
+        """Where an application finds the variable."""
+        if not isinstance(variable, Known):
+            return self.value(variable)
+        kept = self.residuals[variable.stacked]
+        for position, other in enumerate(kept):
+            if other is variable.value:
+                return Residual(variable.stacked, position)
+        kept.append(variable.value)
+        return Residual(variable.stacked, len(kept) - 1)
+
+    def value(self, variable) -> int:
+        """The number of a value that is the whole linear combination."""
         if len(variable) == 1 and variable[0].factor is None:
             return variable[0].value
-        terms = (
+        terms = tuple(
             Term(None if factor is None else self.operand(factor), value)
             for factor, value in variable
         )
-        self.operations.append(Sum(tuple(terms)))
+        self.operations.append(Sum(terms))
         self.num_values += 1
         return self.num_values - 1
 

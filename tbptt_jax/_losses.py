@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 # Logits at a time. On a CPU they should stay in its last cache; elsewhere memory alone bounds them.
@@ -79,7 +81,14 @@ def linear_softmax_cross_entropy_per_token(
     visits the logits a second time. A label out of range, where it is traced, gives nan.
 
     Args:
-      inputs, kernel, bias, labels, block_size: as in `linear_softmax_cross_entropy`.
+      inputs: [..., N], floating point.
+      kernel: [N, V], of the same dtype, as `bias`.
+      bias: [V], or None.
+      labels: [...], integers in 0..V-1.
+      block_size: tokens in a block; chosen from V and the platform if None.
+
+    Returns:
+      [...], float32 for inputs of lower precision, else of their dtype.
 
     Raises:
       ValueError: as `linear_softmax_cross_entropy`.
@@ -93,7 +102,7 @@ def linear_softmax_cross_entropy_per_token(
     """
     name = "linear_softmax_cross_entropy_per_token"
     *operands, _ = _checked(name, inputs, kernel, bias, labels, None)
-    losses = _per_token(_block_size(block_size), *operands)
+    losses: Any = _per_token(_block_size(block_size), *operands)
     return losses.reshape(jnp.shape(labels))
 
 
@@ -158,7 +167,7 @@ def _visit(block_size, inputs, kernel, bias, labels, weights):
         hidden = ~live & ~jnp.isfinite(top)
         logits = jnp.where(hidden[:, None], 0, logits - top[:, None])
         exps = jnp.exp(logits).astype(rows.dtype)
-        back = _product(exps, table, 1, 1)
+        back = _product(table, exps, 1, 1).T  # in this order the product is faster on a CPU
         norm = back[:, -1]
         scale = jnp.where(live, weights / norm, 0)[:, None]
         scaled_rows = jnp.where(live[:, None], scale * wide(rows), 0).astype(rows.dtype)
@@ -241,7 +250,7 @@ def _total(losses, weights):
 
 
 def _checked(function, inputs, kernel, bias, labels, weights):
-    """inputs [T, N], kernel [N, V], bias [V], labels [T] and weights [T], if they fit."""
+    """Inputs [T, N], kernel [N, V], bias [V], labels [T] and weights [T], if they fit."""
     inputs, kernel, labels = map(jnp.asarray, (inputs, kernel, labels))
     bias = jnp.zeros_like(kernel[0]) if bias is None else jnp.asarray(bias)
     dtypes = [array.dtype for array in (inputs, kernel, bias)]
@@ -275,15 +284,12 @@ def _checked(function, inputs, kernel, bias, labels, weights):
 
 def _check_range(function, labels, weights, vocab_size):
     """Refuses labels that are known to be out of range, unless their weight is known to be 0."""
-    if isinstance(labels, jax.core.Tracer):
+    if isinstance(labels, Tracer) or isinstance(weights, Tracer):
         return
-    wrong = (np.asarray(labels) < 0) | (np.asarray(labels) >= vocab_size)
-    if not isinstance(weights, jax.core.Tracer):
-        wrong &= np.asarray(weights) != 0
-    if wrong.any() and not isinstance(weights, jax.core.Tracer):
-        raise ValueError(
-            f"{function}: labels must be in 0..{vocab_size - 1}, got {np.asarray(labels)[wrong][0]}."
-        )
+    known = np.asarray(labels)
+    wrong = known[((known < 0) | (known >= vocab_size)) & (np.asarray(weights) != 0)]
+    if wrong.size:
+        raise ValueError(f"{function}: labels must be in 0..{vocab_size - 1}, got {wrong[0]}.")
 
 
 def _varying_alike(*arrays):

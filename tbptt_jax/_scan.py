@@ -52,9 +52,9 @@ def truncated_scan(
     The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
     1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
     T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T. Effects inside `f` happen again in it, some of them several times. Call it under
-    `jax.jit`: outside, each call traces and compiles afresh, so that nothing `f` closes over can be
-    stale.
+    not T; on a CPU the sweeps take a few steps at a time, which stay in its cache. Effects inside
+    `f` happen again in the backward, some of them several times. Call it under `jax.jit`: outside,
+    each call traces and compiles afresh, so that nothing `f` closes over can be stale.
 
     The horizon is that of one scan: an error that passes through two truncated scans in series
     travels up to 2 horizon - 1 steps. Stacked layers belong into one carry. As in any function with
@@ -71,7 +71,8 @@ def truncated_scan(
       xs: [T, ...], inputs. As in `jax.lax.scan`.
       length: T. As in `jax.lax.scan`.
       reverse: As in `jax.lax.scan`; the horizon then counts in the order of execution.
-      unroll: As in `jax.lax.scan`; also for the loop that carries errors back.
+      unroll: As in `jax.lax.scan`; the backward's loops are not unrolled, since each of their
+        iterations works on many steps at once.
       horizon: how many steps an error travels back, its own step included; a static integer >= 1,
         or None for no truncation.
       stride: how many consecutive losses share one backward pass; a static integer in

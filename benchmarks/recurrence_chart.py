@@ -1,0 +1,75 @@
+"""Draws what `recurrence` measured: cost against length, horizon, stride and state; memory."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+FULL, TRUNCATED = "#0072B2", "#D55E00"
+
+
+def draw(report: dict, path: Path) -> None:
+    """Draws the report of `recurrence.main` into a PNG file."""
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6.2), layout="constrained")
+    (length, horizon, stride), (state, shapes, memory) = axes
+    _per_token(length, report["length"], "steps", "sequence length T")
+    _per_token(horizon, report["horizon"], "horizon", "horizon h")
+    _per_token(stride, report["stride"], "stride", "stride (horizon 40)")
+    _ratios(state, report["state"], "state", "state size N (horizon 32)")
+    _targets(shapes, report["shapes"])
+    _memory(memory, report["length"])
+    figure.suptitle(f"Gradient of a recurrence without a readout, {report['cpu']}, two cores")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _per_token(axis, cases, name, label):
+    """Microseconds for each of the T·B inputs."""
+    values = [case[name] for case in cases]
+    tokens = [case["steps"] * case["batch"] for case in cases]
+    for variant, colour in (("full", FULL), ("truncated", TRUNCATED)):
+        micros = [1e3 * c[variant]["milliseconds"] / n for c, n in zip(cases, tokens, strict=True)]
+        axis.plot(values, micros, "o-", color=colour, label=variant)
+    _finish(axis, values, label, "µs per step of a stream")
+
+
+def _ratios(axis, cases, name, label):
+    values = [case[name] for case in cases]
+    ratios = [case["truncated"]["ratio"][1] for case in cases]
+    axis.plot(values, ratios, "o-", color=TRUNCATED, label="true / full, measured")
+    counted = (cases[0]["horizon"] + 2) / 3
+    axis.axhline(counted, color="black", linestyle="--", label="(h + 2) / 3: operations")
+    _finish(axis, values, label, "times full BPTT")
+
+
+def _targets(axis, cases):
+    """The twelve shapes: the ratio against half of what counting operations says."""
+    for cell, marker in (("rnn", "o"), ("lstm", "s")):
+        points = [case for case in cases if case["cell"] == cell]
+        targets = [(case["horizon"] + 2) / 6 for case in points]
+        ratios = [case["true"]["ratio"][1] for case in points]
+        axis.plot(targets, ratios, marker, color=TRUNCATED, mfc="none", label=cell.upper())
+    axis.axline((1, 1), slope=1, color="black", linestyle=":", label="ratio = (h + 2) / 6")
+    axis.set(xscale="log", yscale="log", xlabel="(h + 2) / 6", ylabel="true / full")
+    axis.legend(frameon=False)
+
+
+def _memory(axis, cases):
+    values = [case["steps"] for case in cases]
+    for variant, colour in (("full", FULL), ("truncated", TRUNCATED)):
+        axis.plot(
+            values, [c[variant]["megabytes"] for c in cases], "o-", color=colour, label=variant
+        )
+    _finish(axis, values, "sequence length T", "temporary MB")
+
+
+def _finish(axis, values, label, y_label):
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(values, [str(value) for value in values])
+    axis.minorticks_off()
+    axis.set(xlabel=label, ylabel=y_label)
+    axis.set_ylim(bottom=0.0)
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)

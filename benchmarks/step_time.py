@@ -1,0 +1,133 @@
+"""Times one step (loss and gradients) of the language model, ours beside other frameworks.
+
+    python -m benchmarks.step_time
+
+Every variant's loss and gradients are compared with ours first; if one is off, nothing is timed and
+the command ends with its name. Then all variants are timed in alternation: in each round every one
+once, in a new order. A few minutes on two idle cores; `make peers` installs PyTorch, TensorFlow.
+The numbers and the chart go into benchmarks/results.
+"""
+
+import argparse
+import contextlib
+import json
+import random
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import agreement, problem, step_time_chart
+from benchmarks.client import Peer, PeerError, available, limit_threads
+from benchmarks.machine import machine
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    """Checks, times, prints, writes."""
+    parser = argparse.ArgumentParser(description="Times one step, ours beside other frameworks.")
+    parser.add_argument("--rounds", type=_at_least_one, default=7, help="times around (7)")
+    parser.add_argument("--repeats", type=_at_least_one, default=3, help="steps in a round (3)")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights, words and orders (0)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    flags = parser.parse_args()
+    try:
+        limit_threads()
+        flags.out.mkdir(parents=True, exist_ok=True)
+        report = measure(flags.rounds, flags.repeats, flags.seed)
+        (flags.out / "step_time.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        step_time_chart.draw(report, flags.out / "step_time.png")
+    except (PeerError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; earlier results stay.")
+
+
+def measure(rounds: int, repeats: int, seed: int) -> dict:
+    """Checks and times every variant of every peer at all settings; JSON-like."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        peers = []
+        for name in available():
+            peers.append(Peer(name))
+            stack.callback(peers[-1].stop)
+        agreement.load(peers, problem.TINY, seed, folder)
+        errors = {"tiny": agreement.check(peers, folder)}
+        settings = {}
+        for name, setting in problem.SETTINGS.items():
+            agreement.load(peers, setting, seed, folder)
+            errors[name] = agreement.check(peers, folder)
+            times = alternate(peers, rounds, repeats, random.Random(seed))
+            settings[name] = {**setting._asdict(), "variants": summary(times)}
+            print(table(name, setting, settings[name]["variants"]))
+        worst = max(error for found in errors.values() for error in found.values())
+        print(f"\nLargest difference from ours: {worst:.1e} of a leaf's largest entry.")
+        return machine() | {
+            "versions": {peer.name: peer.versions for peer in peers},
+            "threads": {peer.name: peer.threads for peer in peers},
+            "rounds": rounds,
+            "repeats": repeats,
+            "seed": seed,
+            "largest_errors": errors,
+            "settings": settings,
+        }
+
+
+def alternate(peers: list[Peer], rounds: int, repeats: int, rng: random.Random) -> dict:
+    """Milliseconds of every step by (peer, variant), [rounds][repeats]."""
+    variants = [(peer, variant) for peer in peers for variant in peer.variants]
+    times = {(peer.name, variant): [] for peer, variant in variants}
+    for _ in range(rounds):
+        for peer, variant in rng.sample(variants, len(variants)):
+            seconds = peer.ask("time", variant=variant, repeats=repeats)["seconds"]
+            times[peer.name, variant].append([round(1e3 * s, 3) for s in seconds])
+    return times
+
+
+def summary(times: dict) -> list[dict]:
+    """Quartiles of the rounds' medians, and of their ratios to ours of the same style and round."""
+    medians = {key: [statistics.median(r) for r in rounds] for key, rounds in times.items()}
+    rows = []
+    for (peer, variant), values in medians.items():
+        ours = medians["ours", agreement.style(variant)]
+        rows.append(
+            {
+                "peer": peer,
+                "variant": variant,
+                "milliseconds": _quartiles(values),
+                "ratio": _quartiles([a / b for a, b in zip(values, ours, strict=True)]),
+                "rounds": times[peer, variant],
+            }
+        )
+    return rows
+
+
+def table(name: str, setting: problem.Setting, rows: list[dict]) -> str:
+    """One setting's table: medians, with the quartiles in brackets."""
+    sizes = ", ".join(f"{field} {size}" for field, size in setting._asdict().items())
+    lines = [f"\n{name}: {sizes}", f"{'peer':<18}{'variant':<14}{'ms':>24}{'times ours':>22}"]
+    for row in sorted(rows, key=lambda row: agreement.style(row["variant"])):
+        low, median, high = row["milliseconds"]
+        ms = f"{median:.1f} ({low:.1f}-{high:.1f})"
+        low, median, high = row["ratio"]
+        ratio = f"{median:.2f} ({low:.2f}-{high:.2f})"
+        lines.append(f"{row['peer']:<18}{row['variant']:<14}{ms:>24}{ratio:>22}")
+    return "\n".join(lines)
+
+
+def _quartiles(values):
+    """Lower quartile, median, upper quartile."""
+    if len(values) == 1:
+        values = values * 2
+    return [round(q, 4) for q in statistics.quantiles(values, n=4, method="inclusive")]
+
+
+def _at_least_one(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()
