@@ -12,9 +12,11 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-# Logits at a time. On a CPU they should stay in its last cache; elsewhere memory alone bounds them.
-CPU_BLOCK_LOGITS = 3 * 2**20
+# Logits at a time. On a CPU two arrays of them should stay in its last cache, and be small enough
+# for an allocator to keep; elsewhere memory alone bounds them.
+CPU_BLOCK_LOGITS = 2**21
 BLOCK_LOGITS = 2**25
+PRODUCT_ROWS = 32  # products of other numbers of rows are slower on a CPU
 
 
 def linear_softmax_cross_entropy(
@@ -167,7 +169,7 @@ def _visit(block_size, inputs, kernel, bias, labels, weights):
         hidden = ~live & ~jnp.isfinite(top)
         logits = jnp.where(hidden[:, None], 0, logits - top[:, None])
         exps = jnp.exp(logits).astype(rows.dtype)
-        back = _product(table, exps, 1, 1).T  # in this order the product is faster on a CPU
+        back = _product(exps, table, 1, 1)
         norm = back[:, -1]
         scale = jnp.where(live, weights / norm, 0)[:, None]
         scaled_rows = jnp.where(live[:, None], scale * wide(rows), 0).astype(rows.dtype)
@@ -207,12 +209,11 @@ def _scan(block, carry, tokens, block_size):
     """`lax.scan` over blocks of tokens, [T, ...] each; zeros fill the last block."""
     num_tokens = len(tokens[0])
     num_blocks = -(-num_tokens // block_size)
-    size = -(-num_tokens // max(1, num_blocks))
-    fill = num_blocks * size - num_tokens
+    fill = num_blocks * block_size - num_tokens
 
     def fold(leaf):
         leaf = jnp.pad(leaf, [(0, fill)] + [(0, 0)] * (leaf.ndim - 1))
-        return leaf.reshape(num_blocks, size, *leaf.shape[1:])
+        return leaf.reshape(num_blocks, block_size, *leaf.shape[1:])
 
     carry, ys = jax.lax.scan(block, carry, jax.tree.map(fold, tokens))
     unfold = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_tokens]
@@ -221,14 +222,26 @@ def _scan(block, carry, tokens, block_size):
 
 def _in_blocks(fun, block_size, *operands):
     """`fun(block_size, ...)`; where none is given, one for a CPU's cache or another's memory."""
-    if block_size is not None:
-        return fun(block_size, *operands)
-    inputs, kernel, *_ = operands
-    on_cpu, elsewhere = (max(1, n // kernel.shape[1]) for n in (CPU_BLOCK_LOGITS, BLOCK_LOGITS))
-    if len(inputs) <= on_cpu:
-        return fun(on_cpu, *operands)
-    fun_of = functools.partial(functools.partial, fun)
-    return jax.lax.platform_dependent(*operands, cpu=fun_of(on_cpu), default=fun_of(elsewhere))
+    num_tokens, vocab_size = len(operands[0]), operands[1].shape[1]
+    if block_size is None:
+        on_cpu, elsewhere = (
+            _even_block(num_tokens, logits // vocab_size)
+            for logits in (CPU_BLOCK_LOGITS, BLOCK_LOGITS)
+        )
+        if on_cpu != elsewhere:
+            fun_of = functools.partial(functools.partial, fun)
+            choice = {"cpu": fun_of(on_cpu), "default": fun_of(elsewhere)}
+            return jax.lax.platform_dependent(*operands, **choice)
+        block_size = on_cpu
+    return fun(block_size, *operands)
+
+
+def _even_block(num_tokens, most):
+    """The size of the fullest blocks of at most `most` tokens, if possible of even product rows."""
+    if num_tokens <= most:
+        return max(1, num_tokens)
+    sizes = range(most - most % PRODUCT_ROWS, most // 2, -PRODUCT_ROWS) or [max(1, most)]
+    return min(sizes, key=lambda size: -(-num_tokens // size) * size)
 
 
 def _product(left, right, left_axis, right_axis):
