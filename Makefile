@@ -20,6 +20,7 @@ check: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.step_time
+	$(BIN)/python -m benchmarks.training_step
 	$(BIN)/python -m benchmarks.recurrence
 
 peers: .venv-peers/installed

@@ -80,7 +80,7 @@ def prepare(
         return jax.tree.unflatten(jax.tree.structure(result), leaves)
 
     example = program(item)
-    return example.residuals[False], lambda item: program(item).residuals[True], apply
+    return example.residuals(False), lambda item: program(item).residuals(True), apply
 
 
 class _Program:
@@ -92,10 +92,13 @@ class _Program:
     def __init__(self, jaxpr, known, num_arguments):
         self.num_values = num_arguments
         self.operations: list[Sum | Apply] = []
-        self.residuals: dict[bool, list[Any]] = {False: [], True: []}  # by `stacked`
+        self.kept: dict[bool, list[Known]] = {False: [], True: []}  # the residuals, by `stacked`
         arguments = [(Term(None, number),) for number in range(num_arguments)]
         results = self.evaluate(jaxpr.jaxpr, jaxpr.consts, [*known, *arguments])
         self.results = [self.operand(result) for result in results]
+
+    def residuals(self, stacked):
+        return [known.value for known in self.kept[stacked]]
 
     def apply(self, residuals, arguments):
         values = list(arguments)
@@ -146,11 +149,10 @@ class _Program:
             return self.evaluate(params["jaxpr"].jaxpr, params["jaxpr"].consts, inputs)
         if primitive in _SUMS and not any(known):
             return [_add_terms(*inputs)]
+        if primitive is primitives.neg_p:
+            return [_scale(*inputs, Known(-1.0, False))]
         if primitive is primitives.mul_p and _keeps_shape(eqn, known.index(False)):
-            factor, variable = inputs if known[0] else inputs[::-1]
-            return [
-                tuple(term._replace(factor=_multiply(term.factor, factor)) for term in variable)
-            ]
+            return [_scale(*(reversed(inputs) if known[0] else inputs))]
         if primitive is primitives.dot_general_p and not known[0]:
             params, inputs = _contracted_first(params, inputs)
         operands = tuple(self.operand(variable) for variable in inputs)
@@ -163,12 +165,11 @@ class _Program:
         """Where an application finds the variable."""
         if not isinstance(variable, Known):
             return self.value(variable)
-        kept = self.residuals[variable.stacked]
-        for position, other in enumerate(kept):
-            if other is variable.value:
-                return Residual(variable.stacked, position)
-        kept.append(variable.value)
-        return Residual(variable.stacked, len(kept) - 1)
+        kept = self.kept[variable.stacked]
+        position = next((i for i, known in enumerate(kept) if known is variable), len(kept))
+        if position == len(kept):
+            kept.append(variable)
+        return Residual(variable.stacked, position)
 
     def value(self, variable) -> int:
         """The number of a value that is the whole linear combination."""
@@ -198,6 +199,10 @@ def _add_terms(left, right):
 def _add(a: Known | None, b: Known | None) -> Known | None:
     values = [1.0 if known is None else known.value for known in (a, b)]
     return Known(values[0] + values[1], any(known.stacked for known in (a, b) if known))
+
+
+def _scale(terms, factor):
+    return tuple(term._replace(factor=_multiply(term.factor, factor)) for term in terms)
 
 
 def _multiply(a: Known | None, b: Known) -> Known:

@@ -1,0 +1,154 @@
+"""Times the loss and the training step of the language model against the machine's own speed.
+
+    python -m benchmarks.training_step
+
+The yardstick is a float32 product of two 2048 x 2048 matrices, timed in alternation with the rest:
+what share of its rate do the necessary operations reach? Counted are the products of the readout
+and of the cell, forward and backward (3 · 2 · T·B · (N·V + N·(N + M))), one pass of errors back;
+the sweeps of true truncated BPTT, dropout, Adam and the embedding take time and count for nothing.
+The text is random words, as many as 600 sequences of the Penn Treebank have. Two minutes on two
+cores; the numbers go into benchmarks/results.
+"""
+
+import argparse
+import functools
+import json
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.client import limit_threads
+from benchmarks.machine import machine
+from experiments import models, training
+from experiments.styles import schedule
+from tbptt_jax import linear_softmax_cross_entropy
+
+RESULTS = Path(__file__).parent / "results"
+VOCAB, EMBED, STATE, BATCH = 10_000, 50, 100, 32
+PRODUCT = 2048
+SEQUENCES_A_CALL = 10
+SCHEDULES = {
+    "full": schedule("full", seq_len=40),
+    "true": schedule("true", bptt=20),
+    "epochwise": schedule("epochwise", bptt=20),
+}
+
+
+def product():
+    """One call of the yardstick."""
+    matrix = jax.random.normal(jax.random.key(0), (PRODUCT, PRODUCT))
+    return functools.partial(jax.jit(jnp.matmul), matrix, matrix)
+
+
+def losses(num_tokens: int, state: int):
+    """(in blocks, on whole logits): calls for the loss and its gradients."""
+    keys = jax.random.split(jax.random.key(1), 3)
+    inputs = jax.random.normal(keys[0], (num_tokens, state))
+    kernel = jax.random.normal(keys[1], (state, VOCAB)) / state**0.5
+    labels = jax.random.randint(keys[2], (num_tokens,), 0, VOCAB)
+
+    def in_blocks(inputs, kernel, bias):
+        return linear_softmax_cross_entropy(inputs, kernel, bias, labels, 1.0 / num_tokens)
+
+    def whole(inputs, kernel, bias):
+        logits = inputs @ kernel + bias
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+    grad = lambda fun: jax.jit(jax.value_and_grad(fun, argnums=(0, 1, 2)))
+    return (
+        functools.partial(grad(f), inputs, kernel, jnp.zeros(VOCAB)) for f in (in_blocks, whole)
+    )
+
+
+def trainer(plan):
+    """A call that trains on the next sequences, as the experiments do, and its first seconds."""
+    model = models.LanguageModel(VOCAB, EMBED, STATE)
+    settings = training.Settings(plan, batch_size=BATCH)
+    shape = 2, 600, plan.seq_len, BATCH
+    words = np.random.default_rng(0).integers(VOCAB, size=shape, dtype=np.int32)
+    data = tuple(jax.device_put(words))
+    start = training.start(model, settings)
+    carry = models.init_carry(model, BATCH)
+    state = training.State(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))
+    optimizer = optax.adam(settings.learning_rate)
+    call = training.make_train_call(model, optimizer, settings)
+    kept = [state]
+
+    def run():
+        kept[0], loss = call(kept[0], data, jax.random.key(2), 0, SEQUENCES_A_CALL)
+        return loss
+
+    began = time.perf_counter()
+    jax.block_until_ready(run())
+    return run, time.perf_counter() - began
+
+
+def alternate(calls: dict, rounds: int) -> dict:
+    """Seconds of every call, by name, one of each a round."""
+    seconds = {name: [] for name in calls}
+    for call in calls.values():
+        jax.block_until_ready(call())
+    for _ in range(rounds):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            jax.block_until_ready(call())
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def quartiles(over, under, scale=1.0):
+    """Quartiles of the ratio of two lists, round by round."""
+    ratios = [scale * a / b for a, b in zip(over, under, strict=True)]
+    return [round(q, 3) for q in statistics.quantiles(ratios, n=4, method="inclusive")]
+
+
+def main() -> None:
+    """Times, prints, writes."""
+    parser = argparse.ArgumentParser(description="Times the loss and the training step.")
+    parser.add_argument("--rounds", type=int, default=30, help="times around (30)")
+    rounds = parser.parse_args().rounds
+    limit_threads()
+    report = machine() | {"jax": jax.__version__, "rounds": rounds, "loss": [], "training": {}}
+    product_ops = 2 * PRODUCT**3
+    yardstick = product()
+
+    for num_tokens, state in ((1280, 100), (8000, 4)):
+        blocks, whole = losses(num_tokens, state)
+        seconds = alternate({"product": yardstick, "blocks": blocks}, rounds)
+        beside = alternate({"blocks": blocks, "whole": whole}, max(5, rounds // 3))
+        ops = 3 * 2 * num_tokens * state * VOCAB
+        share = quartiles(seconds["product"], seconds["blocks"], ops / product_ops)
+        ratio = quartiles(beside["whole"], beside["blocks"])
+        ms = 1e3 * statistics.median(seconds["blocks"])
+        print(f"loss, {num_tokens} tokens, N {state}: {ms:.1f} ms, {share[1]:.0%} of the product's")
+        print(
+            f"  rate ({share[0]:.0%}-{share[2]:.0%}); whole logits take {ratio[1]:.2f} times that"
+        )
+        row = {"tokens": num_tokens, "state": state, "milliseconds": round(ms, 3)}
+        report["loss"].append(row | {"share": share, "whole_over_blocks": ratio})
+
+    trainers = {name: trainer(plan) for name, plan in SCHEDULES.items()}
+    calls = {"product": yardstick} | {name: run for name, (run, _) in trainers.items()}
+    seconds = alternate(calls, rounds)
+    for name, plan in SCHEDULES.items():
+        ops = 3 * 2 * plan.seq_len * BATCH * STATE * (VOCAB + STATE + EMBED) * SEQUENCES_A_CALL
+        share = quartiles(seconds["product"], seconds[name], ops / product_ops)
+        ratio = quartiles(seconds[name], seconds["full"])
+        ms = 1e3 * statistics.median(seconds[name]) / SEQUENCES_A_CALL
+        first = trainers[name][1]
+        print(f"{plan}: {ms:.1f} ms a sequence, {share[1]:.0%} of the product's rate")
+        print(f"  ({share[0]:.0%}-{share[2]:.0%}), {ratio[1]:.3f} ({ratio[0]:.3f}-{ratio[2]:.3f})")
+        print(f"  times full; its first call took {first:.1f} s")
+        found = {"milliseconds": round(ms, 3), "share": share, "over_full": ratio}
+        report["training"][name] = found | {"first_call_seconds": round(first, 2)}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "training_step.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
