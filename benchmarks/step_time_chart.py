@@ -33,7 +33,7 @@ STYLES = ("full", "true", "epochwise")
 def draw(report: dict, path: Path) -> None:
     """Draws the report of `step_time.measure` into a PNG file.
 
-    A bar ends at the median; its whisker spans the quartiles. Axes are logarithmic.
+    A bar ends at the median; its whisker spans the quartiles.
     """
     settings = report["settings"]
     num_bars = max(len(setting["variants"]) for setting in settings.values())
@@ -72,11 +72,8 @@ def _panel(axes, name, setting):
         places.append(place)
     axes.set_yticks(places, labels, fontsize=9)
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:.0f}")
-    medians = [row["milliseconds"][1] for row in rows]
-    axes.set_xlim(min(medians) / 2, max(row["milliseconds"][2] for row in rows) * 3)
-    axes.set_xlabel("milliseconds, logarithmic", fontsize=9)
+    axes.set_xlim(0.0, 1.3 * max(row["milliseconds"][2] for row in rows))
+    axes.set_xlabel("milliseconds", fontsize=9)
     axes.set_title(
         "{0}: state {state}, embedding {embed}, vocabulary {vocab},\n"
         "batch {batch}, {steps} steps, horizon {horizon}".format(name, **setting),

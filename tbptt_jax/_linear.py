@@ -150,9 +150,10 @@ class _Program:
         if primitive in _SUMS and not any(known):
             return [_add_terms(*inputs)]
         if primitive is primitives.neg_p:
-            return [_scale(*inputs, Known(-1.0, False))]
+            return [_scale(inputs[0], Known(-1.0, False))]
         if primitive is primitives.mul_p and _keeps_shape(eqn, known.index(False)):
-            return [_scale(*(reversed(inputs) if known[0] else inputs))]
+            factor, terms = inputs if known[0] else inputs[::-1]
+            return [_scale(terms, factor)]
         if primitive is primitives.dot_general_p and not known[0]:
             params, inputs = _contracted_first(params, inputs)
         operands = tuple(self.operand(variable) for variable in inputs)
