@@ -1,5 +1,6 @@
 """What every measured number depends on beside the code."""
 
+import argparse
 import os
 import platform
 from pathlib import Path
@@ -23,3 +24,10 @@ def _cpu_model():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def at_least_two(text: str) -> int:
+    """A number of rounds that quartiles can be taken of."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"must be at least 2, got {text}")
+    return int(text)

@@ -6,6 +6,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import FixedLocator, NullLocator
 
 FULL, TRUNCATED = "#0072B2", "#D55E00"
 
@@ -17,10 +18,10 @@ def draw(report: dict, path: Path) -> None:
     _per_token(length, report["length"], "steps", "sequence length T")
     _per_token(horizon, report["horizon"], "horizon", "horizon h")
     _per_token(stride, report["stride"], "stride", "stride (horizon 40)")
-    _ratios(state, report["state"], "state", "state size N (horizon 32)")
+    _ratios(state, report["state"], report["readout"])
     _targets(shapes, report["shapes"])
     _memory(memory, report["length"])
-    figure.suptitle(f"Gradient of a recurrence without a readout, {report['cpu']}, two cores")
+    figure.suptitle(f"Gradient of a recurrence, {report['cpu']}, two cores")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -35,13 +36,15 @@ def _per_token(axis, cases, name, label):
     _finish(axis, values, label, "µs per step of a stream")
 
 
-def _ratios(axis, cases, name, label):
-    values = [case[name] for case in cases]
-    ratios = [case["truncated"]["ratio"][1] for case in cases]
-    axis.plot(values, ratios, "o-", color=TRUNCATED, label="true / full, measured")
-    counted = (cases[0]["horizon"] + 2) / 3
-    axis.axhline(counted, color="black", linestyle="--", label="(h + 2) / 3: operations")
-    _finish(axis, values, label, "times full BPTT")
+def _ratios(axis, without, with_readout):
+    """True over full against the state's size: where true stops being free."""
+    values = [case["state"] for case in without]
+    ratio = lambda cases: [case["truncated"]["ratio"][1] for case in cases]
+    axis.plot(values, ratio(without), "o-", color=TRUNCATED, label="no readout")
+    label = f"readout of {with_readout[0]['vocab']:,} words"
+    axis.plot(values, ratio(with_readout), "s--", color=TRUNCATED, label=label)
+    axis.axhline(1.0, color=FULL, label="full")
+    _finish(axis, values, f"state size N (horizon {without[0]['horizon']})", "true / full")
 
 
 def _targets(axis, cases):
@@ -53,6 +56,10 @@ def _targets(axis, cases):
         axis.plot(targets, ratios, marker, color=TRUNCATED, mfc="none", label=cell.upper())
     axis.axline((1, 1), slope=1, color="black", linestyle=":", label="ratio = (h + 2) / 6")
     axis.set(xscale="log", yscale="log", xlabel="(h + 2) / 6", ylabel="true / full")
+    for ticks in (axis.xaxis, axis.yaxis):
+        ticks.set_major_locator(FixedLocator([1, 2, 3, 4, 6, 10, 20]))
+        ticks.set_major_formatter("{x:.0f}")
+        ticks.set_minor_locator(NullLocator())
     axis.legend(frameon=False)
 
 

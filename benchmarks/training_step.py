@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from benchmarks.client import limit_threads
-from benchmarks.machine import machine
+from benchmarks.machine import at_least_two, machine
 from experiments import models, training
 from experiments.styles import schedule
 from tbptt_jax import linear_softmax_cross_entropy
@@ -110,7 +110,7 @@ def quartiles(over, under, scale=1.0):
 def main() -> None:
     """Times, prints, writes."""
     parser = argparse.ArgumentParser(description="Times the loss and the training step.")
-    parser.add_argument("--rounds", type=int, default=30, help="times around (30)")
+    parser.add_argument("--rounds", type=at_least_two, default=30, help="times around (30)")
     rounds = parser.parse_args().rounds
     limit_threads()
     report = machine() | {"jax": jax.__version__, "rounds": rounds, "loss": [], "training": {}}
