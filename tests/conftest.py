@@ -1,4 +1,4 @@
-"""Two simulated devices; float64 and strict promotion for the library's tests."""
+"""Two simulated devices, no compilation cache; float64 and strict promotion for the library."""
 
 import os
 
@@ -6,6 +6,7 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
     + " --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 )
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 import jax
 import pytest

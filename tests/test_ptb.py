@@ -1,6 +1,7 @@
 """The main job from the command line: what it prints, what it leaves, how it refuses."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -232,3 +233,20 @@ def test_help_explains_every_flag():
     for flag in "embed_size keep_prob cell seed corpus data_dir carry workdir backward".split():
         assert f"--{flag}:" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_second_start_finds_its_compiled_programs(tmp_path):
+    """In the user's cache folder, unless JAX's own flag turns the cache off."""
+    write(tmp_path, TEXTS)
+    command = [sys.executable, "-m", "experiments.ptb", f"--data_dir={tmp_path}", *TINY]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("JAX_ENABLE_COMPILATION_CACHE", None)
+    kept = []
+    for i, flag in enumerate(["--jax_enable_compilation_cache=false", "--seed=0", "--seed=1"]):
+        more = [flag, f"--workdir={tmp_path / str(i)}"]
+        subprocess.run(command + more, env=environment, check=True, capture_output=True)
+        found = (tmp_path / "cache").rglob("jit_*-cache")
+        kept.append(sorted(path.name for path in found))
+    assert not kept[0]
+    assert any("train_call" in name for name in kept[1])
+    assert kept[2] == kept[1]
