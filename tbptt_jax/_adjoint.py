@@ -185,6 +185,8 @@ def _window_width(errors):
     """How many steps a window has on a CPU, or None where all are in one."""
     shape = max((leaf.shape for leaf in jax.tree.leaves(errors)), key=math.prod)
     num_steps, numbers = shape[0], math.prod(shape[1:])
+    if numbers == 0:
+        return None
     rows = numbers // math.prod(shape[1:][-1:])
     width = max(WINDOW_NUMBERS // numbers, -(-WINDOW_ROWS // rows), WINDOW_STEPS)
     num_windows = -(-num_steps // width)

@@ -108,7 +108,7 @@ def linear_softmax_cross_entropy_per_token(
     name = "linear_softmax_cross_entropy_per_token"
     *operands, _ = _checked(name, inputs, kernel, bias, labels, None)
     losses: Any = _per_token(_block_size(block_size), *operands)
-    return losses.reshape(jnp.shape(labels))
+    return losses.reshape(np.shape(labels))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -277,6 +277,8 @@ def _checked(function, inputs, kernel, bias, labels, weights):
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"{function}: labels must be integers, got {labels.dtype}.")
+    if labels.dtype.itemsize < 4:  # which may not hold V
+        labels = labels.astype(jnp.int32)
     shapes = inputs.shape, kernel.shape, bias.shape, labels.shape
     *tokens, num_inputs = inputs.shape or (None,)
     vocab_size = kernel.shape[-1] if kernel.ndim else None

@@ -172,6 +172,16 @@ def test_low_precision_keeps_its_dtype_and_comes_close(dtype, tolerance):
     assert_close(jax.tree.map(as_float64, (value, grads)), expected, tolerance)
 
 
+@pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int64, jnp.uint32])
+def test_labels_of_any_integer_type(dtype):
+    """Also of one that cannot hold the vocabulary's size."""
+    *operands, labels, weights = problem((6,), vocab_size=300)
+    labels = labels % 100
+    run = lambda loss, labels: jax.grad(loss, argnums=(0, 1, 2))(*operands, labels, weights)
+    actual = run(linear_softmax_cross_entropy, labels.astype(dtype))
+    assert_close(actual, run(sum_of_optax, labels))
+
+
 def test_large_logits_do_not_overflow():
     *operands, labels, weights = problem((5,))
     operands[0] = 1e4 * operands[0]
