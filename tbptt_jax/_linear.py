@@ -5,7 +5,10 @@ v·i·(1 + y)·(1 - y) for i·tanh(z). Here runs of elementwise factors become o
 
     u = Σₖ aₖ ∘ vₖ
 
-with all aₖ computed before, and matrices are laid out for the product they stand in.
+with all aₖ computed before, and matrices are laid out for the product they stand in. Only the order
+of factors changes, and where at most one of those merged may be large, so that a product of factors
+cannot overflow where the argument's would not; float16, which overflows at 65504 and loses what is
+below 6e-8, is left as it is.
 """
 
 from __future__ import annotations
@@ -14,14 +17,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Literal, Primitive, primitives
 
 
 class Known(NamedTuple):
-    """A value that does not depend on the argument; `stacked` where it depends on the item."""
+    """A value that does not depend on the argument.
+
+    `stacked` where it depends on the item, `bounded` where no entry can be large: those of tanh, of
+    1 - tanh and of their products.
+    """
 
     value: Any
     stacked: bool
+    bounded: bool = False
 
 
 class Residual(NamedTuple):
@@ -124,7 +134,7 @@ class _Program:
         variables |= {v: Known(c, False) for v, c in zip(jaxpr.constvars, consts, strict=True)}
 
         def read(atom):
-            return Known(atom.val, False) if isinstance(atom, Literal) else variables[atom]
+            return _literal(atom) if isinstance(atom, Literal) else variables[atom]
 
         def single(atom):
             """The variable, as one term from now on."""
@@ -141,19 +151,18 @@ class _Program:
 
     def equation(self, eqn, inputs):
         primitive, params = eqn.primitive, eqn.params
-        known = [isinstance(variable, Known) for variable in inputs]
-        if all(known):
-            outputs = _bind(primitive, params, [value for value, _ in inputs])
-            return [Known(output, any(i.stacked for i in inputs)) for output in outputs]
         if primitive is primitives.jit_p:
             return self.evaluate(params["jaxpr"].jaxpr, params["jaxpr"].consts, inputs)
+        known = [isinstance(variable, Known) for variable in inputs]
+        if all(known):
+            return _evaluate_known(primitive, params, inputs)
         if primitive in _SUMS and not any(known):
             return [_add_terms(*inputs)]
         if primitive is primitives.neg_p:
-            return [_scale(inputs[0], Known(-1.0, False))]
-        if primitive is primitives.mul_p and _keeps_shape(eqn, known.index(False)):
-            factor, terms = inputs if known[0] else inputs[::-1]
-            return [_scale(terms, factor)]
+            return [self.scale(inputs[0], Known(-1.0, False, bounded=True))]
+        if primitive is primitives.mul_p and _mergeable(eqn, known.index(False)):
+            factor, variable = inputs if known[0] else inputs[::-1]
+            return [self.scale(variable, factor)]
         if primitive is primitives.dot_general_p and not known[0]:
             params, inputs = _contracted_first(params, inputs)
         operands = tuple(self.operand(variable) for variable in inputs)
@@ -161,6 +170,12 @@ class _Program:
         self.num_values += len(eqn.outvars)
         first = self.num_values - len(eqn.outvars)
         return [(Term(None, number),) for number in range(first, self.num_values)]
+
+    def scale(self, terms, factor):
+        """The terms times a factor; as a value of their own first, where it must not be merged."""
+        if not factor.bounded and any(a is not None and not a.bounded for a, _ in terms):
+            terms = (Term(None, self.value(terms)),)
+        return tuple(term._replace(factor=_multiply(term.factor, factor)) for term in terms)
 
     def operand(self, variable) -> int | Residual:
         """Where an application finds the variable."""
@@ -186,6 +201,23 @@ class _Program:
 
 
 _SUMS = (primitives.add_p, primitives.add_jaxvals_p)
+# Functions with values in -1..1, and those that are bounded where their operands are; by name.
+_BOUNDED = {"tanh", "logistic", "sin", "cos", "erf", "sign"}
+_KEEPS_BOUNDED = {"add", "add_any", "sub", "neg", "mul", "square", "select_n"}
+_KEEPS_BOUNDED |= {"split", "slice", "squeeze", "reshape", "broadcast_in_dim", "transpose"}
+
+
+def _literal(atom):
+    return Known(atom.val, False, bounded=bool(np.all(np.abs(atom.val) <= 2)))
+
+
+def _evaluate_known(primitive, params, inputs):
+    stacked = any(known.stacked for known in inputs)
+    numbers = inputs[1:] if primitive is primitives.select_n_p else inputs
+    bounded = primitive.name in _BOUNDED
+    bounded |= primitive.name in _KEEPS_BOUNDED and all(known.bounded for known in numbers)
+    outputs = _bind(primitive, params, [known.value for known in inputs])
+    return [Known(output, stacked, bounded) for output in outputs]
 
 
 def _add_terms(left, right):
@@ -197,21 +229,25 @@ def _add_terms(left, right):
     return tuple(terms.values())
 
 
-def _add(a: Known | None, b: Known | None) -> Known | None:
-    values = [1.0 if known is None else known.value for known in (a, b)]
-    return Known(values[0] + values[1], any(known.stacked for known in (a, b) if known))
+_ONE = Known(1.0, False, bounded=True)
 
 
-def _scale(terms, factor):
-    return tuple(term._replace(factor=_multiply(term.factor, factor)) for term in terms)
+def _add(a: Known | None, b: Known | None) -> Known:
+    a, b = a or _ONE, b or _ONE
+    return Known(a.value + b.value, a.stacked or b.stacked, a.bounded and b.bounded)
 
 
 def _multiply(a: Known | None, b: Known) -> Known:
-    return b if a is None else Known(a.value * b.value, a.stacked or b.stacked)
+    if a is None:
+        return b
+    return Known(a.value * b.value, a.stacked or b.stacked, a.bounded and b.bounded)
 
 
-def _keeps_shape(eqn, operand):
-    return eqn.invars[operand].aval.shape == eqn.outvars[0].aval.shape
+def _mergeable(eqn, operand):
+    """A product that keeps the operand's shape, of a type in which the order matters little."""
+    (output,) = eqn.outvars
+    same_shape = eqn.invars[operand].aval.shape == output.aval.shape
+    return same_shape and output.aval.dtype != jnp.float16
 
 
 def _contracted_first(params, inputs):
@@ -221,7 +257,7 @@ def _contracted_first(params, inputs):
     if not isinstance(known, Known) or known.stacked or batch != ((), ()):
         return params, inputs
     free = [axis for axis in range(known.value.ndim) if axis not in right]
-    known = Known(jax.lax.transpose(known.value, [*right, *free]), False)
+    known = known._replace(value=jax.lax.transpose(known.value, [*right, *free]))
     numbers = (left, tuple(range(len(right)))), batch
     return params | {"dimension_numbers": numbers}, [inputs[0], known]
 

@@ -1,4 +1,4 @@
-"""Readout and loss in blocks of tokens: the logits of all tokens never exist at once."""
+"""Cross-entropy under a linear readout: the logits of all tokens never exist at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-# Logits at a time. On a CPU two arrays of them should stay in its last cache, and be small enough
-# for an allocator to keep; elsewhere memory alone bounds them.
-CPU_BLOCK_LOGITS = 2**21
-BLOCK_LOGITS = 2**25
-PRODUCT_ROWS = 32  # products of other numbers of rows are slower on a CPU
+from tbptt_jax._blocks import accumulator, in_blocks, losses_alone, visit
 
 
 def linear_softmax_cross_entropy(
@@ -50,7 +46,7 @@ def linear_softmax_cross_entropy(
 
     Returns:
       A scalar in nats, float32 for inputs of lower precision, else of their dtype. Products of
-      low-precision inputs are accumulated in float32.
+      bfloat16 inputs are accumulated in float32; float16 inputs are computed on in float32.
 
     Raises:
       ValueError: shapes or dtypes do not fit, or a known label of weight other than 0 is out of
@@ -68,8 +64,9 @@ def linear_softmax_cross_entropy(
     References:
       Wijmans et al., 2025, Cut your losses in large-vocabulary language models, for the blocks.
     """
-    operands = _checked("linear_softmax_cross_entropy", inputs, kernel, bias, labels, weights)
-    return _weighted_sum(_block_size(block_size), *operands)
+    name = "linear_softmax_cross_entropy"
+    operands = _checked(name, inputs, kernel, bias, labels, weights)
+    return _weighted_sum(_block_size(name, block_size), *operands)
 
 
 def linear_softmax_cross_entropy_per_token(
@@ -107,158 +104,47 @@ def linear_softmax_cross_entropy_per_token(
     """
     name = "linear_softmax_cross_entropy_per_token"
     *operands, _ = _checked(name, inputs, kernel, bias, labels, None)
-    losses: Any = _per_token(_block_size(block_size), *operands)
+    losses: Any = _per_token(_block_size(name, block_size), *operands)
     return losses.reshape(np.shape(labels))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _weighted_sum(block_size, inputs, kernel, bias, labels, weights):
-    losses = _in_blocks(_losses, block_size, inputs, kernel, bias, labels)
+    losses = in_blocks(losses_alone, block_size, inputs, kernel, bias, labels)
     return _total(losses, weights)
 
 
 def _weighted_sum_forward(block_size, *operands):
-    losses, grads = _in_blocks(_visit, block_size, *operands)
-    return _total(losses, operands[-1]), (grads, losses)
+    losses, grads = in_blocks(visit, block_size, *operands)
+    return _total(losses, operands[-1]), (grads, losses, _nothing_like(operands[0]))
 
 
 def _weighted_sum_backward(block_size, kept, error):
-    grads, losses = kept
-    scale = lambda grad: (error * grad.astype(error.dtype)).astype(grad.dtype)
-    return *map(scale, grads), None, error * losses
+    grads, losses, like = kept
+    return *((error * grad).astype(like.dtype) for grad in grads), None, error * losses
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _per_token(block_size, inputs, kernel, bias, labels):
-    return _in_blocks(_losses, block_size, inputs, kernel, bias, labels)
+    return in_blocks(losses_alone, block_size, inputs, kernel, bias, labels)
 
 
 def _per_token_forward(block_size, *operands):
-    return _in_blocks(_losses, block_size, *operands), operands
+    return in_blocks(losses_alone, block_size, *operands), operands
 
 
 def _per_token_backward(block_size, operands, errors):
-    _, grads = _in_blocks(_visit, block_size, *operands, errors)
-    return *grads, None
+    _, grads = in_blocks(visit, block_size, *operands, errors)
+    return *(grad.astype(operands[0].dtype) for grad in grads), None
 
 
 _weighted_sum.defvjp(_weighted_sum_forward, _weighted_sum_backward)
 _per_token.defvjp(_per_token_forward, _per_token_backward)
 
 
-def _visit(block_size, inputs, kernel, bias, labels, weights):
-    """The losses, and the gradients of Σ wₜ ℓₜ for inputs, kernel and bias, in one visit a block.
-
-    With e = exp(z - max z) and s = Σ e, a row of the logits' gradient is w (e / s - onehot). The
-    factor w / s is left to the narrow sides of the products that e goes into, bias and s come from
-    two more rows of the kernel, and onehot from its columns at the labels; so e alone is as wide
-    as the vocabulary.
-    """
-    num_inputs = inputs.shape[1]
-    table = jnp.concatenate([kernel, bias[None], jnp.ones_like(bias)[None]])  # [N+2, V]
-    ones = jnp.ones_like(inputs, shape=(len(inputs), 1))
-    rows = jnp.concatenate([inputs, ones, jnp.zeros_like(ones)], axis=1)  # [T, N+2]
-    valid = (labels >= 0) & (labels < table.shape[1])
-    labels = jnp.where(valid, labels, 0)
-    wide = lambda leaf: leaf.astype(_accumulator(inputs))
-    at_label = wide(jnp.take(table, labels, axis=1).T)  # [T, N+2]
-    live = weights != 0
-    weights = jnp.where(live & ~valid, jnp.nan, weights)
-
-    def block(table_grad, tokens):
-        rows, at_label, weights, live = tokens
-        logits = _product(rows, table, 1, 0)
-        top = jnp.max(logits, axis=1)
-        hidden = ~live & ~jnp.isfinite(top)
-        logits = jnp.where(hidden[:, None], 0, logits - top[:, None])
-        exps = jnp.exp(logits).astype(rows.dtype)
-        back = _product(exps, table, 1, 1)
-        norm = back[:, -1]
-        scale = jnp.where(live, weights / norm, 0)[:, None]
-        scaled_rows = jnp.where(live[:, None], scale * wide(rows), 0).astype(rows.dtype)
-        losses = jnp.log(norm) + top - jnp.sum(wide(rows) * at_label, axis=1)
-        losses = jnp.where(hidden, 0, losses)
-        return table_grad + _product(scaled_rows, exps, 0, 0), (losses, scale * back)
-
-    zeros = wide(jnp.zeros_like(table))
-    tokens = rows, at_label, weights, live
-    table_grad, (losses, rows_grad) = _scan(block, zeros, tokens, block_size)
-    losses = jnp.where(valid, losses, jnp.where(live, jnp.nan, 0))
-    weights = weights[:, None]
-    rows_grad -= weights * at_label
-    at_label_grad = -jnp.where(live[:, None], weights * wide(rows), 0)
-    table_grad = table_grad.at[:, labels].add(at_label_grad.T)
-    grads = rows_grad[:, :num_inputs], table_grad[:num_inputs], table_grad[num_inputs]
-    return losses, tuple(grad.astype(inputs.dtype) for grad in grads)
-
-
-def _losses(block_size, inputs, kernel, bias, labels):
-    """The losses alone, [T]."""
-    valid = (labels >= 0) & (labels < len(bias))
-
-    def block(carry, tokens):
-        inputs, labels = tokens
-        logits = _product(inputs, kernel, 1, 0)
-        logits += bias.astype(logits.dtype)[None]
-        at_label = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-        return carry, jax.nn.logsumexp(logits, axis=1) - at_label
-
-    tokens = inputs, jnp.where(valid, labels, 0)
-    _, losses = _scan(block, None, tokens, block_size)
-    return jnp.where(valid, losses, jnp.nan)
-
-
-def _scan(block, carry, tokens, block_size):
-    """`lax.scan` over blocks of tokens, [T, ...] each; zeros fill the last block."""
-    num_tokens = len(tokens[0])
-    num_blocks = -(-num_tokens // block_size)
-    fill = num_blocks * block_size - num_tokens
-
-    def fold(leaf):
-        leaf = jnp.pad(leaf, [(0, fill)] + [(0, 0)] * (leaf.ndim - 1))
-        return leaf.reshape(num_blocks, block_size, *leaf.shape[1:])
-
-    carry, ys = jax.lax.scan(block, carry, jax.tree.map(fold, tokens))
-    unfold = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_tokens]
-    return carry, jax.tree.map(unfold, ys)
-
-
-def _in_blocks(fun, block_size, *operands):
-    """`fun(block_size, ...)`; where none is given, one for a CPU's cache or another's memory."""
-    num_tokens, vocab_size = len(operands[0]), operands[1].shape[1]
-    if block_size is None:
-        on_cpu, elsewhere = (
-            _even_block(num_tokens, logits // vocab_size)
-            for logits in (CPU_BLOCK_LOGITS, BLOCK_LOGITS)
-        )
-        if on_cpu != elsewhere:
-            fun_of = functools.partial(functools.partial, fun)
-            choice = {"cpu": fun_of(on_cpu), "default": fun_of(elsewhere)}
-            return jax.lax.platform_dependent(*operands, **choice)
-        block_size = on_cpu
-    return fun(block_size, *operands)
-
-
-def _even_block(num_tokens, most):
-    """The size of the fullest blocks of at most `most` tokens, if possible of even product rows."""
-    if num_tokens <= most:
-        return max(1, num_tokens)
-    sizes = range(most - most % PRODUCT_ROWS, most // 2, -PRODUCT_ROWS) or [max(1, most)]
-    return min(sizes, key=lambda size: -(-num_tokens // size) * size)
-
-
-def _product(left, right, left_axis, right_axis):
-    """The product of two matrices over an axis of each, accumulated in float32 at least."""
-    return jax.lax.dot_general(
-        left,
-        right,
-        (((left_axis,), (right_axis,)), ((), ())),
-        preferred_element_type=_accumulator(left),
-    )
-
-
-def _accumulator(array):
-    return jnp.float32 if jnp.finfo(array.dtype).bits < 32 else array.dtype
+def _nothing_like(array):
+    """An array of the same type without entries: what a rule keeps to know the type."""
+    return jnp.zeros((0,), array.dtype)
 
 
 def _total(losses, weights):
@@ -268,7 +154,7 @@ def _total(losses, weights):
 def _checked(function, inputs, kernel, bias, labels, weights):
     """Inputs [T, N], kernel [N, V], bias [V], labels [T] and weights [T], if they fit."""
     inputs, kernel, labels = map(jnp.asarray, (inputs, kernel, labels))
-    bias = jnp.zeros_like(kernel[0]) if bias is None else jnp.asarray(bias)
+    bias = jnp.zeros_like(kernel, shape=kernel.shape[1:]) if bias is None else jnp.asarray(bias)
     dtypes = [array.dtype for array in (inputs, kernel, bias)]
     if len(set(dtypes)) > 1 or not jnp.issubdtype(dtypes[0], jnp.floating):
         raise ValueError(
@@ -279,6 +165,8 @@ def _checked(function, inputs, kernel, bias, labels, weights):
         raise ValueError(f"{function}: labels must be integers, got {labels.dtype}.")
     if labels.dtype.itemsize < 4:  # which may not hold V
         labels = labels.astype(jnp.int32)
+    if dtypes[0] == jnp.float16:  # whose range is too small for a softmax and its gradients
+        inputs, kernel, bias = (array.astype(jnp.float32) for array in (inputs, kernel, bias))
     shapes = inputs.shape, kernel.shape, bias.shape, labels.shape
     *tokens, num_inputs = inputs.shape or (None,)
     vocab_size = kernel.shape[-1] if kernel.ndim else None
@@ -287,7 +175,10 @@ def _checked(function, inputs, kernel, bias, labels, weights):
             f"{function}: inputs, kernel, bias and labels must be [..., N], [N, V], [V] and [...], "
             f"got {', '.join(str(list(shape)) for shape in shapes)}."
         )
-    weights = jnp.asarray(1.0 if weights is None else weights, _accumulator(inputs))
+    weights = jnp.asarray(1.0 if weights is None else weights)
+    if jnp.issubdtype(weights.dtype, jnp.complexfloating):
+        raise ValueError(f"{function}: weights must be real, got {weights.dtype}.")
+    weights = weights.astype(accumulator(inputs))
     try:
         weights = jnp.broadcast_to(weights, labels.shape)
     except ValueError:
@@ -296,7 +187,7 @@ def _checked(function, inputs, kernel, bias, labels, weights):
             f"{list(weights.shape)}."
         ) from None
     _check_range(function, labels, weights, vocab_size)
-    arrays = inputs.reshape(-1, num_inputs), kernel, bias, labels.ravel(), weights.ravel()
+    arrays = inputs.reshape(labels.size, num_inputs), kernel, bias, labels.ravel(), weights.ravel()
     return _varying_alike(*arrays)
 
 
@@ -318,13 +209,15 @@ def _varying_alike(*arrays):
     return tuple(jnp.where(never, a, a) for a in arrays)
 
 
-def _block_size(value):
+def _block_size(function, value):
     if value is None:
         return None
     try:
         size = operator.index(value)
     except TypeError:
-        raise ValueError(f"block_size must be a static integer, got {value!r}.") from None
+        raise ValueError(
+            f"{function}: block_size must be a static integer, got {value!r}."
+        ) from None
     if size < 1:
-        raise ValueError(f"block_size must be >= 1, got {size}.")
+        raise ValueError(f"{function}: block_size must be >= 1, got {size}.")
     return size

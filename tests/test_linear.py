@@ -91,3 +91,30 @@ def test_any_linear_function(name, wrap):
         return actual, jax.vmap(lambda item: fun(shared, item, argument))(items)
 
     chex.assert_trees_all_close(*both(shared, items, argument), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "dtype, small, large", [(jnp.float16, 1e-3, 300.0), (jnp.float32, 1e-30, 1e20)]
+)
+def test_factors_do_not_overflow_where_their_products_with_the_argument_do_not(dtype, small, large):
+    """The gradient is finite where that of lax.scan is, and the same."""
+    step = lambda c, x: (c * dtype(small) * x * x, c)
+    items = jnp.full((2,), large, dtype)
+
+    def pull(_, x, error):
+        return jax.vjp(lambda c: step(c, x)[0], dtype(0.0))[1](error)[0]
+
+    for error in (dtype(0.0), dtype(1e-4)):
+        of_all, of_each, apply = prepared(pull, (), items, error)
+        actual = jax.vmap(lambda of_one, e=error: apply(of_all, of_one, e))(of_each)
+        expected = jax.vmap(lambda x, e=error: pull((), x, e))(items)
+        assert jnp.all(jnp.isfinite(expected))
+        chex.assert_trees_all_close(actual, expected, rtol=1e-2 if dtype == jnp.float16 else 1e-5)
+
+
+def test_sums_of_large_factors_are_no_factor_in_float16():
+    fun = lambda s, x, v: (v * x + v * x) * jnp.float16(1e-4)
+    items, argument = jnp.full((2, 1), 60000.0, jnp.float16), jnp.full((1,), 0.5, jnp.float16)
+    of_all, of_each, apply = prepared(fun, (), items, argument)
+    actual = jax.vmap(lambda of_one: apply(of_all, of_one, argument))(of_each)
+    chex.assert_trees_all_close(actual, jnp.full((2, 1), 6.0, jnp.float16), rtol=1e-2)

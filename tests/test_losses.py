@@ -84,7 +84,7 @@ def test_losses_of_tokens_take_any_cotangent(shape, block_size):
 
 def test_blocks_are_chosen_where_the_vocabulary_is_large(monkeypatch):
     """More tokens than a CPU's block holds: the choice by platform gives the same numbers."""
-    monkeypatch.setattr("tbptt_jax._losses.CPU_BLOCK_LOGITS", 4 * V)
+    monkeypatch.setattr("tbptt_jax._blocks.CPU_BLOCK_LOGITS", 4 * V)
     *operands, labels, weights = problem((3, 5))
     grad = jax.grad(lambda *args: linear_softmax_cross_entropy(*args, labels, weights), (0, 1, 2))
     expected = jax.grad(lambda *args: sum_of_optax(*args, labels, weights), (0, 1, 2))
@@ -172,6 +172,51 @@ def test_low_precision_keeps_its_dtype_and_comes_close(dtype, tolerance):
     assert_close(jax.tree.map(as_float64, (value, grads)), expected, tolerance)
 
 
+def test_float16_keeps_what_loss_scaling_is_for():
+    """Gradients are rounded after the cotangent has scaled them, and the value is grad's value."""
+    num_tokens, vocab_size, scale = 400, 1000, 4096.0
+    _, _, _, labels, _ = problem((num_tokens,), 4, vocab_size)
+    inputs = jax.random.normal(jax.random.key(9), (num_tokens, 4)).astype(jnp.float16)
+    kernel = jnp.zeros((4, vocab_size), jnp.float16)
+    bias = jnp.zeros(vocab_size, jnp.float16).at[0].set(18.0)
+    mean = lambda b: linear_softmax_cross_entropy(inputs, kernel, b, labels, 1.0 / num_tokens)
+    value, grad = jax.value_and_grad(lambda b: scale * mean(b))(bias)
+    np.testing.assert_array_equal(value, scale * mean(bias))
+    exact = [leaf.astype(jnp.float64) for leaf in (inputs, kernel)]
+    reference = lambda b: sum_of_optax(*exact, b, labels, jnp.full(num_tokens, scale / num_tokens))
+    expected = jax.grad(reference)(bias.astype(jnp.float64))
+    assert grad.dtype == jnp.float16
+    np.testing.assert_allclose(grad.astype(jnp.float64), expected, rtol=2e-3, atol=1e-7)
+
+
+def test_value_is_that_of_value_and_grad_in_bfloat16():
+    inputs, kernel, _, labels, weights = problem((6,), vocab_size=2000)
+    bias = jnp.zeros(2000, jnp.bfloat16).at[0].set(9.0)
+    loss = lambda k: linear_softmax_cross_entropy(
+        inputs.astype(jnp.bfloat16), k, bias, labels, jnp.abs(weights)
+    )
+    kernel = 0.01 * kernel.astype(jnp.bfloat16)
+    np.testing.assert_allclose(jax.value_and_grad(loss)(kernel)[0], loss(kernel), rtol=1e-6)
+
+
+def test_second_derivative_of_what_a_mask_hides_is_nothing():
+    inputs, kernel, bias, labels, weights = problem((5,))
+    hidden, shown = jnp.array([1, 4]), jnp.array([0, 2, 3])
+
+    def second(inputs, labels, weights):
+        loss = lambda k: linear_softmax_cross_entropy(inputs, k, bias, labels, weights)
+        return jax.grad(lambda k: jnp.sum(jnp.sin(jax.grad(loss)(k))))(kernel)
+
+    spoilt = inputs.at[hidden].set(jnp.nan), labels, weights.at[hidden].set(0.0)
+    assert_close(second(*spoilt), second(inputs[shown], labels[shown], weights[shown]))
+
+
+def test_no_features():
+    labels = jnp.array([0, 2])
+    loss = linear_softmax_cross_entropy(jnp.zeros((2, 0)), jnp.zeros((0, 3)), None, labels)
+    np.testing.assert_allclose(loss, 2.0 * np.log(3.0), rtol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int64, jnp.uint32])
 def test_labels_of_any_integer_type(dtype):
     """Also of one that cannot hold the vocabulary's size."""
@@ -196,7 +241,8 @@ def test_under_vmap_over_tokens_and_kernels():
         lambda *operands: linear_softmax_cross_entropy(*operands, *args[3:], block_size=4),
         (0, 1, 2),
     )(*args[:3])
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), grad(*one), grad(*other))
+    reference = lambda *args: jax.grad(sum_of_optax, argnums=(0, 1, 2))(*args)
+    expected = jax.tree.map(lambda *pair: jnp.stack(pair), reference(*one), reference(*other))
     assert_close(jax.vmap(grad)(*stacked), expected)
 
 
@@ -224,7 +270,7 @@ def test_inside_shard_map_with_the_tokens_on_two_devices(where, axis_type):
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_lowers_for_every_platform(platform, monkeypatch):
-    monkeypatch.setattr("tbptt_jax._losses.CPU_BLOCK_LOGITS", 4 * V)
+    monkeypatch.setattr("tbptt_jax._blocks.CPU_BLOCK_LOGITS", 4 * V)
     args = problem((10,))
     grad = jax.jit(jax.grad(linear_softmax_cross_entropy, argnums=(0, 1, 2)))
     exported = jax.export.export(grad, platforms=[platform])(*args)
@@ -275,6 +321,7 @@ def test_shapes_that_do_not_fit_fail_in_one_line(shapes, text):
         ({"weights": jnp.zeros(3)}, "weights must broadcast to labels, [5], got [3]."),
         ({"labels": jnp.full(5, V)}, "labels must be in 0..6, got 7."),
         ({"labels": jnp.array([0, 1, -1, 2, 3])}, "labels must be in 0..6, got -1."),
+        ({"weights": 1j * jnp.ones(5)}, "weights must be real, got complex"),
         ({"block_size": 0}, "block_size must be >= 1, got 0."),
         ({"block_size": 2.5}, "block_size must be a static integer, got 2.5."),
     ],
@@ -284,4 +331,5 @@ def test_wrong_arguments_fail_in_one_line(change, text):
     arguments = dict(zip(names, problem((5,)), strict=True)) | change
     with pytest.raises(ValueError, match=re.escape(text)) as raised:
         linear_softmax_cross_entropy(**arguments)
+    assert str(raised.value).startswith("linear_softmax_cross_entropy: ")
     assert "\n" not in str(raised.value)

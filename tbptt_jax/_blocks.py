@@ -1,0 +1,132 @@
+"""A linear readout and its softmax cross-entropy, a block of tokens at a time.
+
+Tokens are the leading axis: inputs [T, N], labels and weights [T]; kernel [N, V], bias [V].
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# Logits at a time. On a CPU two arrays of them should stay in its last cache, and be small enough
+# for an allocator to keep; elsewhere memory alone bounds them.
+CPU_BLOCK_LOGITS = 2**21
+BLOCK_LOGITS = 2**25
+PRODUCT_ROWS = 32  # products of other numbers of rows are slower on a CPU
+
+
+def visit(block_size, inputs, kernel, bias, labels, weights):
+    """The losses, and the gradients of Σ wₜ ℓₜ for inputs, kernel and bias, in one visit a block.
+
+    With e = exp(z - max z) and s = Σ e, a row of the logits' gradient is w (e / s - onehot). The
+    factor w / s is left to the narrow sides of the products that e goes into, the bias stands in
+    one more row of the kernel, and onehot in the kernel's columns at the labels; so e alone is as
+    wide as the vocabulary. All results are of the accumulator's type.
+    """
+    wide = lambda leaf: leaf.astype(accumulator(inputs))
+    valid = (labels >= 0) & (labels < len(bias))
+    labels = jnp.where(valid, labels, 0)
+    live = weights != 0
+    weights = jnp.where(live & ~valid, jnp.nan, weights)
+    unreadable = ~live & ~jnp.all(jnp.isfinite(inputs), axis=1)
+    inputs = jnp.where(unreadable[:, None], 0, inputs)
+    table = jnp.concatenate([kernel, bias[None]])  # [N+1, V]
+    rows = jnp.concatenate([inputs, jnp.ones_like(inputs, shape=(len(inputs), 1))], axis=1)
+    at_label = wide(jnp.take(table, labels, axis=1).T)  # [T, N+1]
+
+    def block(table_grad, tokens):
+        rows, at_label, weights, live = tokens
+        logits = _product(rows, table, 1, 0)
+        top = jnp.max(logits, axis=1)
+        hidden = ~live & ~jnp.isfinite(top)
+        exps = jnp.exp(jnp.where(hidden[:, None], 0, logits - top[:, None]))
+        norm = jnp.sum(exps, axis=1)
+        scale = jnp.where(live, weights / norm, 0)[:, None]
+        scaled_rows = jnp.where(live[:, None], scale * wide(rows), 0).astype(rows.dtype)
+        losses = jnp.log(norm) + top - jnp.sum(wide(rows) * at_label, axis=1)
+        exps = exps.astype(rows.dtype)
+        table_grad += _product(scaled_rows, exps, 0, 0)
+        rows_grad = scale * _product(exps, table, 1, 1)
+        return table_grad, (jnp.where(hidden, 0, losses), rows_grad)
+
+    tokens = rows, at_label, weights, live
+    table_grad, (losses, rows_grad) = _scan(block, wide(jnp.zeros_like(table)), tokens, block_size)
+    losses = jnp.where(valid & ~unreadable, losses, jnp.where(live, jnp.nan, 0))
+    weights = weights[:, None]
+    rows_grad -= weights * at_label
+    at_label_grad = -jnp.where(live[:, None], weights * wide(rows), 0)
+    table_grad = table_grad.at[:, labels].add(at_label_grad.T)
+    return losses, (rows_grad[:, :-1], table_grad[:-1], table_grad[-1])
+
+
+def losses_alone(block_size, inputs, kernel, bias, labels):
+    """The losses alone, [T]."""
+    valid = (labels >= 0) & (labels < len(bias))
+
+    def block(carry, tokens):
+        inputs, labels = tokens
+        logits = _product(inputs, kernel, 1, 0)
+        logits += bias.astype(logits.dtype)[None]
+        at_label = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+        return carry, jax.nn.logsumexp(logits, axis=1) - at_label
+
+    tokens = inputs, jnp.where(valid, labels, 0)
+    _, losses = _scan(block, None, tokens, block_size)
+    return jnp.where(valid, losses, jnp.nan)
+
+
+def _scan(block, carry, tokens, block_size):
+    """`lax.scan` over blocks of tokens, [T, ...] each; zeros fill the last block."""
+    num_tokens = len(tokens[0])
+    num_blocks = -(-num_tokens // block_size)
+    fill = num_blocks * block_size - num_tokens
+
+    def fold(leaf):
+        leaf = jnp.pad(leaf, [(0, fill)] + [(0, 0)] * (leaf.ndim - 1))
+        return leaf.reshape(num_blocks, block_size, *leaf.shape[1:])
+
+    carry, ys = jax.lax.scan(block, carry, jax.tree.map(fold, tokens))
+    unfold = lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_tokens]
+    return carry, jax.tree.map(unfold, ys)
+
+
+def in_blocks(fun, block_size, *operands):
+    """`fun(block_size, ...)`; where none is given, one for a CPU's cache or another's memory."""
+    num_tokens, vocab_size = len(operands[0]), operands[1].shape[1]
+    if block_size is None:
+        on_cpu, elsewhere = (
+            _even_block(num_tokens, logits // vocab_size)
+            for logits in (CPU_BLOCK_LOGITS, BLOCK_LOGITS)
+        )
+        if on_cpu != elsewhere:
+            return jax.lax.platform_dependent(
+                *operands,
+                cpu=functools.partial(fun, on_cpu),
+                default=functools.partial(fun, elsewhere),
+            )
+        block_size = on_cpu
+    return fun(block_size, *operands)
+
+
+def _even_block(num_tokens, most):
+    """The size of the fullest blocks of at most `most` tokens, if possible of even product rows."""
+    if num_tokens <= most:
+        return max(1, num_tokens)
+    sizes = range(most - most % PRODUCT_ROWS, most // 2, -PRODUCT_ROWS) or [max(1, most)]
+    return min(sizes, key=lambda size: -(-num_tokens // size) * size)
+
+
+def _product(left, right, left_axis, right_axis):
+    """The product of two matrices over an axis of each, accumulated in float32 at least."""
+    return jax.lax.dot_general(
+        left,
+        right,
+        (((left_axis,), (right_axis,)), ((), ())),
+        preferred_element_type=accumulator(left),
+    )
+
+
+def accumulator(array):
+    return jnp.float32 if jnp.finfo(array.dtype).bits < 32 else array.dtype
