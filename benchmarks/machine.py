@@ -1,20 +1,14 @@
 """What every measured number depends on beside the code."""
 
-import argparse
-import os
 import platform
 from pathlib import Path
 
+from experiments.record import environment
+
 
 def machine() -> dict:
-    """Processor, cores, system, Python and XLA's flags; JSON-like."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-    }
+    """Processor and system beside the experiments' versions, commit, device and cores."""
+    return {"cpu": _cpu_model(), "system": platform.system()} | environment()
 
 
 def _cpu_model():
@@ -24,10 +18,3 @@ def _cpu_model():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
-
-
-def at_least_two(text: str) -> int:
-    """A number of rounds that quartiles can be taken of."""
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"must be at least 2, got {text}")
-    return int(text)

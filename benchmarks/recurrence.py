@@ -4,30 +4,20 @@
 
 Without a readout this is the hardest case for true truncated BPTT: counting operations, its step
 costs (h + 2) / 3 times full BPTT's. The target is half of that. With one (`readout`: 10,000 words)
-the growing state shows where true stops being free. Inputs come projected, as
-wide as the gates: h' = tanh(x + h W), and an LSTM likewise. All variants of a case are timed in
-alternation; its ratios are medians over the rounds. Memory is what the compiled program holds
-beside its arguments and results. Ten minutes on two cores; numbers and chart go into
-benchmarks/results.
+the growing state shows where true stops being free. Inputs come projected, as wide as the gates:
+h' = tanh(x + h W), and an LSTM likewise. All variants of a case are timed in alternation; its
+ratios are medians over the rounds. Memory is what the compiled program holds beside its arguments
+and results. Ten minutes on two cores; numbers and chart go into benchmarks/results.
 """
 
-import argparse
 import functools
-import json
-import statistics
-import time
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks import recurrence_chart
-from benchmarks.client import limit_threads
-from benchmarks.machine import at_least_two, machine
+from benchmarks import recurrence_chart, timing
 from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
-
-RESULTS = Path(__file__).parent / "results"
 
 
 class Case(NamedTuple):
@@ -57,7 +47,7 @@ CHAINS = [Case(cell, 32, 160, 256, horizon, 20) for cell in CELLS for horizon in
 
 
 def rnn(kernel, carry, x):
-    """H = tanh(x + h₋₁ W)."""
+    """One step, h = tanh(x + h₋₁ W)."""
     carry = jnp.tanh(x + carry @ kernel)
     return carry, carry
 
@@ -134,24 +124,17 @@ def compiled(loss, args):
 
 def measure(variants: dict, rounds: int) -> dict:
     """Median milliseconds, quartiles of the ratio to the first variant, and megabytes."""
-    seconds = {name: [] for name in variants}
-    for run, args in variants.values():
-        jax.block_until_ready(run(*args))
-    for _ in range(rounds):
-        for name, (run, args) in variants.items():
-            began = time.perf_counter()
-            jax.block_until_ready(run(*args))
-            seconds[name].append(time.perf_counter() - began)
+    calls = {name: functools.partial(run, *args) for name, (run, args) in variants.items()}
+    seconds = timing.alternate(calls, rounds)
     base = next(iter(seconds.values()))
-    found = {}
-    for name, (run, _) in variants.items():
-        ratios = [a / b for a, b in zip(seconds[name], base, strict=True)]
-        found[name] = {
-            "milliseconds": round(1e3 * statistics.median(seconds[name]), 3),
-            "ratio": [round(q, 3) for q in statistics.quantiles(ratios, n=4, method="inclusive")],
+    return {
+        name: {
+            "milliseconds": timing.milliseconds(seconds[name]),
+            "ratio": timing.ratios(seconds[name], base),
             "megabytes": round(run.memory_analysis().temp_size_in_bytes / 1e6, 3),
         }
-    return found
+        for name, (run, _) in variants.items()
+    }
 
 
 def shapes(rounds: int) -> list[dict]:
@@ -193,17 +176,14 @@ def sweep(cases: list[Case], rounds: int) -> list[dict]:
 
 def main() -> None:
     """Times, prints, writes and draws."""
-    parser = argparse.ArgumentParser(description="Times the gradient of a recurrence alone.")
-    parser.add_argument("--rounds", type=at_least_two, default=11, help="times around (11)")
-    rounds = parser.parse_args().rounds
-    limit_threads()
-    report = machine() | {"jax": jax.__version__, "rounds": rounds, "shapes": shapes(rounds)}
-    for name, cases in (SWEEPS | {"chains": CHAINS}).items():
-        print(f"\nagainst {name}")
-        report[name] = sweep(cases, rounds)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "recurrence.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
-    recurrence_chart.draw(report, RESULTS / "recurrence.png")
+    flags = timing.parser("Times the gradient of a recurrence alone.", rounds=11).parse_args()
+    with timing.refusals():
+        report = {"rounds": flags.rounds, "shapes": shapes(flags.rounds)}
+        for name, cases in (SWEEPS | {"chains": CHAINS}).items():
+            print(f"\nagainst {name}")
+            report[name] = sweep(cases, flags.rounds)
+        report = timing.write(flags.out, "recurrence", report)
+        recurrence_chart.draw(report, flags.out / "recurrence.png")
 
 
 if __name__ == "__main__":

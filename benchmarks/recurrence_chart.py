@@ -21,7 +21,7 @@ def draw(report: dict, path: Path) -> None:
     _ratios(state, report["state"], report["readout"])
     _targets(shapes, report["shapes"])
     _memory(memory, report["length"])
-    figure.suptitle(f"Gradient of a recurrence, {report['cpu']}, two cores")
+    figure.suptitle(f"Gradient of a recurrence, {report['cpu']}, {report['num_cores']} cores")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

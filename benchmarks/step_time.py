@@ -8,40 +8,27 @@ once, in a new order. A few minutes on two idle cores; `make peers` installs PyT
 The numbers and the chart go into benchmarks/results.
 """
 
-import argparse
 import contextlib
-import json
 import random
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import agreement, problem, step_time_chart
-from benchmarks.client import Peer, PeerError, available, limit_threads
-from benchmarks.machine import machine
-
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import agreement, problem, step_time_chart, timing
+from benchmarks.client import Peer, available
 
 
 def main() -> None:
     """Checks, times, prints, writes."""
-    parser = argparse.ArgumentParser(description="Times one step, ours beside other frameworks.")
-    parser.add_argument("--rounds", type=_at_least_one, default=7, help="times around (7)")
-    parser.add_argument("--repeats", type=_at_least_one, default=3, help="steps in a round (3)")
+    parser = timing.parser("Times one step, ours beside other frameworks.", rounds=7)
+    parser.add_argument("--repeats", type=timing.at_least_one, default=3, help="steps a round (3)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, words and orders (0)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     flags = parser.parse_args()
-    try:
-        limit_threads()
-        flags.out.mkdir(parents=True, exist_ok=True)
-        report = measure(flags.rounds, flags.repeats, flags.seed)
-        (flags.out / "step_time.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    with timing.refusals():
+        report = timing.write(
+            flags.out, "step_time", measure(flags.rounds, flags.repeats, flags.seed)
+        )
         step_time_chart.draw(report, flags.out / "step_time.png")
-    except (PeerError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; earlier results stay.")
 
 
 def measure(rounds: int, repeats: int, seed: int) -> dict:
@@ -63,8 +50,8 @@ def measure(rounds: int, repeats: int, seed: int) -> dict:
             print(table(name, setting, settings[name]["variants"]))
         worst = max(error for found in errors.values() for error in found.values())
         print(f"\nLargest difference from ours: {worst:.1e} of a leaf's largest entry.")
-        return machine() | {
-            "versions": {peer.name: peer.versions for peer in peers},
+        return {
+            "peer_versions": {peer.name: peer.versions for peer in peers},
             "threads": {peer.name: peer.threads for peer in peers},
             "rounds": rounds,
             "repeats": repeats,
@@ -95,8 +82,8 @@ def summary(times: dict) -> list[dict]:
             {
                 "peer": peer,
                 "variant": variant,
-                "milliseconds": _quartiles(values),
-                "ratio": _quartiles([a / b for a, b in zip(values, ours, strict=True)]),
+                "milliseconds": timing.quartiles(values),
+                "ratio": timing.quartiles([a / b for a, b in zip(values, ours, strict=True)]),
                 "rounds": times[peer, variant],
             }
         )
@@ -114,19 +101,6 @@ def table(name: str, setting: problem.Setting, rows: list[dict]) -> str:
         ratio = f"{median:.2f} ({low:.2f}-{high:.2f})"
         lines.append(f"{row['peer']:<18}{row['variant']:<14}{ms:>24}{ratio:>22}")
     return "\n".join(lines)
-
-
-def _quartiles(values):
-    """Lower quartile, median, upper quartile."""
-    if len(values) == 1:
-        values = values * 2
-    return [round(q, 4) for q in statistics.quantiles(values, n=4, method="inclusive")]
-
-
-def _at_least_one(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -10,27 +10,22 @@ The text is random words, as many as 600 sequences of the Penn Treebank have. Tw
 cores; the numbers go into benchmarks/results.
 """
 
-import argparse
 import functools
-import json
-import statistics
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.client import limit_threads
-from benchmarks.machine import at_least_two, machine
+from benchmarks import timing
 from experiments import models, training
 from experiments.styles import schedule
 from tbptt_jax import linear_softmax_cross_entropy
 
-RESULTS = Path(__file__).parent / "results"
 VOCAB, EMBED, STATE, BATCH = 10_000, 50, 100, 32
 PRODUCT = 2048
+PRODUCT_OPS = 2 * PRODUCT**3
 SEQUENCES_A_CALL = 10
 SCHEDULES = {
     "full": schedule("full", seq_len=40),
@@ -88,66 +83,53 @@ def trainer(plan):
     return run, time.perf_counter() - began
 
 
-def alternate(calls: dict, rounds: int) -> dict:
-    """Seconds of every call, by name, one of each a round."""
-    seconds = {name: [] for name in calls}
-    for call in calls.values():
-        jax.block_until_ready(call())
-    for _ in range(rounds):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
-
-
-def quartiles(over, under, scale=1.0):
-    """Quartiles of the ratio of two lists, round by round."""
-    ratios = [scale * a / b for a, b in zip(over, under, strict=True)]
-    return [round(q, 3) for q in statistics.quantiles(ratios, n=4, method="inclusive")]
-
-
-def main() -> None:
-    """Times, prints, writes."""
-    parser = argparse.ArgumentParser(description="Times the loss and the training step.")
-    parser.add_argument("--rounds", type=at_least_two, default=30, help="times around (30)")
-    rounds = parser.parse_args().rounds
-    limit_threads()
-    report = machine() | {"jax": jax.__version__, "rounds": rounds, "loss": [], "training": {}}
-    product_ops = 2 * PRODUCT**3
-    yardstick = product()
-
+def time_losses(rounds: int) -> list[dict]:
+    """The loss in blocks at two sizes; printed."""
+    found = []
     for num_tokens, state in ((1280, 100), (8000, 4)):
         blocks, whole = losses(num_tokens, state)
-        seconds = alternate({"product": yardstick, "blocks": blocks}, rounds)
-        beside = alternate({"blocks": blocks, "whole": whole}, max(5, rounds // 3))
+        seconds = timing.alternate({"product": product(), "blocks": blocks}, rounds)
+        beside = timing.alternate({"blocks": blocks, "whole": whole}, max(1, rounds // 3))
         ops = 3 * 2 * num_tokens * state * VOCAB
-        share = quartiles(seconds["product"], seconds["blocks"], ops / product_ops)
-        ratio = quartiles(beside["whole"], beside["blocks"])
-        ms = 1e3 * statistics.median(seconds["blocks"])
+        share = timing.ratios(seconds["product"], seconds["blocks"], ops / PRODUCT_OPS)
+        ratio = timing.ratios(beside["whole"], beside["blocks"])
+        ms = timing.milliseconds(seconds["blocks"])
         print(f"loss, {num_tokens} tokens, N {state}: {ms:.1f} ms, {share[1]:.0%} of the product's")
         print(
             f"  rate ({share[0]:.0%}-{share[2]:.0%}); whole logits take {ratio[1]:.2f} times that"
         )
-        row = {"tokens": num_tokens, "state": state, "milliseconds": round(ms, 3)}
-        report["loss"].append(row | {"share": share, "whole_over_blocks": ratio})
+        row = {"tokens": num_tokens, "state": state, "milliseconds": ms}
+        found.append(row | {"share": share, "whole_over_blocks": ratio})
+    return found
 
+
+def time_training(rounds: int) -> dict[str, dict]:
+    """The training step by style; printed."""
     trainers = {name: trainer(plan) for name, plan in SCHEDULES.items()}
-    calls = {"product": yardstick} | {name: run for name, (run, _) in trainers.items()}
-    seconds = alternate(calls, rounds)
+    calls = {"product": product()} | {name: run for name, (run, _) in trainers.items()}
+    seconds = timing.alternate(calls, rounds)
+    found = {}
     for name, plan in SCHEDULES.items():
         ops = 3 * 2 * plan.seq_len * BATCH * STATE * (VOCAB + STATE + EMBED) * SEQUENCES_A_CALL
-        share = quartiles(seconds["product"], seconds[name], ops / product_ops)
-        ratio = quartiles(seconds[name], seconds["full"])
-        ms = 1e3 * statistics.median(seconds[name]) / SEQUENCES_A_CALL
+        share = timing.ratios(seconds["product"], seconds[name], ops / PRODUCT_OPS)
+        ratio = timing.ratios(seconds[name], seconds["full"])
+        ms = timing.milliseconds(seconds[name]) / SEQUENCES_A_CALL
         first = trainers[name][1]
         print(f"{plan}: {ms:.1f} ms a sequence, {share[1]:.0%} of the product's rate")
         print(f"  ({share[0]:.0%}-{share[2]:.0%}), {ratio[1]:.3f} ({ratio[0]:.3f}-{ratio[2]:.3f})")
         print(f"  times full; its first call took {first:.1f} s")
-        found = {"milliseconds": round(ms, 3), "share": share, "over_full": ratio}
-        report["training"][name] = found | {"first_call_seconds": round(first, 2)}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "training_step.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        row = {"milliseconds": round(ms, 3), "share": share, "over_full": ratio}
+        found[name] = row | {"first_call_seconds": round(first, 2)}
+    return found
+
+
+def main() -> None:
+    """Times, prints, writes."""
+    flags = timing.parser("Times the loss and the training step.", rounds=30).parse_args()
+    with timing.refusals():
+        report = {"rounds": flags.rounds, "loss": time_losses(flags.rounds)}
+        report["training"] = time_training(flags.rounds)
+        timing.write(flags.out, "training_step", report)
 
 
 if __name__ == "__main__":
