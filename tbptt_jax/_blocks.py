@@ -43,8 +43,8 @@ def visit(block_size, inputs, kernel, bias, labels, weights):
         hidden = ~live & ~jnp.isfinite(top)
         exps = jnp.exp(jnp.where(hidden[:, None], 0, logits - top[:, None]))
         norm = jnp.sum(exps, axis=1)
-        scale = jnp.where(live, weights / norm, 0)[:, None]
-        scaled_rows = jnp.where(live[:, None], scale * wide(rows), 0).astype(rows.dtype)
+        scale = (weights / norm)[:, None]
+        scaled_rows = (scale * wide(rows)).astype(rows.dtype)
         losses = jnp.log(norm) + top - jnp.sum(wide(rows) * at_label, axis=1)
         exps = exps.astype(rows.dtype)
         table_grad += _product(scaled_rows, exps, 0, 0)
@@ -56,8 +56,7 @@ def visit(block_size, inputs, kernel, bias, labels, weights):
     losses = jnp.where(valid & ~unreadable, losses, jnp.where(live, jnp.nan, 0))
     weights = weights[:, None]
     rows_grad -= weights * at_label
-    at_label_grad = -jnp.where(live[:, None], weights * wide(rows), 0)
-    table_grad = table_grad.at[:, labels].add(at_label_grad.T)
+    table_grad = table_grad.at[:, labels].add(-(weights * wide(rows)).T)
     return losses, (rows_grad[:, :-1], table_grad[:-1], table_grad[-1])
 
 
