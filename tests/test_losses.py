@@ -109,10 +109,10 @@ def test_scalar_weight_is_a_mean():
     np.testing.assert_allclose(actual, jnp.mean(per_token_of_optax(*operands, labels)), rtol=1e-12)
 
 
-@pytest.mark.parametrize("poison", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("poison", [jnp.nan, jnp.inf, -jnp.inf, 1e308])
 @pytest.mark.parametrize("block_size", [None, 2])
 def test_tokens_of_weight_zero_contribute_exactly_nothing(poison, block_size):
-    """Whatever a padding mask hides: the gradients are those without the hidden tokens."""
+    """Whatever a padding mask hides, logits that overflow too: as if they were not there."""
     inputs, kernel, bias, labels, weights = problem((7,))
     hidden = jnp.array([1, 4, 6])
     shown = jnp.array([0, 2, 3, 5])
