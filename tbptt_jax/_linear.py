@@ -59,6 +59,7 @@ class Apply(NamedTuple):
 
     primitive: Primitive
     params: dict[str, Any]
+    context: Any  # JAX's settings where the operation was traced
     operands: tuple[int | Residual, ...]
 
 
@@ -125,8 +126,8 @@ class _Program:
                 )
                 values.append(sum(others, first))
             else:
-                primitive, params, operands = operation
-                values += _bind(primitive, params, map(read, operands))
+                *how, operands = operation
+                values += _bind(*how, map(read, operands))
         return [read(result) for result in self.results]
 
     def evaluate(self, jaxpr, consts, inputs):
@@ -155,18 +156,18 @@ class _Program:
             return self.evaluate(params["jaxpr"].jaxpr, params["jaxpr"].consts, inputs)
         known = [isinstance(variable, Known) for variable in inputs]
         if all(known):
-            return _evaluate_known(primitive, params, inputs)
+            return _evaluate_known(eqn, inputs)
         if primitive in _SUMS and not any(known):
             return [_add_terms(*inputs)]
         if primitive is primitives.neg_p:
             return [self.scale(inputs[0], Known(-1.0, False, bounded=True))]
-        if primitive is primitives.mul_p and _mergeable(eqn, known.index(False)):
+        if primitive is primitives.mul_p and any(known) and _mergeable(eqn, known.index(False)):
             factor, variable = inputs if known[0] else inputs[::-1]
             return [self.scale(variable, factor)]
         if primitive is primitives.dot_general_p and not known[0]:
             params, inputs = _contracted_first(params, inputs)
         operands = tuple(self.operand(variable) for variable in inputs)
-        self.operations.append(Apply(primitive, params, operands))
+        self.operations.append(Apply(primitive, params, eqn.ctx, operands))
         self.num_values += len(eqn.outvars)
         first = self.num_values - len(eqn.outvars)
         return [(Term(None, number),) for number in range(first, self.num_values)]
@@ -211,12 +212,14 @@ def _literal(atom):
     return Known(atom.val, False, bounded=bool(np.all(np.abs(atom.val) <= 2)))
 
 
-def _evaluate_known(primitive, params, inputs):
+def _evaluate_known(eqn, inputs):
+    primitive = eqn.primitive
     stacked = any(known.stacked for known in inputs)
     numbers = inputs[1:] if primitive is primitives.select_n_p else inputs
-    bounded = primitive.name in _BOUNDED
+    real = not jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.complexfloating)
+    bounded = primitive.name in _BOUNDED and real  # the sine of an imaginary number is large
     bounded |= primitive.name in _KEEPS_BOUNDED and all(known.bounded for known in numbers)
-    outputs = _bind(primitive, params, [known.value for known in inputs])
+    outputs = _bind(primitive, eqn.params, eqn.ctx, [known.value for known in inputs])
     return [Known(output, stacked, bounded) for output in outputs]
 
 
@@ -262,6 +265,7 @@ def _contracted_first(params, inputs):
     return params | {"dimension_numbers": numbers}, [inputs[0], known]
 
 
-def _bind(primitive, params, values):
-    results = primitive.bind(*values, **primitive.get_bind_params(params))
+def _bind(primitive, params, context, values):
+    with context.manager:
+        results = primitive.bind(*values, **primitive.get_bind_params(params))
     return list(results) if primitive.multiple_results else [results]

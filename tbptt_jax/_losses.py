@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 from typing import Any
 
 import jax
@@ -13,6 +12,9 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from tbptt_jax._blocks import accumulator, in_blocks, losses_alone, visit
+from tbptt_jax._schedule import check_positive
+
+ARGUMENTS = ("inputs", "kernel", "bias", "labels", "weights")
 
 
 def linear_softmax_cross_entropy(
@@ -33,7 +35,7 @@ def linear_softmax_cross_entropy(
     `1 / labels.size` give the mean. Tokens of weight 0 contribute nothing, whatever their inputs
     and labels are; inf and nan may stand in what a mask hides, and count as a loss of 0.
     Forward-mode differentiation is not possible, as in any function with a gradient rule of its
-    own.
+    own; nor are arrays sharded over an Explicit mesh axis, outside `jax.shard_map`.
 
     Args:
       inputs: [..., N], floating point.
@@ -51,6 +53,7 @@ def linear_softmax_cross_entropy(
     Raises:
       ValueError: shapes or dtypes do not fit, or a known label of weight other than 0 is out of
         range.
+      TypeError: `linear_softmax_cross_entropy: inputs must be an array, got NoneType.`
 
     Example:
       >>> import jax.numpy as jnp
@@ -153,8 +156,41 @@ def _total(losses, weights):
 
 def _checked(function, inputs, kernel, bias, labels, weights):
     """Inputs [T, N], kernel [N, V], bias [V], labels [T] and weights [T], if they fit."""
-    inputs, kernel, labels = map(jnp.asarray, (inputs, kernel, labels))
-    bias = jnp.zeros_like(kernel, shape=kernel.shape[1:]) if bias is None else jnp.asarray(bias)
+    if bias is None:
+        bias = np.zeros(np.shape(kernel)[1:], getattr(kernel, "dtype", float))
+    weights = 1.0 if weights is None else weights
+    arrays = inputs, kernel, bias, labels, weights
+    inputs, kernel, bias, labels, weights = (
+        _array(function, name, array) for name, array in zip(ARGUMENTS, arrays, strict=True)
+    )
+    _check_dtypes(function, inputs, kernel, bias, labels, weights)
+    _check_shapes(function, inputs, kernel, bias, labels, weights)
+    if labels.dtype.itemsize < 4:  # which may not hold V
+        labels = labels.astype(jnp.int32)
+    if inputs.dtype == jnp.float16:  # whose range is too small for a softmax and its gradients
+        inputs, kernel, bias = (array.astype(jnp.float32) for array in (inputs, kernel, bias))
+    weights = jnp.broadcast_to(weights.astype(accumulator(inputs)), labels.shape)
+    _check_range(function, labels, weights, len(bias))
+    inputs = inputs.reshape(labels.size, inputs.shape[-1])
+    return _varying_alike(inputs, kernel, bias, labels.ravel(), weights.ravel())
+
+
+def _array(function, name, value):
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{function}: {name} must be an array, got {type(value).__name__}."
+        ) from None
+    if any(axis is not None for axis in jax.typeof(array).sharding.spec):
+        raise ValueError(
+            f"{function}: {name} is sharded over an Explicit mesh axis, where blocks of tokens "
+            "cannot be cut; make the axis Auto, or call it inside jax.shard_map."
+        )
+    return array
+
+
+def _check_dtypes(function, inputs, kernel, bias, labels, weights):
     dtypes = [array.dtype for array in (inputs, kernel, bias)]
     if len(set(dtypes)) > 1 or not jnp.issubdtype(dtypes[0], jnp.floating):
         raise ValueError(
@@ -163,10 +199,11 @@ def _checked(function, inputs, kernel, bias, labels, weights):
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"{function}: labels must be integers, got {labels.dtype}.")
-    if labels.dtype.itemsize < 4:  # which may not hold V
-        labels = labels.astype(jnp.int32)
-    if dtypes[0] == jnp.float16:  # whose range is too small for a softmax and its gradients
-        inputs, kernel, bias = (array.astype(jnp.float32) for array in (inputs, kernel, bias))
+    if not any(jnp.issubdtype(weights.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
+        raise ValueError(f"{function}: weights must be real, got {weights.dtype}.")
+
+
+def _check_shapes(function, inputs, kernel, bias, labels, weights):
     shapes = inputs.shape, kernel.shape, bias.shape, labels.shape
     *tokens, num_inputs = inputs.shape or (None,)
     vocab_size = kernel.shape[-1] if kernel.ndim else None
@@ -175,20 +212,15 @@ def _checked(function, inputs, kernel, bias, labels, weights):
             f"{function}: inputs, kernel, bias and labels must be [..., N], [N, V], [V] and [...], "
             f"got {', '.join(str(list(shape)) for shape in shapes)}."
         )
-    weights = jnp.asarray(1.0 if weights is None else weights)
-    if jnp.issubdtype(weights.dtype, jnp.complexfloating):
-        raise ValueError(f"{function}: weights must be real, got {weights.dtype}.")
-    weights = weights.astype(accumulator(inputs))
     try:
-        weights = jnp.broadcast_to(weights, labels.shape)
+        fits = np.broadcast_shapes(weights.shape, labels.shape) == labels.shape
     except ValueError:
+        fits = False
+    if not fits:
         raise ValueError(
             f"{function}: weights must broadcast to labels, {list(labels.shape)}, got "
             f"{list(weights.shape)}."
-        ) from None
-    _check_range(function, labels, weights, vocab_size)
-    arrays = inputs.reshape(labels.size, num_inputs), kernel, bias, labels.ravel(), weights.ravel()
-    return _varying_alike(*arrays)
+        )
 
 
 def _check_range(function, labels, weights, vocab_size):
@@ -210,14 +242,4 @@ def _varying_alike(*arrays):
 
 
 def _block_size(function, value):
-    if value is None:
-        return None
-    try:
-        size = operator.index(value)
-    except TypeError:
-        raise ValueError(
-            f"{function}: block_size must be a static integer, got {value!r}."
-        ) from None
-    if size < 1:
-        raise ValueError(f"{function}: block_size must be >= 1, got {size}.")
-    return size
+    return None if value is None else check_positive(function, "block_size", value)

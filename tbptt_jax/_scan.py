@@ -10,6 +10,7 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from tbptt_jax._adjoint import truncated_pullback
+from tbptt_jax._random import refuse_bits_that_vmap_changes
 from tbptt_jax._schedule import check_schedule
 
 Carry = TypeVar("Carry")
@@ -59,7 +60,8 @@ def truncated_scan(
     The horizon is that of one scan: an error that passes through two truncated scans in series
     travels up to 2 horizon - 1 steps. Stacked layers belong into one carry. As in any function with
     a gradient rule of its own, `f` cannot name an axis of a vmap that is differentiated from
-    outside; of `shard_map` it can.
+    outside; of `shard_map` it can. A gradient rule inside `f` must be linear in the errors: one
+    that clips them would clip the sum over several losses.
 
     Forward-mode differentiation (`jax.jvp`, `jax.jacfwd`) of a truncated gradient is not defined;
     use `jax.lax.scan`. Second derivatives (`jax.hessian`, `jax.jacrev` of a gradient) are the
@@ -87,7 +89,8 @@ def truncated_scan(
         drop errors.`
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
       TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
-      ValueError: `f` is differentiated and cannot be vmapped, where horizon < T.
+      ValueError: `f` is differentiated and cannot be vmapped, where horizon < T, or draws from
+        `rbg` keys, whose bits vmap changes.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -201,13 +204,17 @@ def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:
 
 
 def _check_vmappable(step, constants, carries, xs, num_steps):
+    """Makes sure that all steps can run at once, and that each is then what it was alone."""
     try:
-        jax.eval_shape(jax.vmap(step, (None, 0, 0), axis_size=num_steps), constants, carries, xs)
+        all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
+        jaxpr = jax.make_jaxpr(all_steps)(constants, carries, xs)
     except Exception as error:
+        said = str(error).partition("\n")[0]
         raise ValueError(
             "truncated_scan: f must be vmappable, since the backward pass runs all steps at once; "
-            f"got {type(error).__name__}: {str(error).splitlines()[0]}"
+            f"got {type(error).__name__}: {said}"
         ) from error
+    refuse_bits_that_vmap_changes("truncated_scan", jaxpr)
 
 
 def _without_forward_mode(run, *args):

@@ -1,4 +1,4 @@
-"""The one check of a horizon and a stride."""
+"""Checks of static integers: a horizon and its stride, a size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,10 @@ def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None
       TypeError: not a static integer.
       ValueError: out of range.
     """
-    stride = _static_integer(function, "stride", stride)
-    if stride < 1:
-        raise ValueError(f"{function}: stride must be >= 1, got {stride}.")
+    stride = check_positive(function, "stride", stride)
     if horizon is None:
         return None, stride
-    horizon = _static_integer(function, "horizon", horizon)
-    if horizon < 1:
-        raise ValueError(f"{function}: horizon must be >= 1, got {horizon}.")
+    horizon = check_positive(function, "horizon", horizon)
     if stride > horizon:
         raise ValueError(
             f"{function}: stride must be in 1..horizon ({horizon}), got {stride}; "
@@ -34,10 +30,24 @@ def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None
     return horizon, stride
 
 
-def _static_integer(function: str, name: str, value: Any) -> int:
+def check_positive(function: str, name: str, value: Any) -> int:
+    """Returns a static integer >= 1.
+
+    Args:
+      function: name of the public function, for the error.
+      name: the argument's.
+      value: what it was given.
+
+    Raises:
+      TypeError: not a static integer.
+      ValueError: below 1.
+    """
     try:
         if isinstance(value, bool):
             raise TypeError
-        return operator.index(value)
+        value = operator.index(value)
     except TypeError:
         raise TypeError(f"{function}: {name} must be a static integer, got {value!r}.") from None
+    if value < 1:
+        raise ValueError(f"{function}: {name} must be >= 1, got {value}.")
+    return value

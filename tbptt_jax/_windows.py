@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._random import refuse_bits_that_vmap_changes
 from tbptt_jax._schedule import check_schedule
 
 Params = TypeVar("Params")
@@ -49,6 +50,8 @@ def windowed_value_and_grad(
     Raises:
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
       TypeError: the function that is returned, where a loss is not a real scalar.
+      ValueError: the function that is returned, where `f` draws from `rbg` keys, whose bits vmap
+        changes.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -97,6 +100,9 @@ def _outputs_of_windows(f, params, init, xs, horizon, stride):
         carry = jax.tree.map(lambda c: jax.lax.select(passes, c, jax.lax.stop_gradient(c)), carry)
         return f(params, carry, x)
 
+    first_x = jax.tree.map(lambda leaf: leaf[0], xs)
+    jaxpr = jax.make_jaxpr(f)(params, init, first_x)
+    refuse_bits_that_vmap_changes("windowed_value_and_grad", jaxpr)
     held_params, held_xs = jax.lax.stop_gradient((params, xs))
     last, entering = jax.lax.scan(lambda c, x: (f(held_params, c, x)[0], c), init, held_xs)
     windows = jax.tree.map(lambda leaf: leaf[start[:, None] + np.arange(width)], xs)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tbptt_jax import truncated_scan
 from tbptt_jax._linear import prepare
 
 RECURRENCES = ["tanh_rnn", "gru", "lstm", "two_layers", "complex_rnn"]
@@ -93,18 +94,32 @@ def test_any_linear_function(name, wrap):
     chex.assert_trees_all_close(*both(shared, items, argument), rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    "dtype, small, large", [(jnp.float16, 1e-3, 300.0), (jnp.float32, 1e-30, 1e20)]
-)
-def test_factors_do_not_overflow_where_their_products_with_the_argument_do_not(dtype, small, large):
+# Factors of which some are large, whose product overflows, as do the numbers they are made of.
+LARGE = {
+    "input": (jnp.float32, lambda c, x: c * jnp.float32(1e-30) * x * x, 1e20),
+    "input in float16": (jnp.float16, lambda c, x: c * jnp.float16(1e-3) * x * x, 300.0),
+    "negative": (jnp.float32, lambda c, x: c * jnp.float32(1e-30) * (-x) * (-x), 1e20),
+    "sum": (jnp.float32, lambda c, x: c * jnp.float32(1e-30) * (x + x) * (x + x), 1e20),
+    "literal": (jnp.float32, lambda c, x: c * (x * 1e-30) * 1e20 * 1e20, 1.0),
+    "sum of factors": (
+        jnp.float32,
+        lambda c, x: (c * x + c) * jnp.float32(1e-30) * x,
+        1e20,
+    ),
+    "complex sine": (jnp.complex64, lambda c, x: c * jnp.sin(x) * jnp.sin(x), 60j),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_factors_do_not_overflow_where_their_products_with_the_argument_do_not(name):
     """The gradient is finite where that of lax.scan is, and the same."""
-    step = lambda c, x: (c * dtype(small) * x * x, c)
+    dtype, product, large = LARGE[name]
     items = jnp.full((2,), large, dtype)
 
     def pull(_, x, error):
-        return jax.vjp(lambda c: step(c, x)[0], dtype(0.0))[1](error)[0]
+        return jax.vjp(lambda c: product(c, x), dtype(0.0))[1](error)[0]
 
-    for error in (dtype(0.0), dtype(1e-4)):
+    for error in (dtype(0.0), dtype(1e-4 if name != "complex sine" else 1e-30)):
         of_all, of_each, apply = prepared(pull, (), items, error)
         actual = jax.vmap(lambda of_one, e=error: apply(of_all, of_one, e))(of_each)
         expected = jax.vmap(lambda x, e=error: pull((), x, e))(items)
@@ -118,3 +133,36 @@ def test_sums_of_large_factors_are_no_factor_in_float16():
     of_all, of_each, apply = prepared(fun, (), items, argument)
     actual = jax.vmap(lambda of_one: apply(of_all, of_one, argument))(of_each)
     chex.assert_trees_all_close(actual, jnp.full((2, 1), 6.0, jnp.float16), rtol=1e-2)
+
+
+def test_settings_of_the_trace_come_along():
+    """Here the bits that a key stands for, which a context decides."""
+
+    def draw(s, x, v):
+        with jax.threefry_partitionable(False):
+            return v * jax.random.normal(x, (3,))
+
+    keys, argument = jax.random.split(jax.random.key(0), 2), jnp.ones(3)
+    of_all, of_each, apply = prepared(draw, (), keys, argument)
+    actual = jax.vmap(lambda of_one: apply(of_all, of_one, argument))(of_each)
+    expected = jnp.stack([draw((), key, argument) for key in keys])
+    chex.assert_trees_all_close(actual, expected, rtol=1e-13)
+
+
+def test_a_rule_that_multiplies_errors_with_each_other_still_runs():
+    """It is not linear, so the merging does not apply; with one loss it is still lax.scan's."""
+
+    @jax.custom_vjp
+    def clip_norm(x):
+        return x
+
+    clip_norm.defvjp(
+        lambda x: (x, None),
+        lambda _, g: (g * jnp.minimum(1.0, 0.1 / jnp.linalg.norm(g)),),
+    )
+    step = lambda c, x: (clip_norm(jnp.sin(c + x)), None)
+    last = lambda scan, **kwargs: jax.grad(
+        lambda xs: jnp.sum(scan(step, jnp.ones(2), xs, **kwargs)[0])
+    )(jnp.ones((4, 2)))
+    actual = last(truncated_scan, horizon=3)
+    chex.assert_trees_all_close(actual[1:], last(jax.lax.scan)[1:], rtol=1e-13)

@@ -12,7 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
 
-from tbptt_jax import linear_softmax_cross_entropy, linear_softmax_cross_entropy_per_token
+from tbptt_jax import (
+    _blocks,
+    linear_softmax_cross_entropy,
+    linear_softmax_cross_entropy_per_token,
+)
 
 N, V = 3, 7
 
@@ -211,6 +215,57 @@ def test_second_derivative_of_what_a_mask_hides_is_nothing():
     assert_close(second(*spoilt), second(inputs[shown], labels[shown], weights[shown]))
 
 
+def test_second_derivatives_by_a_weight_of_zero():
+    """A weight of 0 is a number like any other: how gradients change with it is not lost."""
+    *operands, labels, weights = problem((5,))
+    weights = weights.at[jnp.array([0, 3])].set(0.0)
+
+    def mixed(loss):
+        def gradient(weights):
+            grads = jax.grad(loss, argnums=(0, 1, 2))(*operands, labels, weights)
+            return jnp.concatenate([grad.ravel() for grad in grads])
+
+        return jax.jacrev(gradient)(weights)
+
+    assert_close(mixed(linear_softmax_cross_entropy), mixed(sum_of_optax), 1e-11)
+
+
+def test_derivative_by_cotangents_of_zero():
+    """The transposed pullback, as forward mode and Gauss-Newton products take it."""
+    *operands, labels, _ = problem((5,))
+
+    def pushed(per_token):
+        pull = jax.vjp(lambda k: per_token(operands[0], k, operands[2], labels), operands[1])[1]
+        return jax.vjp(pull, jnp.zeros(5))[1]((jnp.sin(operands[1]),))
+
+    assert_close(pushed(linear_softmax_cross_entropy_per_token), pushed(per_token_of_optax), 1e-11)
+
+
+@pytest.mark.parametrize("poison", [jnp.nan, jnp.inf, 1e308])
+def test_value_alone_does_not_see_what_a_mask_hides(poison):
+    inputs, *rest, weights = problem((4,))
+    spoilt = inputs.at[1].set(poison), *rest, weights.at[1].set(0.0)
+    value, _ = jax.value_and_grad(linear_softmax_cross_entropy)(*spoilt)
+    np.testing.assert_allclose(linear_softmax_cross_entropy(*spoilt), value, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "num_tokens, most, size",
+    [(5, 8, 5), (8, 8, 8), (0, 8, 1), (9, 8, 8), (1280, 209, 160), (8000, 209, 160), (100, 40, 32)],
+)
+def test_blocks_are_full_and_of_even_rows(num_tokens, most, size):
+    assert _blocks._even_block(num_tokens, most) == size
+
+
+def test_explicit_sharding_is_refused_in_one_line():
+    inputs, kernel, bias, labels, weights = problem((8,))
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+    inputs = jax.device_put(inputs, jax.NamedSharding(mesh, PartitionSpec("data")))
+    with pytest.raises(ValueError, match="inputs is sharded over an Explicit mesh axis") as raised:
+        linear_softmax_cross_entropy(inputs, kernel, bias, labels, weights)
+    assert "\n" not in str(raised.value)
+
+
 def test_no_features():
     labels = jnp.array([0, 2])
     loss = linear_softmax_cross_entropy(jnp.zeros((2, 0)), jnp.zeros((0, 3)), None, labels)
@@ -322,14 +377,18 @@ def test_shapes_that_do_not_fit_fail_in_one_line(shapes, text):
         ({"labels": jnp.full(5, V)}, "labels must be in 0..6, got 7."),
         ({"labels": jnp.array([0, 1, -1, 2, 3])}, "labels must be in 0..6, got -1."),
         ({"weights": 1j * jnp.ones(5)}, "weights must be real, got complex"),
+        ({"weights": jax.random.key(0)}, "weights must be real, got key<fry>."),
+        ({"inputs": None}, "inputs must be an array, got NoneType."),
+        ({"weights": {}}, "weights must be an array, got dict."),
         ({"block_size": 0}, "block_size must be >= 1, got 0."),
         ({"block_size": 2.5}, "block_size must be a static integer, got 2.5."),
+        ({"block_size": True}, "block_size must be a static integer, got True."),
     ],
 )
 def test_wrong_arguments_fail_in_one_line(change, text):
     names = "inputs", "kernel", "bias", "labels", "weights"
     arguments = dict(zip(names, problem((5,)), strict=True)) | change
-    with pytest.raises(ValueError, match=re.escape(text)) as raised:
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)) as raised:
         linear_softmax_cross_entropy(**arguments)
     assert str(raised.value).startswith("linear_softmax_cross_entropy: ")
     assert "\n" not in str(raised.value)

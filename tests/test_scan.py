@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tbptt_jax import truncated_scan
+from tbptt_jax import truncated_scan, windowed_value_and_grad
 
 T = 5
 
@@ -45,7 +45,7 @@ def test_forward_is_bit_for_bit_as_users_compile_it():
     """At XLA's default optimisation, which the other tests turn off."""
     code = """
 import jax, numpy, cells, functools
-from tbptt_jax import truncated_scan
+from tbptt_jax import truncated_scan, windowed_value_and_grad
 for name in ("tanh_rnn", "lstm"):
     problem = cells.problem(name, 20)
     f = functools.partial(problem.f, problem.params)
@@ -246,6 +246,44 @@ def test_a_step_that_cannot_be_vmapped_fails_in_one_line(stride):
     with pytest.raises(ValueError, match="truncated_scan: f must be vmappable") as raised:
         jax.grad(run)(jnp.ones(5))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("run", ["scan", "windows"])
+def test_bits_that_vmap_changes_are_refused(impl, run):
+    """XLA's own generator draws others beside other steps than alone."""
+    keys = jax.random.split(jax.random.key(0, impl=impl), 4)
+
+    @jax.jit
+    def noisy(key):
+        return jax.lax.cond(True, lambda: jax.random.normal(key), lambda: jnp.float64(0.0))
+
+    if run == "scan":
+        f = lambda c, key: (jnp.sin(c) + noisy(key), c)
+        total = lambda c, horizon: truncated_scan(f, c, keys, horizon=horizon)[0]
+        grad = lambda: jax.grad(total)(jnp.float64(1.0), horizon=2)
+        assert jnp.isfinite(jax.grad(total)(jnp.float64(1.0), horizon=None))
+    else:
+        f = lambda params, c, key: (jnp.sin(params * c) + noisy(key), c)
+        value_and_grad = windowed_value_and_grad(f, lambda p, y, t: y, horizon=2)
+        grad = lambda: value_and_grad(jnp.float64(1.0), jnp.float64(1.0), keys, jnp.zeros(4))
+    with pytest.raises(ValueError, match="f draws from rbg keys") as raised:
+        grad()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_step_that_cannot_be_vmapped_and_says_nothing_fails_in_one_line():
+    @jax.custom_batching.custom_vmap
+    def stubborn(x):
+        return x
+
+    @stubborn.def_vmap
+    def stubborn_rule(*_):
+        raise NotImplementedError
+
+    f = lambda c, x: (stubborn(c) + x, c)
+    with pytest.raises(ValueError, match=r"f must be vmappable.*NotImplementedError"):
+        jax.grad(lambda xs: truncated_scan(f, 0.0, xs, horizon=2)[0])(jnp.ones(4))
 
 
 class Gain:

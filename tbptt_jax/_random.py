@@ -1,0 +1,46 @@
+"""Refuses random numbers that are others under vmap than alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+# Primitives that vmap changes, and the keys with which it does.
+CHANGED = {
+    "random_bits": ("key<rbg>", "key<urbg>"),
+    "random_split": ("key<urbg>",),
+    "random_fold_in": ("key<urbg>",),
+}
+
+
+def refuse_bits_that_vmap_changes(function: str, jaxpr: Any) -> None:
+    """Makes sure that a step draws beside others what it draws alone.
+
+    Keys of threefry, JAX's default, do. XLA's own generator, behind the `rbg` and `unsafe_rbg` keys
+    that are usual on TPUs, draws one array for a whole batch, from the first of its keys.
+
+    Args:
+      function: name of the public function, for the error.
+      jaxpr: the step's.
+
+    Raises:
+      ValueError: the step draws from such keys.
+    """
+    for eqn in _equations(jaxpr):
+        keys = CHANGED.get(eqn.primitive.name, ())
+        drawn = eqn.primitive.name == "rng_bit_generator"
+        if drawn or any(str(getattr(var.aval, "dtype", "")) in keys for var in eqn.invars):
+            raise ValueError(
+                f"{function}: f draws from rbg keys, whose bits are others when all steps run at "
+                "once; use threefry keys, or draw before the scan and pass the numbers in xs."
+            )
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a jaxpr and of those in it."""
+    for eqn in jaxpr.eqns:
+        yield eqn
+        for param in eqn.params.values():
+            for inner in param if isinstance(param, (tuple, list)) else (param,):
+                if hasattr(inner, "eqns"):  # a jaxpr, closed or not
+                    yield from _equations(inner)
