@@ -94,6 +94,10 @@ def test_any_linear_function(name, wrap):
     chex.assert_trees_all_close(*both(shared, items, argument), rtol=1e-13, atol=1e-13)
 
 
+def with_itself(value, factor):
+    return value * factor + value
+
+
 # Factors of which some are large, whose product overflows, as do the numbers they are made of.
 LARGE = {
     "input": (jnp.float32, lambda c, x: c * jnp.float32(1e-30) * x * x, 1e20),
@@ -101,11 +105,8 @@ LARGE = {
     "negative": (jnp.float32, lambda c, x: c * jnp.float32(1e-30) * (-x) * (-x), 1e20),
     "sum": (jnp.float32, lambda c, x: c * jnp.float32(1e-30) * (x + x) * (x + x), 1e20),
     "literal": (jnp.float32, lambda c, x: c * (x * 1e-30) * 1e20 * 1e20, 1.0),
-    "sum of factors": (
-        jnp.float32,
-        lambda c, x: (c * x + c) * jnp.float32(1e-30) * x,
-        1e20,
-    ),
+    "sum of factors": (jnp.float32, lambda c, x: with_itself(c * jnp.float32(1e-30) * x, x), 1e20),
+    "bounded": (jnp.float32, lambda c, x: c * jnp.float32(1e-30) * x * x * jnp.tanh(x), 1e20),
     "complex sine": (jnp.complex64, lambda c, x: c * jnp.sin(x) * jnp.sin(x), 60j),
 }
 
