@@ -126,8 +126,8 @@ class _Program:
                 )
                 values.append(sum(others, first))
             else:
-                *how, operands = operation
-                values += _bind(*how, map(read, operands))
+                primitive, params, context, operands = operation
+                values += _bind(primitive, params, context, map(read, operands))
         return [read(result) for result in self.results]
 
     def evaluate(self, jaxpr, consts, inputs):
