@@ -60,7 +60,7 @@ def _targets(axis, cases):
         ticks.set_major_locator(FixedLocator([1, 2, 3, 4, 6, 10, 20]))
         ticks.set_major_formatter("{x:.0f}")
         ticks.set_minor_locator(NullLocator())
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper left")
 
 
 def _memory(axis, cases):
