@@ -1,0 +1,129 @@
+"""Wrappers of a step function: resets at a document's first step, masks for padding."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+Carry = TypeVar("Carry")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+def with_resets(
+    f: Callable[[Carry, X], tuple[Carry, Y]], init: Carry
+) -> Callable[[Carry, tuple[X, jax.Array]], tuple[Carry, Y]]:
+    """A step that starts anew from `init` where a flag says so, and cuts gradients there.
+
+        f'(c, (x, reset)) = f(init where reset, else c; x)
+
+    Under `truncated_scan`, `stream_scan` or `jax.lax.scan` no error crosses a reset, whatever the
+    carry before it holds. At stride 1 the gradients are therefore those of the documents run one by
+    one, each from `init`, which gets its gradient from all of them. At larger strides blocks keep
+    the stream's grid: two documents may share one.
+
+    Args:
+      f: step function, `(carry, x) -> (carry, y)`.
+      init: the carry that a document starts with; its leaves broadcast to those of the carry.
+
+    Returns:
+      The step function `(carry, (x, reset)) -> (carry, y)`. `reset` is a bool array whose axes are
+      the first of every leaf of the carry: [B] for a batch of streams, [] for one.
+
+    Raises:
+      ValueError: the step, `with_resets: the carry's leaves must begin with the flags' axes [4],
+        got [3, 8].`
+      TypeError: the step, `with_resets: flags must be bool, got int32.`
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tbptt_jax import truncated_scan, with_resets
+      >>> total = with_resets(lambda c, x: (c + x, c + x), 0.0)
+      >>> resets = jnp.array([False, False, True, False])
+      >>> print(truncated_scan(total, 0.0, (jnp.ones(4), resets), horizon=3)[1])
+      [1. 2. 1. 2.]
+    """
+
+    def step(carry, inputs):
+        x, reset = inputs
+        started = jax.tree.map(
+            lambda start, leaf: jnp.broadcast_to(jnp.asarray(start, leaf.dtype), leaf.shape),
+            init,
+            carry,
+        )
+        return f(_where("with_resets", "carry", reset, started, carry), x)
+
+    return step
+
+
+def with_mask(
+    f: Callable[[Carry, X], tuple[Carry, Y]], fill: Any = 0
+) -> Callable[[Carry, tuple[X, jax.Array]], tuple[Carry, Y]]:
+    """A step that does nothing where it is masked: the carry stays, and the output is zero.
+
+        f'(c, (x, valid)) = f(c, x) where valid, else (c, 0)
+
+    A masked step may hold anything, NaN too: it takes part in no output and in no gradient, since
+    `f` sees `fill` in its place. A loss that is the step's output is zero there; any other must be
+    given the mask as its weights. A masked step still counts as one of the horizon's.
+
+    Args:
+      f: step function, `(carry, x) -> (carry, y)`.
+      fill: a number that stands in for what is masked; `f` and its derivative must be finite there.
+
+    Returns:
+      The step function `(carry, (x, valid)) -> (carry, y)`. `valid` is a bool array whose axes are
+      the first of every leaf of the carry, of the input (but for PRNG keys, which stay) and of the
+      output: [B] for a batch of sequences, [] for one.
+
+    Raises:
+      ValueError: the step, `with_mask: the input's leaves must begin with the flags' axes [4], got
+        [3, 8].`
+      TypeError: the step, `with_mask: flags must be bool, got float32.`
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tbptt_jax import truncated_scan, with_mask
+      >>> total = with_mask(lambda c, x: (c + x, c + x))
+      >>> xs, valid = jnp.array([1.0, jnp.nan, 1.0]), jnp.array([True, False, True])
+      >>> print(truncated_scan(total, 0.0, (xs, valid), horizon=2)[1])
+      [1. 0. 2.]
+    """
+
+    def step(carry, inputs):
+        x, valid = inputs
+        where = functools.partial(_where, "with_mask")
+        is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        filled = jax.tree.map(
+            lambda leaf: leaf if is_key(leaf) else where("input", valid, leaf, _full(leaf, fill)), x
+        )
+        left, y = f(carry, filled)
+        nothing = jax.tree.map(lambda leaf: leaf if is_key(leaf) else _full(leaf, 0), y)
+        return where("carry", valid, left, carry), where("output", valid, y, nothing)
+
+    return step
+
+
+def _full(leaf, value):
+    return jnp.full_like(leaf, value)
+
+
+def _where(function, name, flags, tree, other):
+    """Leaf by leaf, rows of `tree` where flags are set and of `other` elsewhere."""
+    flags = jnp.asarray(flags)
+    if flags.dtype != jnp.bool_:
+        raise TypeError(f"{function}: flags must be bool, got {flags.dtype}.")
+
+    def select(leaf, other):
+        if leaf.shape[: flags.ndim] != flags.shape:
+            raise ValueError(
+                f"{function}: the {name}'s leaves must begin with the flags' axes "
+                f"{list(flags.shape)}, got {list(leaf.shape)}."
+            )
+        return jnp.where(flags.reshape(flags.shape + (1,) * (leaf.ndim - flags.ndim)), leaf, other)
+
+    return jax.tree.map(select, tree, other)

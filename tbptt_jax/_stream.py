@@ -1,0 +1,329 @@
+"""Endless streams, chunk by chunk: every error travels its whole horizon, across the seams too."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from tbptt_jax._scan import truncated_scan
+from tbptt_jax._schedule import check_schedule
+
+Params = TypeVar("Params")
+Carry = TypeVar("Carry")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["carry", "xs", "num_steps"],
+    meta_fields=["horizon", "stride", "history", "stale"],
+)
+@dataclasses.dataclass(frozen=True)
+class Window(Generic[Carry, X]):
+    """What a stream hands from one chunk to the next: a pytree, made by `init_window`.
+
+    Attributes:
+      carry: the carry that enters the window's first step; where `stale`, [H+1, ...], the carries
+        that entered its H steps and the next chunk when they were run.
+      xs: [H, ...], the inputs of the last H steps; at the stream's start the first are not valid.
+      num_steps: int32 scalar, the steps since the stream's start, counted up to H + 1.
+      horizon, stride: as in `truncated_scan`; static.
+      history: H, how many steps are kept; static.
+      stale: whether states are kept, not computed again; static.
+    """
+
+    carry: Carry
+    xs: X
+    num_steps: jax.Array
+    horizon: int
+    stride: int
+    history: int
+    stale: bool
+
+
+def init_window(
+    init: Carry,
+    xs: X | None = None,
+    *,
+    horizon: int,
+    stride: int = 1,
+    shortest_chunk: int | None = None,
+    stale: bool = False,
+) -> Window[Carry, X]:
+    """The window at a stream's start.
+
+    Args:
+      init: the stream's initial carry.
+      xs: [C, ...], a chunk of its inputs, or None where it has none; only types matter.
+      horizon: how many steps an error travels back, its own step included; a static integer >= 1.
+        At 1 nothing is kept, as evaluation needs.
+      stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
+      shortest_chunk: length of the stream's last chunk if that may be below the stride; its errors
+        reach further into the past, so that horizon - shortest_chunk steps are kept, not
+        horizon - stride.
+      stale: what the steps before a chunk are linearised at. False: the window is run again from
+        its first carry with the parameters of the day. True: the states are those computed when
+        the steps were first run, as Williams and Peng store them; only the parameters are new.
+
+    Returns:
+      A window for `stream_scan`.
+
+    Raises:
+      ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
+      ValueError: `init_window: a stream needs a finite horizon, got None.`
+      ValueError: `init_window: shortest_chunk must be in 1..stride (4), got 5.`
+    """
+    if horizon is None:
+        raise ValueError("init_window: a stream needs a finite horizon, got None.")
+    horizon, stride = check_schedule("init_window", horizon, stride)
+    shortest = stride if shortest_chunk is None else shortest_chunk
+    if not 1 <= shortest <= stride:
+        raise ValueError(
+            f"init_window: shortest_chunk must be in 1..stride ({stride}), got {shortest}."
+        )
+    history = horizon - shortest
+    rows = lambda num, leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf)))
+    carry = jax.tree.map(_strongly_typed, init)
+    return Window(
+        jax.tree.map(functools.partial(rows, history + 1), carry) if stale else carry,
+        jax.tree.map(lambda leaf: rows(history, leaf[0]), xs),
+        jnp.int32(0),
+        horizon,
+        stride,
+        history,
+        stale,
+    )
+
+
+def stream_scan(
+    f: Callable[[Carry, X], tuple[Carry, Y]],
+    window: Window[Carry, X],
+    xs: X | None = None,
+    length: int | None = None,
+    *,
+    last: bool = False,
+) -> tuple[Window[Carry, X] | None, Y]:
+    """`truncated_scan` over an endless sequence, a chunk at a time.
+
+    Where `f` stays the same, the outputs of all chunks, and the gradient of any function of them
+    for whatever `f` closes over, the inputs and the initial carry, are those of
+
+        truncated_scan(f, init, all xs, horizon=horizon, stride=stride)
+
+    however the stream is cut: each loss counts once, and its error travels as far as it would
+    without the cut. Blocks of `stride` losses are counted from the stream's start. The gradient can
+    be taken of all chunks together or of each by itself; those for parameters then add up, those
+    for `window.xs` belong to the inputs of the steps before the chunk, and those for `window.carry`
+    to the stream's initial carry (they are zero once that is beyond reach).
+
+    If parameters change between chunks, the window before the chunk and the chunk are one run with
+    the parameters of the day from the window's first carry; a stale window (see `init_window`)
+    keeps the states instead. Randomness belongs into the inputs, as keys or masks, so that a step
+    that is run again is the same step. A window costs `horizon - stride` more steps for each chunk.
+
+    Args:
+      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`.
+      window: what is known of the steps before; from `init_window`, then from the chunk before.
+      xs: [C, ...], the chunk's inputs. C is a multiple of the stride, but for the last chunk.
+      length: C, for a stream without inputs. As in `jax.lax.scan`.
+      last: whether the stream ends with this chunk, which may then end in a shorter block.
+
+    Returns:
+      The window of the next chunk, or None after the last, and the chunk's outputs, [C, ...].
+
+    Raises:
+      ValueError: `stream_scan: a chunk of 7 steps is not a multiple of the stride (3); only the
+        last may be (last=True).`
+      ValueError: `stream_scan: a last chunk of 2 steps is shorter than the window allows; give
+        init_window shortest_chunk=2.`
+      TypeError: `stream_scan: window must come from init_window or from a chunk that was not the
+        last, got NoneType.`
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tbptt_jax import init_window, stream_scan
+      >>> step = lambda w: lambda c, x: (w * c + x, w * c + x)
+      >>> window = init_window(0.0, jnp.ones(2), horizon=3)
+      >>> def loss(w, window, xs):
+      ...     window, ys = stream_scan(step(w), window, xs)
+      ...     return jnp.sum(ys), window
+      >>> for xs in jnp.ones((2, 2)):
+      ...     grad, window = jax.grad(loss, has_aux=True)(0.5, window, xs)
+      ...     print(grad)
+      1.0
+      3.75
+
+    References:
+      Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
+    """
+    num_new = _check_chunk(window, xs, length, last)
+    history, stride = window.history, window.stride
+    # The scan counts its blocks from its first step, so it starts a multiple of the stride earlier.
+    num_before = -(-history // stride) * stride
+    steps = jnp.arange(num_before + num_new, dtype=jnp.int32)
+    first = num_before - jnp.minimum(window.num_steps, history)
+    # What comes before the window's first step is that step once more; its results are not used.
+    kept = jnp.maximum(steps, first) - (num_before - history)
+    all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), window.xs, xs)
+    at_start = window.num_steps <= history  # of the stream: later, the window's carry is a constant
+    start = jax.tree.map(lambda leaf: _select(at_start, leaf, _constant(leaf)), window.carry)
+    begins, holds, stored, carry = steps <= first, steps <= first, None, start
+    if window.stale:
+        holds = steps <= num_before
+        stored = _take(start, jnp.minimum(kept, history))
+        carry = _take(stored, 0)
+
+    def step(carry, inputs):
+        begins, holds, stored, x = inputs
+        held = start if stored is None else stored
+        carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
+        left, y = f(carry, x)
+        entered = jax.tree.map(lambda c: _select(begins, c, _constant(c)), carry)
+        return left, (entered, y)
+
+    left, (entered, ys) = truncated_scan(
+        step,
+        carry,
+        (begins, holds, stored, _take(all_xs, kept)),
+        horizon=window.horizon,
+        stride=stride,
+    )
+    ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
+    if last:
+        return None, ys
+    # Capped, since a stream may have more steps than an int32 can count.
+    num_steps = jnp.minimum(window.num_steps + num_new, history + 1)
+    entered = jax.tree.map(
+        lambda each, left: jnp.concatenate([each, _constant(left)[None]]), entered, left
+    )
+    if window.stale:
+        carry = jax.tree.map(lambda leaf: leaf[-(history + 1) :], entered)
+    else:
+        carry = _take(entered, len(steps) - jnp.minimum(num_steps, history))
+    new_xs = jax.tree.map(lambda leaf: leaf[num_new:], all_xs)
+    return dataclasses.replace(window, carry=carry, xs=new_xs, num_steps=num_steps), ys
+
+
+def stream_value_and_grad(
+    f: Callable[[Params, Carry, Any], tuple[Carry, Y]],
+    loss_fn: Callable[[Params, Y, Any], jax.Array],
+) -> Callable[..., tuple[tuple[jax.Array, tuple[Window | None, Y]], tuple[Params, Window, Any]]]:
+    """The losses of one chunk of a stream, and their truncated gradients.
+
+    Args:
+      f: pure step function, `(params, carry, x) -> (carry, y)`.
+      loss_fn: pure loss of one step, `(params, y, target) -> []`, a scalar. A loss of all outputs
+        at once, as `linear_softmax_cross_entropy` computes it, is written with `stream_scan`.
+
+    Returns:
+      A function `(params, window, xs, targets, last=False) -> ((loss, (window, ys)), grads)`:
+      `xs` and `targets` are [C, ...]; `loss` is the sum of the C losses; `window` and `ys` are
+      `stream_scan`'s; `grads` are the gradients for `(params, window, xs)`, of dtype float0 for
+      integer and key leaves. Those for `window.xs` belong to the inputs of the steps before the
+      chunk, those for `window.carry` to the stream's initial carry.
+
+    Raises:
+      ValueError, TypeError: the function that is returned, as `stream_scan` does, and where a loss
+        is not a real scalar.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tbptt_jax import init_window, stream_value_and_grad
+      >>> step = lambda w, c, x: (w * c + x, w * c + x)
+      >>> square = lambda w, y, target: (y - target) ** 2
+      >>> run = jax.jit(stream_value_and_grad(step, square))
+      >>> window = init_window(0.0, jnp.ones(2), horizon=2)
+      >>> (loss, (window, ys)), grads = run(0.5, window, jnp.ones(2), jnp.zeros(2))
+      >>> print(loss, ys)
+      3.25 [1.  1.5]
+    """
+
+    def run(params, window, xs, targets, last=False):
+        def chunk_loss(params, window, xs):
+            window, ys = stream_scan(functools.partial(f, params), window, xs, last=last)
+            losses = jax.vmap(functools.partial(loss_fn, params))(ys, targets)
+            if losses.ndim != 1 or not jnp.issubdtype(losses.dtype, jnp.floating):
+                raise TypeError(
+                    "stream_value_and_grad: loss_fn must return a real scalar for each step, got "
+                    f"{losses.dtype}{list(losses.shape[1:])}."
+                )
+            return jnp.sum(losses), (window, ys)
+
+        grad = jax.value_and_grad(chunk_loss, argnums=(0, 1, 2), has_aux=True, allow_int=True)
+        return grad(params, window, xs)
+
+    return run
+
+
+def _check_chunk(window, xs, length, last):
+    """The chunk's number of steps, if it fits the window."""
+    if not isinstance(window, Window):
+        raise TypeError(
+            "stream_scan: window must come from init_window or from a chunk that was not the "
+            f"last, got {type(window).__name__}."
+        )
+    old, new = jax.tree.structure(window.xs), jax.tree.structure(xs)
+    if old != new:
+        raise ValueError(f"stream_scan: xs must have the window's structure, {old}, got {new}.")
+    lengths = {len(leaf) for leaf in jax.tree.leaves(xs)} | ({length} - {None})
+    if len(lengths) != 1:
+        raise ValueError(
+            "stream_scan: xs and length must tell one number of steps, got "
+            f"{sorted(lengths) or None}."
+        )
+    (num_steps,) = lengths
+    stride = window.stride
+    if num_steps < 1:
+        raise ValueError("stream_scan: a chunk must have a step, got 0.")
+    if num_steps % stride and not last:
+        raise ValueError(
+            f"stream_scan: a chunk of {num_steps} steps is not a multiple of the stride "
+            f"({stride}); only the last may be (last=True)."
+        )
+    if num_steps < window.horizon - window.history:
+        raise ValueError(
+            f"stream_scan: a last chunk of {num_steps} steps is shorter than the window allows; "
+            f"give init_window shortest_chunk={num_steps}."
+        )
+    return num_steps
+
+
+@jax.custom_jvp
+def _hold_float(begins, holds, held, carry):
+    return _select(holds, held, carry)
+
+
+@_hold_float.defjvp
+def _hold_float_derivative(primals, tangents):
+    return _hold_float(*primals), _select(primals[0], *tangents[2:])
+
+
+def _hold(begins, holds, held, carry):
+    """`held` in place of `carry` where set; its derivative is still `carry`'s but at a beginning."""
+    if jnp.issubdtype(carry.dtype, jnp.inexact):
+        return _hold_float(begins, holds, held, carry)
+    return _select(holds, held, carry)
+
+
+def _select(condition, on_true, on_false):
+    """One of two arrays of any type, keys too, by a scalar."""
+    return jax.lax.select(condition, on_true, on_false)
+
+
+def _constant(leaf):
+    return jax.lax.stop_gradient(leaf)
+
+
+def _take(tree, at):
+    return jax.tree.map(lambda leaf: leaf[at], tree)
+
+
+def _strongly_typed(leaf):
+    leaf = jnp.asarray(leaf)
+    return jax.lax.convert_element_type(leaf, leaf.dtype)
