@@ -79,9 +79,10 @@ def init_window(
       ValueError: `init_window: a stream needs a finite horizon, got None.`
       ValueError: `init_window: shortest_chunk must be in 1..stride (4), got 5.`
     """
-    if horizon is None:
+    checked, stride = check_schedule("init_window", horizon, stride)
+    if checked is None:
         raise ValueError("init_window: a stream needs a finite horizon, got None.")
-    horizon, stride = check_schedule("init_window", horizon, stride)
+    horizon = checked
     shortest = stride if shortest_chunk is None else shortest_chunk
     if not 1 <= shortest <= stride:
         raise ValueError(
@@ -157,7 +158,7 @@ def stream_scan(
       ...     grad, window = jax.grad(loss, has_aux=True)(0.5, window, xs)
       ...     print(grad)
       1.0
-      3.75
+      4.75
 
     References:
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
@@ -271,7 +272,7 @@ def _check_chunk(window, xs, length, last):
     old, new = jax.tree.structure(window.xs), jax.tree.structure(xs)
     if old != new:
         raise ValueError(f"stream_scan: xs must have the window's structure, {old}, got {new}.")
-    lengths = {len(leaf) for leaf in jax.tree.leaves(xs)} | ({length} - {None})
+    lengths = {len(leaf) for leaf in jax.tree.leaves(xs)} | (set() if length is None else {length})
     if len(lengths) != 1:
         raise ValueError(
             "stream_scan: xs and length must tell one number of steps, got "
@@ -305,7 +306,7 @@ def _hold_float_derivative(primals, tangents):
 
 
 def _hold(begins, holds, held, carry):
-    """`held` in place of `carry` where set; its derivative is still `carry`'s but at a beginning."""
+    """`held` where set, else `carry`; the derivative is `carry`'s even so, but at a beginning."""
     if jnp.issubdtype(carry.dtype, jnp.inexact):
         return _hold_float(begins, holds, held, carry)
     return _select(holds, held, carry)

@@ -54,11 +54,11 @@ def make_train_step(loss_fn: LossFn, optimizer: Optimizer) -> Callable:
       ...     step = lambda c, x: (w * c + x, w * c + x)
       ...     window, ys = stream_scan(step, window, xs)
       ...     return jnp.mean((ys - 2.0) ** 2), window
-      >>> w, optimizer = jnp.array(0.0), optax.sgd(0.1)
+      >>> w, optimizer = jnp.array(0.0), optax.sgd(0.02)
       >>> window = init_window(0.0, jnp.ones(5), horizon=3)
       >>> state = TrainState(w, optimizer.init(w), window)
       >>> train_step = make_train_step(loss_fn, optimizer)
-      >>> for xs in jnp.ones((40, 5)):
+      >>> for xs in jnp.ones((99, 5)):
       ...     state, loss = train_step(state, xs)
       >>> print(state.params.round(2))
       0.5
@@ -86,7 +86,8 @@ def make_train_loop(
     time. The bounds are traced: one compilation serves every call.
 
     Args:
-      loss_fn, optimizer: as in `make_train_step`.
+      loss_fn: as in `make_train_step`.
+      optimizer: as in `make_train_step`.
       batch_fn: `(source, i) -> batch`, the i-th batch, cut from arrays or made of keys.
 
     Returns:
