@@ -1,0 +1,206 @@
+"""Resets and masks: documents in one stream learn as if each were alone, padding not at all."""
+
+import functools
+
+import cells
+import definition
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_gradient import largest_error, scan_gradients
+
+from tbptt_jax import init_window, stream_scan, truncated_scan, with_mask, with_resets
+
+T, BATCH = 9, cells.BATCH
+# Documents of the first and of the second sample of a batch: first step, and the step after it.
+DOCUMENTS = [[(0, 4), (4, 5), (5, 9)], [(0, 2), (2, 9)]]
+RESETS = np.zeros((T, BATCH), bool)
+for sample, documents in enumerate(DOCUMENTS):
+    RESETS[[first for first, _ in documents[1:]], sample] = True
+
+
+def reset_problem(name):
+    """A recurrence with resets to its initial carry, which is one of the parameters."""
+    problem = cells.problem(name, T)
+
+    def f(params, carry, inputs):
+        weights, init = params
+        return with_resets(functools.partial(problem.f, weights), init)(carry, inputs)
+
+    return problem._replace(
+        f=f, params=(problem.params, problem.init), xs=(problem.xs, jnp.asarray(RESETS))
+    )
+
+
+def gradients_of_documents(name, horizon):
+    """Gradients for weights, initial carry and inputs, each document run alone."""
+    problem = cells.problem(name, T)
+    total = None
+    for sample, documents in enumerate(DOCUMENTS):
+        for first, end in documents:
+            one = lambda tree, axis, i=sample: jax.tree.map(
+                lambda leaf: jnp.take(leaf, jnp.array([i]), axis), tree
+            )
+            part = lambda tree, a=first, b=end: jax.tree.map(lambda leaf: leaf[a:b], tree)
+            carry_error = one(problem.carry_error, 0)
+            if end < T:
+                carry_error = jax.tree.map(jnp.zeros_like, carry_error)
+            weights, init, xs = definition.truncated_gradients(
+                problem.f,
+                problem.params,
+                one(problem.init, 0),
+                part(one(problem.xs, 1)),
+                carry_error,
+                part(one(problem.ys_error, 1)),
+                horizon=horizon,
+                stride=1,
+            )
+            init = jax.tree.map(
+                lambda g, like, i=sample: jnp.zeros_like(like).at[i].set(g[0]), init, problem.init
+            )
+            xs = jax.tree.map(
+                lambda g, like, a=first, b=end, i=sample: (
+                    jnp.zeros_like(like).at[a:b, i].set(g[:, 0])
+                ),
+                xs,
+                problem.xs,
+            )
+            total = (
+                (weights, init, xs)
+                if total is None
+                else definition.add(total, (weights, init, xs))
+            )
+    return total
+
+
+@pytest.mark.parametrize("name", ["tanh_rnn", "lstm", "two_layers"])
+@pytest.mark.parametrize("horizon", [1, 3, T])
+def test_documents_in_one_stream_learn_as_if_each_were_alone(name, horizon):
+    problem = reset_problem(name)
+    (weights, later), init, (xs, _) = scan_gradients(problem, horizon, 1)
+    actual = weights, definition.add(init, later), xs
+    assert largest_error(actual, gradients_of_documents(name, horizon)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["tanh_rnn", "lstm"])
+@pytest.mark.parametrize("horizon, stride", [(3, 2), (4, 4), (5, 3)])
+def test_blocks_keep_the_grid_of_the_stream(name, horizon, stride):
+    """At larger strides the gradient is the definition, with carries cut at resets."""
+    problem = reset_problem(name)
+    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    assert largest_error(scan_gradients(problem, horizon, stride), expected) < 1e-12
+
+
+def test_no_error_crosses_a_reset():
+    """Zero exactly, though the document before ends in infinity."""
+    f = with_resets(lambda c, x: (c * x, c * x), 1.0)
+    resets = jnp.arange(6) == 3
+
+    def loss(xs):
+        return jnp.sum(truncated_scan(f, 1.0, (xs, resets), horizon=5)[1][3:])
+
+    grad = jax.grad(loss)(jnp.array([2.0, 3.0, 1e308, 0.5, 2.0, 3.0]) * 1e3)
+    np.testing.assert_array_equal(grad[:3], 0.0)
+    assert np.all(grad[3:] != 0.0) and np.isfinite(grad).all()
+
+
+def test_resets_in_a_stream_cut_into_chunks():
+    problem = reset_problem("lstm")
+    problem = problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error))
+    expected = scan_gradients(problem, 4, 1)
+
+    def loss(params, init, xs):
+        window, total = init_window(init, xs, horizon=4), 0.0
+        for first in range(0, T, 3):
+            here = functools.partial(jax.tree.map, lambda leaf, a=first: leaf[a : a + 3])
+            f = functools.partial(problem.f, params)
+            window, ys = stream_scan(f, window, here(xs))
+            total += definition.inner(here(problem.ys_error), ys)
+        return total
+
+    grad = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)
+    assert largest_error(jax.jit(grad)(problem.params, problem.init, problem.xs), expected) < 1e-12
+
+
+LENGTHS = (6, 9)  # of the two padded sequences
+VALID = np.arange(T)[:, None] < np.array(LENGTHS)
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, 1.0])
+@pytest.mark.parametrize("name", ["tanh_rnn", "lstm"])
+@pytest.mark.parametrize("horizon, stride", [(3, 1), (4, 2), (T, 1)])
+def test_padding_takes_no_part(name, poison, horizon, stride):
+    """The carry passes through it, and what it holds is in no gradient."""
+    problem = cells.problem(name, T)
+    poisoned = jnp.where(jnp.asarray(VALID)[..., None], problem.xs, poison)
+    masked = problem._replace(
+        f=lambda params, carry, x: with_mask(functools.partial(problem.f, params))(carry, x),
+        xs=(poisoned, jnp.asarray(VALID)),
+    )
+    clean = masked._replace(xs=(problem.xs, jnp.asarray(VALID)))
+    params, init, (xs, _) = scan_gradients(masked, horizon, stride)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((params, init, xs)))
+    np.testing.assert_array_equal(xs[~VALID], 0.0)
+    expected = definition.truncated_gradients(*clean, horizon=horizon, stride=stride)
+    assert largest_error((params, init, xs), (*expected[:2], expected[2][0])) < 1e-12
+
+
+def test_masked_steps_leave_the_carry_and_give_zero():
+    f = with_mask(lambda c, x: (c + x["a"], {"y": c + x["a"], "n": x["n"]}))
+    xs = {"a": jnp.array([[1.0, jnp.nan], [2.0, 3.0]]), "n": jnp.array([[1, -9], [2, 3]])}
+    valid = jnp.array([[True, False], [True, True]])
+    carry, ys = jax.lax.scan(f, jnp.zeros(2), (xs, valid))
+    np.testing.assert_array_equal(carry, [3.0, 3.0])
+    np.testing.assert_array_equal(ys["y"], [[1.0, 0.0], [3.0, 3.0]])
+    np.testing.assert_array_equal(ys["n"], [[1, 0], [2, 3]])
+
+
+def test_fill_stands_in_for_what_is_masked():
+    """Where zero is no input that the step bears."""
+    f = lambda c, x: (c + jnp.log(x), c)
+    xs, valid = jnp.array([1.0, 0.0, 2.0]), jnp.array([True, False, True])
+    grad = lambda fill: jax.grad(
+        lambda xs: truncated_scan(with_mask(f, fill), 0.0, (xs, valid), horizon=2)[0]
+    )(xs)
+    np.testing.assert_array_equal(grad(1.0), [0.0, 0.0, 0.5])
+
+
+def test_keys_of_masked_steps_stay():
+    f = with_mask(lambda c, x: (c + x["v"], x["key"]))
+    xs = {"v": jnp.ones((3, 2)), "key": jax.random.split(jax.random.key(0), 3)}
+    _, keys = jax.lax.scan(f, jnp.zeros(2), (xs, jnp.zeros((3, 2), bool)))
+    np.testing.assert_array_equal(jax.random.key_data(keys), jax.random.key_data(xs["key"]))
+
+
+@pytest.mark.parametrize(
+    "step, error, text",
+    [
+        (
+            lambda: with_resets(lambda c, x: (c, x), 0.0)(jnp.ones((3, 8)), (1.0, jnp.ones(4) > 0)),
+            ValueError,
+            "with_resets: the carry's leaves must begin with the flags' axes [4], got [3, 8].",
+        ),
+        (
+            lambda: with_resets(lambda c, x: (c, x), 0.0)(jnp.ones(3), (1.0, jnp.ones(3))),
+            TypeError,
+            "with_resets: flags must be bool, got float64.",
+        ),
+        (
+            lambda: with_mask(lambda c, x: (c, x))(jnp.ones(3), (jnp.ones(2), jnp.ones(3) > 0)),
+            ValueError,
+            "with_mask: the input's leaves must begin with the flags' axes [3], got [2].",
+        ),
+        (
+            lambda: with_mask(lambda c, x: (c, jnp.sum(x)))(
+                jnp.ones(3), (jnp.ones(3), jnp.ones(3) > 0)
+            ),
+            ValueError,
+            "with_mask: the output's leaves must begin with the flags' axes [3], got [].",
+        ),
+    ],
+)
+def test_flags_that_do_not_fit_fail_in_one_line(step, error, text):
+    with pytest.raises(error) as raised:
+        step()
+    assert str(raised.value) == text

@@ -1,0 +1,331 @@
+"""A stream cut into chunks learns as if it had no seams."""
+
+import functools
+
+import cells
+import chex
+import definition
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_gradient import RECURRENCES, largest_error, scan_gradients
+
+from tbptt_jax import init_window, stream_scan, stream_value_and_grad, truncated_scan
+
+T = 11
+SCHEDULES = [(1, 1), (5, 1), (4, 4), (5, 2), (5, 3), (12, 5)]
+
+
+def stream_problem(name):
+    """A problem whose last carry has no error: no chunk but the last knows it."""
+    problem = cells.problem(name, T)
+    return problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error))
+
+
+def cut(tree, first, end):
+    return jax.tree.map(lambda leaf: leaf[first:end], tree)
+
+
+def window_of(problem, horizon, stride, chunk, stale=False, init=None):
+    rest = T % chunk
+    return init_window(
+        problem.init if init is None else init,
+        problem.xs,
+        horizon=horizon,
+        stride=stride,
+        shortest_chunk=min(stride, rest) if rest else None,
+        stale=stale,
+    )
+
+
+def chunk_loss(problem, params, window, xs, errors, last):
+    f = functools.partial(problem.f, params)
+    window, ys = stream_scan(f, window, xs, last=last)
+    return definition.inner(errors, ys), window
+
+
+def whole_stream_gradients(problem, horizon, stride, chunk, stale):
+    """Gradients for (params, init, xs), of all chunks together."""
+
+    def loss(params, init, xs):
+        window, total = window_of(problem, horizon, stride, chunk, stale, init), 0.0
+        for first in range(0, T, chunk):
+            here = functools.partial(cut, first=first, end=first + chunk)
+            part, window = chunk_loss(
+                problem, params, window, here(xs), here(problem.ys_error), first + chunk >= T
+            )
+            total += part
+        return total
+
+    grad = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)
+    return jax.jit(grad)(problem.params, problem.init, problem.xs)
+
+
+def summed_chunk_gradients(problem, horizon, stride, chunk, stale):
+    """Gradients for (params, init, xs): the sum of those of the chunks, each put in its place."""
+    window = window_of(problem, horizon, stride, chunk, stale)
+    history = window.history
+    grad = jax.grad(
+        functools.partial(chunk_loss, problem), argnums=(0, 1, 2), has_aux=True, allow_int=True
+    )
+    grad = jax.jit(grad, static_argnums=4)
+    padded = lambda leaf: jnp.zeros((history + T, *leaf.shape[1:]), leaf.dtype)
+    total = None
+    for first in range(0, T, chunk):
+        end = min(first + chunk, T)
+        (params, windows, xs), window = grad(
+            problem.params,
+            window,
+            cut(problem.xs, first, end),
+            cut(problem.ys_error, first, end),
+            end == T,
+        )
+
+        def place(before, now, like, at=slice(first, history + end)):
+            if now.dtype == jax.dtypes.float0:
+                return np.zeros((history + T, *now.shape[1:]), now.dtype)
+            return padded(like).at[at].set(jnp.concatenate([before, now]))
+
+        xs = jax.tree.map(place, windows.xs, xs, problem.xs)
+        row = history - min(first, history)
+        init = jax.tree.map(lambda leaf, row=row: leaf[row] if stale else leaf, windows.carry)
+        part = params, init, xs
+        total = part if total is None else definition.add(total, part)
+    params, init, xs = total
+    for leaf in jax.tree.leaves(cut(xs, 0, history)):
+        assert leaf.dtype == jax.dtypes.float0 or not np.any(leaf), "before the stream's start"
+    return params, init, cut(xs, history, history + T)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("horizon, stride", SCHEDULES)
+@pytest.mark.parametrize("blocks", [1, 3])
+def test_chunks_add_up_to_the_whole_sequence(horizon, stride, blocks, stale):
+    """However it is cut; chunks shorter and longer than the horizon, the last one not whole."""
+    problem = stream_problem("tanh_rnn")
+    schedule = horizon, stride, blocks * stride, stale
+    expected = scan_gradients(problem, horizon, stride)
+    assert largest_error(summed_chunk_gradients(problem, *schedule), expected) < 1e-12
+    assert largest_error(whole_stream_gradients(problem, *schedule), expected) < 1e-12
+
+
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("name", RECURRENCES[1:])
+def test_chunks_add_up_for_any_cell_and_pytree(name, stale):
+    problem = stream_problem(name)
+    schedule = 5, 2, 4, stale
+    expected = scan_gradients(problem, 5, 2)
+    assert largest_error(summed_chunk_gradients(problem, *schedule), expected) < 1e-12
+    assert largest_error(whole_stream_gradients(problem, *schedule), expected) < 1e-12
+
+
+def test_outputs_are_those_of_the_whole_sequence():
+    problem = stream_problem("lstm")
+    f = functools.partial(problem.f, problem.params)
+    expected = jax.lax.scan(f, problem.init, problem.xs)[1]
+    window, parts = window_of(problem, 5, 2, 4), []
+    for first in range(0, T, 4):
+        window, ys = stream_scan(f, window, cut(problem.xs, first, first + 4), last=first + 4 >= T)
+        parts.append(ys)
+    joined = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+    chex.assert_trees_all_close(joined, expected, rtol=1e-13)
+
+
+def test_chunks_in_a_scan_are_compiled_once():
+    """The window keeps its type: all chunks are one `lax.scan`, whose gradient is that of them."""
+    problem = cells.problem("tanh_rnn", 12)
+    fold = functools.partial(jax.tree.map, lambda leaf: leaf.reshape(4, 3, *leaf.shape[1:]))
+
+    def loss(params, init, xs):
+        def chunk(window, inputs):
+            xs, errors = inputs
+            part, window = chunk_loss(problem, params, window, xs, errors, False)
+            return window, part
+
+        window = init_window(init, xs, horizon=7)
+        return jnp.sum(jax.lax.scan(chunk, window, (fold(xs), fold(problem.ys_error)))[1])
+
+    expected = scan_gradients(
+        problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error)), 7, 1
+    )
+    got = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(problem.params, problem.init, problem.xs)
+    assert largest_error(got, expected) < 1e-12
+
+
+def test_a_step_without_inputs_streams_too():
+    f = lambda w: lambda carry, _: (w * carry, jnp.sin(carry))
+
+    def loss(w, length):
+        window, total = init_window(jnp.arange(1.0, 3.0), horizon=4), 0.0
+        for _ in range(12 // length):
+            window, ys = stream_scan(f(w), window, length=length)
+            total += jnp.sum(ys)
+        return total
+
+    def whole(w):
+        return jnp.sum(truncated_scan(f(w), jnp.arange(1.0, 3.0), length=12, horizon=4)[1])
+
+    for length in (1, 3, 6):
+        np.testing.assert_allclose(jax.grad(loss)(0.9, length), jax.grad(whole)(0.9), rtol=1e-12)
+
+
+def gradient_by_hand(problem, params, carries, first, end, horizon, stride):
+    """The definition for the losses first..end-1, linearised at `carries` where those are given.
+
+    carries[s] enters step s, for the steps of the window; those of the chunk but its first are
+    computed. Returns the gradient for params and all carries, up to the one that leaves the chunk.
+    """
+    carries = dict(carries)
+    for s in range(first, end):
+        carries[s + 1] = problem.f(params, carries[s], definition.at(problem.xs, s))[0]
+
+    def block_loss(params, start, last):
+        carry, total = carries[max(last - horizon + 1, 0)], 0.0
+        for s in range(max(last - horizon + 1, 0), last + 1):
+            # The value is the carry that is known, the derivative that of the carry computed.
+            carry = jax.tree.map(
+                lambda known, c: c + jax.lax.stop_gradient(known - c), carries[s], carry
+            )
+            carry, y = problem.f(params, carry, definition.at(problem.xs, s))
+            if s >= start:
+                total += definition.inner(definition.at(problem.ys_error, s), y)
+        return total
+
+    grads = [
+        jax.grad(block_loss)(params, start, min(start + stride, end) - 1)
+        for start in range(first, end, stride)
+    ]
+    return functools.reduce(definition.add, grads), carries
+
+
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("horizon, stride, chunk", [(5, 1, 2), (5, 2, 2), (4, 4, 4), (3, 1, 4)])
+def test_parameters_that_change_between_chunks(horizon, stride, chunk, stale):
+    """The window is run again from its first carry, or keeps the states it had when it was new."""
+    problem = cells.problem("lstm", 12)
+    window = init_window(problem.init, problem.xs, horizon=horizon, stride=stride, stale=stale)
+    grad = jax.jit(
+        jax.grad(functools.partial(chunk_loss, problem), has_aux=True), static_argnums=4
+    )
+    params, carries = problem.params, {0: problem.init}
+    for first in range(0, 12, chunk):
+        begin = max(first - window.history, 0)
+        if not stale:
+            for s in range(begin, first):
+                x = definition.at(problem.xs, s)
+                carries[s + 1] = problem.f(params, carries[s], x)[0]
+        expected, carries = gradient_by_hand(
+            problem, params, carries, first, first + chunk, horizon, stride
+        )
+        here = functools.partial(cut, first=first, end=first + chunk)
+        grads, window = grad(params, window, here(problem.xs), here(problem.ys_error), False)
+        assert largest_error(grads, expected) < 1e-12
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+
+
+def test_a_step_run_again_draws_the_same_dropout():
+    """Keys travel in the inputs: the outputs of the window's steps are those of their first run."""
+    keys = jax.random.split(jax.random.key(0), 12)
+    xs = jax.random.normal(jax.random.key(1), (12, 2))
+
+    def f(carry, inputs):
+        x, key = inputs
+        carry = jnp.where(jax.random.bernoulli(key, 0.5, x.shape), jnp.sin(carry + x), 0.0)
+        return carry, carry
+
+    _, whole = jax.lax.scan(f, jnp.ones(2), (xs, keys))
+    window = init_window(jnp.ones(2), (xs, keys), horizon=6)
+    for first in range(0, 12, 2):
+        window, ys = stream_scan(f, window, cut((xs, keys), first, first + 2))
+        np.testing.assert_array_equal(ys, whole[first : first + 2])
+
+
+def test_what_precedes_the_stream_is_never_run():
+    """A step that is finite at the stream's own inputs alone gives finite gradients."""
+    f = lambda w: lambda c, x: (jnp.sqrt(w * c * x), c)  # infinite derivatives at 0
+    window = init_window(1.0, jnp.ones(3), horizon=6, stride=2)
+
+    def loss(w, window, xs):
+        window, ys = stream_scan(f(w), window, xs)
+        return jnp.sum(ys), window
+
+    for xs in jnp.ones((4, 2)):
+        grads, window = jax.grad(loss, argnums=(0, 1), has_aux=True, allow_int=True)(2.0, window, xs)
+        assert all(np.isfinite(leaf).all() for leaf in (grads[0], grads[1].carry, grads[1].xs))
+
+
+def test_one_compilation_serves_all_chunks():
+    problem = cells.problem("counting_rnn", 12)
+    window = init_window(problem.init, problem.xs, horizon=5)
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def step(window, xs):
+        return stream_scan(functools.partial(problem.f, problem.params), window, xs)
+
+    for first in range(0, 12, 2):
+        window, _ = step(window, cut(problem.xs, first, first + 2))
+
+
+def test_value_and_grad_of_a_loss_of_each_step():
+    problem = cells.problem("counting_rnn", 6)
+    loss_fn = lambda params, y, error: definition.inner(error, y)
+    run = jax.jit(stream_value_and_grad(problem.f, loss_fn))
+    window = init_window(problem.init, problem.xs, horizon=4)
+    for first in (0, 3):
+        xs, errors = cut((problem.xs, problem.ys_error), first, first + 3)
+        expected = jax.grad(
+            functools.partial(chunk_loss, problem), argnums=(0, 1, 2), has_aux=True, allow_int=True
+        )(problem.params, window, xs, errors, False)
+        value, _ = chunk_loss(problem, problem.params, window, xs, errors, False)
+        (loss, (window, _)), grads = run(problem.params, window, xs, errors)
+        np.testing.assert_allclose(loss, value, rtol=1e-13)
+        assert largest_error(grads, expected[0]) < 1e-13
+
+
+@pytest.mark.parametrize(
+    "kwargs, text",
+    [
+        ({"horizon": None}, "init_window: a stream needs a finite horizon, got None."),
+        ({"horizon": 0}, "init_window: horizon must be >= 1, got 0."),
+        ({"horizon": 2, "stride": 3}, "init_window: stride must be in 1..horizon (2), got 3"),
+        (
+            {"horizon": 4, "stride": 3, "shortest_chunk": 4},
+            "init_window: shortest_chunk must be in 1..stride (3), got 4.",
+        ),
+    ],
+)
+def test_windows_that_cannot_be_fail_in_one_line(kwargs, text):
+    with pytest.raises(ValueError) as error:
+        init_window(0.0, jnp.ones(3), **kwargs)
+    assert text in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "xs, kwargs, error, text",
+    [
+        (4, {}, ValueError, "a chunk of 4 steps is not a multiple of the stride (3)"),
+        (2, {"last": True}, ValueError, "a last chunk of 2 steps is shorter than the window"),
+        (0, {}, ValueError, "a chunk must have a step, got 0."),
+        (3, {"length": 6}, ValueError, "xs and length must tell one number of steps, got [3, 6]"),
+    ],
+)
+def test_chunks_that_do_not_fit_fail_in_one_line(xs, kwargs, error, text):
+    window = init_window(0.0, jnp.ones(3), horizon=5, stride=3)
+    with pytest.raises(error) as raised:
+        stream_scan(lambda c, x: (c, x), window, jnp.ones(xs), **kwargs)
+    assert f"stream_scan: {text}" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_nothing_follows_the_last_chunk():
+    window = init_window(0.0, jnp.ones(3), horizon=5, stride=3)
+    window, _ = stream_scan(lambda c, x: (c + x, c), window, jnp.ones(4), last=True)
+    with pytest.raises(TypeError, match="from a chunk that was not the last, got NoneType"):
+        stream_scan(lambda c, x: (c + x, c), window, jnp.ones(3))
+
+
+def test_inputs_of_another_structure_fail_in_one_line():
+    window = init_window(0.0, jnp.ones(3), horizon=5)
+    with pytest.raises(ValueError, match="stream_scan: xs must have the window's structure"):
+        stream_scan(lambda c, x: (c, c), window, (jnp.ones(3),))
