@@ -21,7 +21,7 @@ import optax
 from benchmarks import timing
 from experiments import models, training
 from experiments.styles import schedule
-from tbptt_jax import linear_softmax_cross_entropy
+from tbptt_jax import TrainState, linear_softmax_cross_entropy, make_train_loop
 
 VOCAB, EMBED, STATE, BATCH = 10_000, 50, 100, 32
 PRODUCT = 2048
@@ -69,13 +69,16 @@ def trainer(plan):
     data = tuple(jax.device_put(words))
     start = training.start(model, settings)
     carry = models.init_carry(model, BATCH)
-    state = training.State(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))
-    optimizer = optax.adam(settings.learning_rate)
-    call = training.make_train_call(model, optimizer, settings)
-    kept = [state]
+    kept = [TrainState(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))]
+    train_loop = make_train_loop(
+        training.make_loss(model, settings),
+        optax.adam(settings.learning_rate),
+        functools.partial(training.train_batch, model, settings),
+    )
 
     def run():
-        kept[0], loss = call(kept[0], data, jax.random.key(2), 0, SEQUENCES_A_CALL)
+        source = data, jax.random.key(2)
+        kept[0], loss = train_loop(kept[0], source, 0, SEQUENCES_A_CALL)
         return loss
 
     began = time.perf_counter()

@@ -43,6 +43,13 @@ flags.DEFINE_enum(
     "State that a training sequence hands on: clean, or dropped out as in the article.",
 )
 flags.DEFINE_enum(
+    "seams",
+    "cut",
+    training.SEAMS,
+    "Between two sequences: cut, as in the article, or exact, where errors travel their whole "
+    "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
+)
+flags.DEFINE_enum(
     "backward",
     "sweeps",
     training.BACKWARDS,
@@ -60,15 +67,26 @@ flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be abov
 
 
 def settings_from_flags() -> training.Settings:
-    """The training settings that the flags ask for."""
+    """The training settings that the flags ask for.
+
+    Raises:
+      UserError: flags contradict each other.
+    """
     values = flags.FLAGS
+    schedule = styles.schedule(
+        values.style, values.bptt, values.stride, values.seq_len, values.seams
+    )
+    for name, other in (("carry", "dropped"), ("backward", "windows")):
+        if values.seams == "exact" and values[name].value == other:
+            raise UserError(f"--seams=exact does not go with --{name}={other}.")
     return training.Settings(
-        schedule=styles.schedule(values.style, values.bptt, values.stride, values.seq_len),
+        schedule=schedule,
         learning_rate=values.learning_rate,
         num_epochs=values.num_epochs,
         batch_size=values.batch_size,
         keep_prob=values.keep_prob,
         carry=values.carry,
+        seams=values.seams,
         backward=values.backward,
         seed=values.seed,
     )

@@ -29,7 +29,11 @@ class Schedule(NamedTuple):
 
 
 def schedule(
-    style: str, bptt: int | None = None, stride: int | None = None, seq_len: int | None = None
+    style: str,
+    bptt: int | None = None,
+    stride: int | None = None,
+    seq_len: int | None = None,
+    seams: str = "cut",
 ) -> Schedule:
     """Fills in what a style leaves open, and refuses what contradicts it.
 
@@ -39,6 +43,8 @@ def schedule(
       stride: losses per backward pass; for `semi` alone, by default half the horizon.
       seq_len: steps of one update; by default bptt for epochwise, the reference article's pairing
         for true, 40 for full, twice bptt otherwise.
+      seams: whether errors are `cut` where a sequence begins, or `exact`; then a sequence may be
+        shorter than the horizon, and is a multiple of the stride.
 
     Raises:
       UserError: the arguments contradict each other.
@@ -63,9 +69,14 @@ def schedule(
                 f"--bptt={horizon} are not; --style=true has stride 1, --style=epochwise bptt."
             )
     seq_len = seq_len or default_length
-    if horizon > seq_len:
+    if horizon > seq_len and seams == "cut":
         raise UserError(
             f"--bptt={horizon} is longer than --seq_len={seq_len}, so no error could travel that "
-            "far; lengthen the sequence, or take --style=full."
+            "far; lengthen the sequence, or take --style=full or --seams=exact."
+        )
+    if seq_len % stride and seams == "exact":
+        raise UserError(
+            f"--seams=exact needs --seq_len to be a multiple of the stride, which {seq_len} is not "
+            f"of {stride}."
         )
     return Schedule(style, horizon, stride, seq_len)

@@ -11,17 +11,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 from tqdm import tqdm
 
 from experiments import models
 from experiments.data import SPLITS, Corpus, sequences
 from experiments.errors import UserError
 from experiments.styles import Schedule
-from tbptt_jax import truncated_scan, windowed_value_and_grad
+from tbptt_jax import (
+    TrainState,
+    init_window,
+    make_eval_step,
+    make_train_loop,
+    stream_scan,
+    truncated_scan,
+    windowed_value_and_grad,
+)
 
 CALLS_PER_EPOCH = 20
 BACKWARDS = ("sweeps", "windows")
 CARRIES = ("clean", "dropped")
+SEAMS = ("cut", "exact")
 
 
 class Settings(NamedTuple):
@@ -33,6 +43,7 @@ class Settings(NamedTuple):
     batch_size: int = 32
     keep_prob: float = 0.8
     carry: str = "clean"
+    seams: str = "cut"
     backward: str = "sweeps"
     seed: int = 0
 
@@ -43,14 +54,6 @@ class Data(NamedTuple):
     train: tuple[jax.Array, jax.Array]
     valid: tuple[jax.Array, jax.Array]
     test: tuple[jax.Array, jax.Array]
-
-
-class State(NamedTuple):
-    """What an update changes."""
-
-    params: Any
-    opt_state: Any
-    carry: Any
 
 
 class Progress(NamedTuple):
@@ -82,75 +85,95 @@ class Result(NamedTuple):
     test_loss: float  # of the parameters of the best epoch
 
 
-def make_loss_and_grad(model: models.LanguageModel, schedule: Schedule, backward: str) -> Callable:
-    """Builds (params, carry, inputs, targets) -> ((loss, carry), grads) for one sequence.
+def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
+    """Builds (params, memory, (inputs, targets)) -> (loss, memory) for one sequence.
 
-    The loss is the mean over the T·B words; `grads` are BPTT(horizon; stride) of it. `backward` is
-    `sweeps` (`truncated_scan`) or `windows` (the definition, slow).
+    The loss is the mean over the T·B words, and its gradient is BPTT(horizon; stride). The memory
+    is what `init_memory` gives: a carry, or the window of a stream without seams.
     """
     step = functools.partial(models.step, model)
-    horizon, stride = schedule.horizon, schedule.stride
-    if backward == "windows":
-        mean_loss = lambda *args: models.mean_loss(*args) / schedule.seq_len
-        run = windowed_value_and_grad(step, mean_loss, horizon=horizon, stride=stride)
+    run = _loss_by_windows if settings.backward == "windows" else _loss_by_sweeps
+    run = run(step, settings.schedule, settings.seams)
 
-        def by_windows(*args):
-            value, (grads, _, _) = run(*args)
-            return value, grads
-
-        return by_windows
-
-    def sequence_loss(params, carry, inputs, targets):
-        f = functools.partial(step, params)
-        carry, ys = truncated_scan(f, carry, inputs, horizon=horizon, stride=stride)
-        return models.mean_loss(params, ys, targets), carry
-
-    return jax.value_and_grad(sequence_loss, has_aux=True)
-
-
-def make_train_call(
-    model: models.LanguageModel, optimizer: optax.GradientTransformation, settings: Settings
-) -> Callable:
-    """Builds the jitted (state, data, key, first, last) -> (state, sum of losses).
-
-    It trains on the sequences first..last-1 of `data` (inputs and targets, [S, T, B]), one update
-    each, and donates `state`. The bounds are traced: one compilation serves every call.
-    """
-    loss_and_grad = make_loss_and_grad(model, settings.schedule, settings.backward)
-
-    def update(i, loop, data, key):
-        state, total = loop
-        tokens, targets = jax.tree.map(lambda leaf: leaf[i], data)
-        key = jax.random.fold_in(key, i)
-        inputs = models.dropout_inputs(model, key, tokens, settings.keep_prob)
-        (loss, carry), grads = loss_and_grad(state.params, state.carry, inputs, targets)
+    def loss_fn(params, memory, batch):
+        inputs, targets = batch
+        loss, memory = run(params, memory, inputs, targets)
         if settings.carry == "dropped":
             last_mask = jax.tree.map(lambda leaf: leaf[-1], inputs.output_mask)
-            carry = models.drop_carry(carry, last_mask)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        return State(params, opt_state, carry), total + loss
+            memory = models.drop_carry(memory, last_mask)
+        return loss, memory
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def train_call(state, data, key, first, last):
-        body = functools.partial(update, data=data, key=key)
-        return jax.lax.fori_loop(first, last, body, (state, jnp.zeros(())))
-
-    return train_call
+    return loss_fn
 
 
-def make_evaluate(model: models.LanguageModel, batch_size: int) -> Callable:
+def _loss_by_sweeps(step, schedule, seams):
+    """The loss through `truncated_scan`, or `stream_scan`."""
+    if seams == "exact":
+        scan = stream_scan
+    else:
+        scan = functools.partial(truncated_scan, horizon=schedule.horizon, stride=schedule.stride)
+
+    def run(params, memory, inputs, targets):
+        memory, ys = scan(functools.partial(step, params), memory, inputs)
+        return models.mean_loss(params, ys, targets), memory
+
+    return run
+
+
+def _loss_by_windows(step, schedule, _):
+    """The same from the definition, slow."""
+    mean_loss = lambda *args: models.mean_loss(*args) / schedule.seq_len
+    value_and_grad = windowed_value_and_grad(
+        step, mean_loss, horizon=schedule.horizon, stride=schedule.stride
+    )
+
+    @jax.custom_vjp
+    def run(params, carry, inputs, targets):
+        return value_and_grad(params, carry, inputs, targets)[0]
+
+    def forward(*args):
+        value, (grads, _, _) = value_and_grad(*args)
+        return value, grads
+
+    def backward(grads, errors):
+        return jax.tree.map(lambda leaf: errors[0] * leaf, grads), None, None, None
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def init_memory(model: models.LanguageModel, settings: Settings, inputs: models.Inputs) -> Any:
+    """What the first sequence of an epoch is handed, for `make_loss`: the zero carry, or a window.
+
+    `inputs` are those of any sequence, for their types.
+    """
+    carry = models.init_carry(model, settings.batch_size)
+    if settings.seams == "cut":
+        return carry
+    schedule = settings.schedule
+    return init_window(carry, inputs, horizon=schedule.horizon, stride=schedule.stride)
+
+
+def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i: ArrayLike):
+    """The i-th sequence of `source`, ((inputs, targets) [S, T, B], key), with dropout's masks."""
+    data, key = source
+    tokens, targets = jax.tree.map(lambda leaf: leaf[i], data)
+    key = jax.random.fold_in(key, i)
+    return models.dropout_inputs(model, key, tokens, settings.keep_prob), targets
+
+
+def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
     """Builds the jitted (params, data) -> mean loss over the words of `data`, without dropout."""
+    schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
+    settings = settings._replace(schedule=schedule, backward="sweeps")
+    eval_step = make_eval_step(make_loss(model, settings))
 
     @jax.jit
     def evaluate(params, data):
-        def sequence(carry, tokens_and_targets):
-            tokens, targets = tokens_and_targets
-            f = functools.partial(models.step, model, params)
-            carry, ys = jax.lax.scan(f, carry, models.Inputs(tokens))
-            return carry, models.mean_loss(params, ys, targets)
-
-        return jnp.mean(jax.lax.scan(sequence, models.init_carry(model, batch_size), data)[1])
+        tokens, targets = data
+        batches = models.Inputs(tokens), targets
+        memory = init_memory(model, settings, models.Inputs(tokens[0]))
+        return jnp.mean(jax.lax.scan(functools.partial(eval_step, params), memory, batches)[1])
 
     return evaluate
 
@@ -193,15 +216,18 @@ def train(
     Raises:
       UserError: a loss is not finite.
     """
-    train_call = make_train_call(model, optax.adam(settings.learning_rate), settings)
-    evaluate = make_evaluate(model, settings.batch_size)
+    batch_fn = functools.partial(train_batch, model, settings)
+    optimizer = optax.adam(settings.learning_rate)
+    train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
+    evaluate = make_evaluate(model, settings)
     for epoch in range(int(progress.epoch) + 1, settings.num_epochs + 1):
         began = time.perf_counter()
         key = jax.random.fold_in(jax.random.key(settings.seed), epoch)
-        carry = models.init_carry(model, settings.batch_size)
+        source = text.train, key
+        memory = init_memory(model, settings, batch_fn(source, 0)[0])
         # The calls donate their state, and `progress` must live on.
-        state = State(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry)))
-        state, train_loss = _train_epoch(train_call, state, text.train, key, epoch)
+        state = TrainState(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, memory)))
+        state, train_loss = _train_epoch(train_loop, state, source, epoch)
         trained = time.perf_counter()
         valid_loss = float(evaluate(state.params, text.valid))
         _check_finite(valid_loss, f"the validation loss of epoch {epoch}")
@@ -216,12 +242,12 @@ def train(
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
 
-def _train_epoch(train_call, state, data, key, epoch):
-    """All sequences of `data`, in a few compiled calls with progress between them."""
-    num_sequences = len(data[0])
-    bounds = np.linspace(0, num_sequences, CALLS_PER_EPOCH + 1).round().astype(int).tolist()
+def _train_epoch(train_loop, state, source, epoch):
+    """All sequences of a text, in a few compiled calls with progress between them."""
+    num_sequences, *words = source[0][0].shape
+    bounds = np.unique(np.linspace(0, num_sequences, CALLS_PER_EPOCH + 1).round().astype(int))
+    words = math.prod(words)
     total = 0.0
-    words = data[0][0].size
     with tqdm(
         total=num_sequences * words,
         desc=f"epoch {epoch}",
@@ -230,10 +256,10 @@ def _train_epoch(train_call, state, data, key, epoch):
         leave=False,
         disable=None,
     ) as bar:
-        for first, last in itertools.pairwise(bounds):
-            state, losses = train_call(state, data, key, first, last)
-            _check_finite(float(losses), f"the training loss of epoch {epoch}")
-            total += float(losses)
+        for first, last in itertools.pairwise(bounds.tolist()):
+            state, loss = train_loop(state, source, first, last)
+            _check_finite(float(loss), f"the training loss of epoch {epoch}")
+            total += float(loss) * (last - first)
             bar.update((last - first) * words)
     return state, total / num_sequences
 

@@ -21,9 +21,9 @@ def with_resets(
 
         f'(c, (x, reset)) = f(init where reset, else c; x)
 
-    Under `truncated_scan`, `stream_scan` or `jax.lax.scan` no error crosses a reset, whatever the
-    carry before it holds. At stride 1 the gradients are therefore those of the documents run one by
-    one, each from `init`, which gets its gradient from all of them. At larger strides blocks keep
+    Under `truncated_scan`, `stream_scan` or `jax.lax.scan` no error crosses a reset. At stride 1
+    the gradients are therefore those of the documents run one by one, each from `init`, which gets
+    its gradient from all of them. At larger strides blocks keep
     the stream's grid: two documents may share one.
 
     Args:
@@ -77,8 +77,8 @@ def with_mask(
 
     Returns:
       The step function `(carry, (x, valid)) -> (carry, y)`. `valid` is a bool array whose axes are
-      the first of every leaf of the carry, of the input (but for PRNG keys, which stay) and of the
-      output: [B] for a batch of sequences, [] for one.
+      the first of every leaf of the carry, of the input and of the output: [B] for a batch of
+      sequences, [] for one. PRNG keys in inputs and outputs stay as they are.
 
     Raises:
       ValueError: the step, `with_mask: the input's leaves must begin with the flags' axes [4], got
@@ -96,20 +96,17 @@ def with_mask(
 
     def step(carry, inputs):
         x, valid = inputs
-        where = functools.partial(_where, "with_mask")
-        is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        filled = jax.tree.map(
-            lambda leaf: leaf if is_key(leaf) else where("input", valid, leaf, _full(leaf, fill)), x
-        )
-        left, y = f(carry, filled)
-        nothing = jax.tree.map(lambda leaf: leaf if is_key(leaf) else _full(leaf, 0), y)
-        return where("carry", valid, left, carry), where("output", valid, y, nothing)
+        where = functools.partial(_where, "with_mask", flags=valid)
+        left, y = f(carry, where("input", tree=x, other=_filled(x, fill)))
+        return where("carry", tree=left, other=carry), where("output", tree=y, other=_filled(y, 0))
 
     return step
 
 
-def _full(leaf, value):
-    return jnp.full_like(leaf, value)
+def _filled(tree, value):
+    """A tree of one value; keys, which have none, stay."""
+    is_key = lambda leaf: jnp.issubdtype(jnp.asarray(leaf).dtype, jax.dtypes.prng_key)
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else jnp.full_like(leaf, value), tree)
 
 
 def _where(function, name, flags, tree, other):
@@ -119,6 +116,8 @@ def _where(function, name, flags, tree, other):
         raise TypeError(f"{function}: flags must be bool, got {flags.dtype}.")
 
     def select(leaf, other):
+        if leaf is other:
+            return leaf
         if leaf.shape[: flags.ndim] != flags.shape:
             raise ValueError(
                 f"{function}: the {name}'s leaves must begin with the flags' axes "

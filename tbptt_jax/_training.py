@@ -78,7 +78,7 @@ def make_train_step(loss_fn: LossFn, optimizer: Optimizer) -> Callable:
 
 
 def make_train_loop(
-    loss_fn: LossFn, optimizer: Optimizer, batch_fn: Callable[[Any, jax.Array], Any]
+    loss_fn: LossFn, optimizer: Optimizer, batch_fn: Callable[[Any, Any], Any]
 ) -> Callable:
     """Builds the jitted `(state, source, first, last) -> (state, loss)`: many updates in one call.
 
@@ -114,7 +114,7 @@ def online(
     f: Callable[[Any, Any, Any], tuple[Any, Any]],
     loss_fn: Callable[[Any, Any, Any], jax.Array],
     optimizer: Optimizer,
-    inputs_fn: Callable[[Any, jax.Array], tuple[Any, Any]],
+    inputs_fn: Callable[[Any, Any], tuple[Any, Any]],
 ) -> Callable:
     """Builds the jitted `(state, source, first, last) -> (state, loss)`: learning while it streams.
 

@@ -49,6 +49,7 @@ def main(monkeypatch, capsys, tmp_path):
             "epochwise BPTT(3; 3): errors travel 1 to 3 steps",
         ),
         (["--backward=windows", "--keep_prob=1"], "true BPTT(3; 1)"),
+        (["--seams=exact", "--seq_len=2"], "errors travel 3 steps, in sequences of 2"),
     ],
 )
 def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):

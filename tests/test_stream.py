@@ -205,9 +205,7 @@ def test_parameters_that_change_between_chunks(horizon, stride, chunk, stale):
     """The window is run again from its first carry, or keeps the states it had when it was new."""
     problem = cells.problem("lstm", 12)
     window = init_window(problem.init, problem.xs, horizon=horizon, stride=stride, stale=stale)
-    grad = jax.jit(
-        jax.grad(functools.partial(chunk_loss, problem), has_aux=True), static_argnums=4
-    )
+    grad = jax.jit(jax.grad(functools.partial(chunk_loss, problem), has_aux=True), static_argnums=4)
     params, carries = problem.params, {0: problem.init}
     for first in range(0, 12, chunk):
         begin = max(first - window.history, 0)
@@ -251,7 +249,9 @@ def test_what_precedes_the_stream_is_never_run():
         return jnp.sum(ys), window
 
     for xs in jnp.ones((4, 2)):
-        grads, window = jax.grad(loss, argnums=(0, 1), has_aux=True, allow_int=True)(2.0, window, xs)
+        grads, window = jax.grad(loss, argnums=(0, 1), has_aux=True, allow_int=True)(
+            2.0, window, xs
+        )
         assert all(np.isfinite(leaf).all() for leaf in (grads[0], grads[1].carry, grads[1].xs))
 
 
@@ -297,9 +297,9 @@ def test_value_and_grad_of_a_loss_of_each_step():
     ],
 )
 def test_windows_that_cannot_be_fail_in_one_line(kwargs, text):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="init_window: ") as raised:
         init_window(0.0, jnp.ones(3), **kwargs)
-    assert text in str(error.value) and "\n" not in str(error.value)
+    assert text in str(raised.value) and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

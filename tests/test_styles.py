@@ -22,6 +22,8 @@ from experiments.styles import Schedule, schedule
         (("semi", 3), (3, 2, 6)),
         (("full",), (40, 40, 40)),
         (("full", None, None, 30), (30, 30, 30)),
+        (("true", 20, None, 5, "exact"), (20, 1, 5)),
+        (("semi", 20, 5, 15, "exact"), (20, 5, 15)),
     ],
 )
 def test_style_resolves_to_horizon_stride_and_length(args, expected):
@@ -39,6 +41,7 @@ def test_style_resolves_to_horizon_stride_and_length(args, expected):
         (("semi", 20, 1), "--stride=1"),
         (("semi", 2), "--bptt=2"),
         (("true", 20, None, 10), "--seq_len=10"),
+        (("semi", 20, 3, 40, "exact"), "multiple of the stride, which 40 is not of 3"),
     ],
 )
 def test_contradiction_is_named(args, named):

@@ -13,6 +13,7 @@ import pytest
 from experiments import data, models, training
 from experiments.errors import UserError
 from experiments.styles import schedule
+from tbptt_jax import TrainState, make_train_loop
 
 pytestmark = pytest.mark.standard
 B = 4
@@ -40,6 +41,10 @@ def build(cell="vanilla"):
     return model, params
 
 
+def loss_and_grad(model, settings):
+    return jax.value_and_grad(training.make_loss(model, settings), has_aux=True)
+
+
 @pytest.mark.parametrize(
     ("cell", "plan"),
     [("vanilla", plan) for plan in SCHEDULES] + [("gru", SCHEDULES[0]), ("lstm", SCHEDULES[1])],
@@ -50,8 +55,8 @@ def test_sweeps_and_windows_give_one_loss_and_gradient(cell, plan):
     inputs = models.dropout_inputs(model, jax.random.key(2), tokens[:-1], 0.8)
     carry = jax.tree.map(lambda leaf: leaf + 0.3, models.init_carry(model, B))
     results = [
-        jax.jit(training.make_loss_and_grad(model, plan, backward))(
-            params, carry, inputs, tokens[1:]
+        jax.jit(loss_and_grad(model, training.Settings(plan, backward=backward)))(
+            params, carry, (inputs, tokens[1:])
         )
         for backward in training.BACKWARDS
     ]
@@ -70,8 +75,8 @@ def test_full_style_is_plain_backpropagation():
             total += models.mean_loss(params, y, tokens[t + 1]) / 7
         return total
 
-    run = training.make_loss_and_grad(model, schedule("full", seq_len=7), "sweeps")
-    (value, _), grads = run(params, carry, models.Inputs(tokens[:-1]), tokens[1:])
+    run = loss_and_grad(model, training.Settings(schedule("full", seq_len=7)))
+    (value, _), grads = run(params, carry, (models.Inputs(tokens[:-1]), tokens[1:]))
     expected = jax.value_and_grad(loss)(params)
     chex.assert_trees_all_close((value, grads), expected, rtol=1e-4, atol=1e-6)
 
@@ -86,23 +91,45 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
     train_data = data.sequences(corpus().train, B, 7, "train")
     key = jax.random.key(5)
     first, last = 2, 6
-    start = training.State(params, optimizer.init(params), models.init_carry(model, B))
+    start = TrainState(params, optimizer.init(params), models.init_carry(model, B))
     state, total = start, 0.0
-    loss_and_grad = training.make_loss_and_grad(model, settings.schedule, "sweeps")
+    run = loss_and_grad(model, settings._replace(carry="clean"))
     for i in range(first, last):
         tokens, targets = (jnp.asarray(leaf[i]) for leaf in train_data)
         inputs = models.dropout_inputs(model, jax.random.fold_in(key, i), tokens, 0.8)
-        (loss, new_carry), grads = loss_and_grad(state.params, state.carry, inputs, targets)
+        (loss, new_carry), grads = run(state.params, state.memory, (inputs, targets))
         if carry == "dropped":
             step = functools.partial(models.step, model, state.params)
-            _, ys = jax.lax.scan(step, state.carry, inputs)
+            _, ys = jax.lax.scan(step, state.memory, inputs)
             new_carry = ys[-1] if cell == "vanilla" else (new_carry[0], ys[-1])
         updates, opt_state = optimizer.update(grads, state.opt_state)
         new_params = optax.apply_updates(state.params, updates)
-        state, total = training.State(new_params, opt_state, new_carry), total + loss
-    call = training.make_train_call(model, optimizer, settings)
-    actual = call(jax.tree.map(jnp.copy, start), jax.device_put(train_data), key, first, last)
-    chex.assert_trees_all_close(actual, (state, total), rtol=1e-3, atol=1e-5)
+        state, total = TrainState(new_params, opt_state, new_carry), total + loss
+    batch_fn = functools.partial(training.train_batch, model, settings)
+    loop = make_train_loop(training.make_loss(model, settings), optimizer, batch_fn)
+    actual = loop(jax.tree.map(jnp.copy, start), (jax.device_put(train_data), key), first, last)
+    chex.assert_trees_all_close(actual, (state, total / (last - first)), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("plan", [schedule("true", 9, None, 4, "exact"), SCHEDULES[0]])
+def test_exact_seams_give_the_gradient_of_the_uncut_text(plan):
+    """Summed over the sequences, with parameters that stand still."""
+    model, params = build("lstm")
+    settings = training.Settings(plan, batch_size=B, seams="exact")
+    inputs, targets = jax.device_put(data.sequences(corpus().train, B, plan.seq_len, "train"))
+    run = jax.jit(loss_and_grad(model, settings))
+    memory = training.init_memory(model, settings, models.Inputs(inputs[0]))
+    total = jax.tree.map(jnp.zeros_like, params)
+    for i in range(6):
+        (_, memory), grads = run(params, memory, (models.Inputs(inputs[i]), targets[i]))
+        total = jax.tree.map(jnp.add, total, grads)
+    uncut = settings._replace(seams="cut", schedule=plan._replace(seq_len=6 * plan.seq_len))
+    flat = lambda leaf: leaf[:6].reshape(-1, B)
+    carry = models.init_carry(model, B)
+    batch = models.Inputs(flat(inputs)), flat(targets)
+    _, expected = jax.jit(loss_and_grad(model, uncut))(params, carry, batch)
+    mean = jax.tree.map(lambda leaf: leaf / 6, total)
+    chex.assert_trees_all_close(mean, expected, rtol=1e-4, atol=1e-6)
 
 
 def run(settings, **model):
@@ -135,22 +162,23 @@ def test_every_epoch_drops_anew():
     np.testing.assert_allclose(valid_losses, valid_losses[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("cell", ["vanilla", "lstm"])
-def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell):
+@pytest.mark.parametrize("cell, seams", [("vanilla", "cut"), ("lstm", "exact")])
+def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell, seams):
     model = models.LanguageModel(12, 5, 6, cell)
     kept, curve = [], []
-    text = training.cut(corpus(), SETTINGS)
+    settings = SETTINGS._replace(seams=seams)
+    text = training.cut(corpus(), settings)
 
     def report(epoch, progress):
         curve.append(epoch[:3])
         kept.append(jax.device_get(progress))
 
-    result = training.train(model, text, SETTINGS, training.start(model, SETTINGS), report)
+    result = training.train(model, text, settings, training.start(model, settings), report)
     whole, ends = curve.copy(), kept.copy()
     for stop in (1, 3):
         curve.clear()
         kept.clear()
-        assert training.train(model, text, SETTINGS, ends[stop - 1], report) == result
+        assert training.train(model, text, settings, ends[stop - 1], report) == result
         assert curve == whole[stop:]
         chex.assert_trees_all_equal(kept[-1], ends[-1])
 
@@ -180,13 +208,13 @@ def test_rate_counts_the_words_trained_on_per_second_of_training(monkeypatch):
 
 def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
     calls = []
-    make = training.make_train_call
+    make = training.make_train_loop
 
     def spy(*args):
         calls.append(make(*args))
         return calls[-1]
 
-    monkeypatch.setattr(training, "make_train_call", spy)
+    monkeypatch.setattr(training, "make_train_loop", spy)
     monkeypatch.setattr(
         training.models,
         "mean_loss",
@@ -202,7 +230,8 @@ def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
         run(settings)
 
 
-def test_evaluation_carries_state_over_all_sequences():
+@pytest.mark.parametrize("seams", training.SEAMS)
+def test_evaluation_carries_state_over_all_sequences(seams):
     model, params = build("lstm")
     valid = data.sequences(corpus().valid, B, 7, "valid")
     carry, losses = models.init_carry(model, B), []
@@ -210,5 +239,6 @@ def test_evaluation_carries_state_over_all_sequences():
         for t in range(7):
             carry, y = models.step(model, params, carry, models.Inputs(tokens[t]))
             losses.append(models.mean_loss(params, y, targets[t]))
-    actual = training.make_evaluate(model, B)(params, jax.device_put(valid))
+    settings = training.Settings(schedule("true", 3, seq_len=7), batch_size=B, seams=seams)
+    actual = training.make_evaluate(model, settings)(params, jax.device_put(valid))
     np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)

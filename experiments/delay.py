@@ -1,0 +1,128 @@
+"""Sequences that depend on the symbol d steps back, and a small RNN that learns them online.
+
+    xₜ₊₁ = xₜ₋d with probability p, else any of the V symbols
+
+No shorter past tells anything of the next symbol, so the best loss without the dependency is log V,
+and with it the entropy of one step. An error must travel d + 1 steps to reach what it depends on.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from tbptt_jax import TrainState, init_window, make_eval_step, make_train_loop, stream_scan
+
+EVALUATION_CHUNKS = 50
+
+
+class Task(NamedTuple):
+    """The sequences, the network and its training; the delay and the seed come apart."""
+
+    max_delay: int
+    num_symbols: int = 2
+    copy_prob: float = 0.9
+    batch_size: int = 16
+    state_size: int = 32
+    recurrent_gain: float = 1.0
+    learning_rate: float = 0.003
+    chunk: int = 32  # steps between two updates
+    num_updates: int = 2000
+
+    @property
+    def entropy(self) -> float:
+        """Nats a step, where the past is known."""
+        other = (1.0 - self.copy_prob) / self.num_symbols
+        same = self.copy_prob + other
+        rest = (self.num_symbols - 1) * other
+        return -same * math.log(same) - (rest and rest * math.log(other))
+
+    @property
+    def possible_gain(self) -> float:
+        """How much knowing the dependency lowers the loss, in nats a step."""
+        return math.log(self.num_symbols) - self.entropy
+
+
+def init_params(task: Task, key: jax.Array) -> dict[str, jax.Array]:
+    """An orthogonal recurrence times its gain; inputs and readout of variance 1 / fan_in."""
+    keys = jax.random.split(key, 3)
+    n, v = task.state_size, task.num_symbols
+    orthogonal = jax.nn.initializers.orthogonal(task.recurrent_gain)
+    return {
+        "recurrent": orthogonal(keys[0], (n, n)),
+        "input": jax.random.normal(keys[1], (v, n)) / math.sqrt(v),
+        "bias": jnp.zeros(n),
+        "readout": jax.random.normal(keys[2], (n, v)) / math.sqrt(n),
+        "readout_bias": jnp.zeros(v),
+    }
+
+
+def step(params: dict[str, jax.Array], carry: jax.Array, symbol: jax.Array):
+    """(carry [B, N], symbol [B]) -> (carry, logits [B, V])."""
+    total = params["input"][symbol] + carry @ params["recurrent"] + params["bias"]
+    carry = jnp.tanh(total)
+    return carry, carry @ params["readout"] + params["readout_bias"]
+
+
+def next_symbols(task: Task, delay: jax.Array, past: jax.Array, key: jax.Array):
+    """The next chunk: past [D+1, B] -> (past, (symbols [C, B], the symbols after each))."""
+
+    def draw(past, key):
+        copied, free = jax.random.split(key)
+        other = jax.random.randint(free, past[0].shape, 0, task.num_symbols)
+        copies = jax.random.bernoulli(copied, task.copy_prob, past[0].shape)
+        new = jnp.where(copies, past[task.max_delay - delay], other)
+        return jnp.concatenate([past[1:], new[None]]), (past[-1], new)
+
+    return jax.lax.scan(draw, past, jax.random.split(key, task.chunk))
+
+
+def make_loss(task: Task) -> Callable:
+    """Builds (params, (window, past), (delay, key)) -> (loss, (window, past)) for one chunk."""
+
+    def loss_fn(params, memory, batch):
+        window, past = memory
+        past, (symbols, targets) = next_symbols(task, *batch[:1], past, batch[1])
+        window, logits = stream_scan(functools.partial(step, params), window, symbols)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        return jnp.mean(losses), (window, past)
+
+    return loss_fn
+
+
+def init_memory(task: Task, key: jax.Array, horizon: int, stride: int) -> Any:
+    """The window and the past of a stream that begins."""
+    shape = task.max_delay + 1, task.batch_size
+    past = jax.random.randint(key, shape, 0, task.num_symbols)
+    carry = jnp.zeros((task.batch_size, task.state_size))
+    return init_window(carry, past, horizon=horizon, stride=stride), past
+
+
+def make_learn(task: Task, horizon: int, stride: int) -> Callable:
+    """Builds (delay, key) -> the share of the possible gain that BPTT(horizon; stride) learns.
+
+    It trains for `num_updates` chunks of one endless stream and then runs on with its parameters
+    fixed; 0 is chance, 1 the entropy. Vmap it over delays and keys.
+    """
+    loss_fn = make_loss(task)
+    optimizer = optax.adam(task.learning_rate)
+    batch_fn = lambda source, i: (source[0], jax.random.fold_in(source[1], i))
+    train_loop = make_train_loop(loss_fn, optimizer, batch_fn)
+    eval_step = make_eval_step(loss_fn)
+
+    def learn(delay, key):
+        keys = jax.random.split(key, 4)
+        params = init_params(task, keys[0])
+        memory = init_memory(task, keys[1], horizon, stride)
+        state = TrainState(params, optimizer.init(params), memory)
+        state, _ = train_loop(state, (delay, keys[2]), 0, task.num_updates)
+        batches = jnp.full(EVALUATION_CHUNKS, delay), jax.random.split(keys[3], EVALUATION_CHUNKS)
+        evaluate = functools.partial(eval_step, state.params)
+        losses = jax.lax.scan(evaluate, state.memory, batches)[1]
+        return (math.log(task.num_symbols) - jnp.mean(losses)) / task.possible_gain
+
+    return learn
