@@ -48,12 +48,13 @@ def milliseconds(seconds: list[float]) -> float:
     return round(1e3 * statistics.median(seconds), 3)
 
 
-def parser(about: str, rounds: int) -> argparse.ArgumentParser:
-    """The flags that all benchmarks share."""
+def parser(about: str, rounds: int | None) -> argparse.ArgumentParser:
+    """The flags that benchmarks share; those that do not alternate have no rounds."""
     flags = argparse.ArgumentParser(description=about)
-    flags.add_argument(
-        "--rounds", type=at_least_one, default=rounds, help=f"times around ({rounds})"
-    )
+    if rounds is not None:
+        flags.add_argument(
+            "--rounds", type=at_least_one, default=rounds, help=f"times around ({rounds})"
+        )
     flags.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     return flags
 

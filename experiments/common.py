@@ -1,10 +1,6 @@
-"""Flags that every main shares, and how a main runs."""
+"""Flags that every main that trains the language model shares."""
 
-import sys
-from collections.abc import Callable
-
-import jax
-from absl import app, flags, logging
+from absl import flags
 
 from experiments import data, models, styles, training
 from experiments.errors import UserError
@@ -90,38 +86,3 @@ def settings_from_flags() -> training.Settings:
         backward=values.backward,
         seed=values.seed,
     )
-
-
-def run(main: Callable[[], None]) -> None:
-    """Runs a main under absl and JAX's own flags; what the user can mend ends in one line."""
-
-    def guarded(argv):
-        if len(argv) > 1:
-            sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
-        try:
-            _keep_compiled_programs()
-            _find_device()
-            main()
-        except (UserError, OSError) as error:
-            sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            sys.exit("interrupted; what was written stays.")
-
-    logging.set_verbosity(logging.WARNING)
-    jax.config.config_with_absl()
-    app.run(guarded)
-
-
-def _keep_compiled_programs():
-    """JAX's persistent compilation cache, unless one of its own flags says otherwise."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(data.cache_dir() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-def _find_device():
-    try:
-        jax.devices()
-    except Exception as error:
-        said = (str(error).splitlines() or ["that platform is not there"])[0]
-        raise UserError(f"JAX finds no device, see --jax_platforms: {said}.") from error

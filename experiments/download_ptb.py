@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import common, data
+from experiments import data, launch
 from experiments.errors import UserError
 
 HOST = "http://www.fit.vutbr.cz/~imikolov/rnnlm/"
@@ -94,4 +94,4 @@ def main():
 
 
 if __name__ == "__main__":
-    common.run(main)
+    launch.run(main)

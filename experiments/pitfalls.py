@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, pitfalls_chart, report
+from experiments import launch, pitfalls_chart, report
 from tbptt_jax import truncated_scan
 
 HORIZONS = (2, 3, 4, 5, 6, 8, 10, 15, 20)
@@ -33,13 +33,16 @@ def problem(key: jax.Array, gain: float):
     """(params, init [B, N], xs [T, B, N], the errors of the outputs [T, B, N])."""
     keys = jax.random.split(key, 4)
     recurrent = jax.nn.initializers.orthogonal(gain)(keys[0], (STATE, STATE))
-    params = {"recurrent": recurrent, "input": jax.nn.initializers.orthogonal()(keys[1], (STATE,) * 2)}
+    params = {
+        "recurrent": recurrent,
+        "input": jax.nn.initializers.orthogonal()(keys[1], (STATE,) * 2),
+    }
     xs = 0.1 * jax.random.normal(keys[2], (NUM_STEPS, BATCH, STATE))
     return params, jnp.zeros((BATCH, STATE)), xs, jax.random.normal(keys[3], xs.shape)
 
 
 def step(params, carry, x):
-    """h = tanh(x U + h₋₁ W)."""
+    """One step, h = tanh(x U + h₋₁ W)."""
     return jnp.tanh(x @ params["input"] + carry @ params["recurrent"])
 
 
@@ -152,4 +155,4 @@ def main():
 
 
 if __name__ == "__main__":
-    common.run(main)
+    launch.run(main)

@@ -10,13 +10,14 @@ about a minute on the Penn Treebank, where three epochs at the default settings 
 loss of 5.35.
 """
 
+import functools
 import math
 import time
 from pathlib import Path
 
 from absl import flags
 
-from experiments import common, data, models, record, training
+from experiments import common, data, launch, models, record, run
 
 flags.DEFINE_string(
     "workdir",
@@ -35,21 +36,20 @@ def main():
     model = models.LanguageModel(
         len(corpus.vocabulary), FLAGS.embed_size, FLAGS.state_size, FLAGS.cell
     )
-    text = training.cut(corpus, settings)
-    progress = training.start(model, settings)
     if FLAGS.workdir:
         workdir = Path(FLAGS.workdir).expanduser()
     else:
         name = f"{schedule.style}-{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}"
         when = time.strftime("%Y%m%d-%H%M%S")
         workdir = record.new_folder(Path("runs"), f"{name}-seed-{settings.seed}-{when}")
-    record.begin(workdir, _config(settings, model, corpus))
-    with record.alone(workdir):
-        progress = record.restore(workdir, progress)
-        print(f"{model.cell} RNN, {schedule}; results in {workdir}")
-        if progress.epoch:
-            print(f"going on after epoch {progress.epoch} of {settings.num_epochs}")
-        result = _train(model, text, settings, progress, workdir)
+    result = run.train(
+        workdir,
+        model,
+        corpus,
+        settings,
+        began=functools.partial(_print_start, workdir, model, settings),
+        report=_print_epoch,
+    )
     print(
         f"best validation loss {result.best_valid_loss:.3f} (perplexity "
         f"{_perplexity(result.best_valid_loss):.1f}) in epoch {result.best_epoch}; "
@@ -58,30 +58,17 @@ def main():
     )
 
 
-def _train(model, text, settings, progress, workdir):
-    """Trains; prints and records every epoch and the result."""
+def _print_start(workdir, model, settings, num_finished):
+    print(f"{model.cell} RNN, {settings.schedule}; results in {workdir}")
+    if num_finished:
+        print(f"going on after epoch {num_finished} of {settings.num_epochs}")
     print("epoch   train   perplexity   valid   perplexity   tokens/s   seconds", flush=True)
 
-    def report(epoch: training.Epoch, progress: training.Progress):
-        record.append(workdir, epoch._asdict())
-        record.save(workdir, epoch.epoch, progress)
-        train, valid = (f"{x:6.3f}   {_perplexity(x):10.1f}" for x in epoch[1:3])
-        rate = f"{epoch.tokens_per_second:9,.0f}   {epoch.seconds:7.1f}"
-        print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}", flush=True)
 
-    result = training.train(model, text, settings, progress, report)
-    record.append(workdir, result._asdict())
-    return result
-
-
-def _config(settings, model, corpus):
-    """All that the losses depend on, but for versions, machine and JAX's settings."""
-    resolved = settings._asdict()
-    schedule = resolved.pop("schedule")._asdict()
-    sizes = {name: getattr(model, name) for name in ("cell", "embed_size", "state_size")}
-    tokens = {split: len(getattr(corpus, split)) for split in data.SPLITS}
-    text = {"name": corpus.name, "md5": corpus.md5, "tokens": tokens}
-    return schedule | resolved | sizes | {"corpus": text | {"num_words": len(corpus.vocabulary)}}
+def _print_epoch(epoch):
+    train, valid = (f"{x:6.3f}   {_perplexity(x):10.1f}" for x in epoch[1:3])
+    rate = f"{epoch.tokens_per_second:9,.0f}   {epoch.seconds:7.1f}"
+    print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}", flush=True)
 
 
 def _perplexity(loss):
@@ -89,4 +76,4 @@ def _perplexity(loss):
 
 
 if __name__ == "__main__":
-    common.run(main)
+    launch.run(main)

@@ -42,7 +42,7 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
                     raise UserError(
                         f"{workdir} holds {other} without {CONFIG}; name another folder."
                     )
-            _replace(path, json.dumps(config | environment(), indent=2) + "\n")
+            replace(path, json.dumps(config | environment(), indent=2) + "\n")
             return
         found = dict(json.loads(path.read_text(encoding="utf-8")))
     except FileExistsError:
@@ -107,7 +107,7 @@ def restore(workdir: Path, like: Any) -> Any:
             "name another --workdir."
         )
     if len(lines) > epoch:
-        _replace(metrics, "".join(line.decode() + "\n" for line in lines[:epoch]))
+        replace(metrics, "".join(line.decode() + "\n" for line in lines[:epoch]))
     return restored
 
 
@@ -132,6 +132,12 @@ def append(workdir: Path, metrics: dict[str, Any]) -> None:
         file.write(json.dumps(metrics, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def epochs(workdir: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl that tell of an epoch."""
+    lines = (workdir / METRICS).read_text(encoding="utf-8").splitlines()
+    return [line for line in map(json.loads, lines) if "epoch" in line]
 
 
 def environment() -> dict[str, Any]:
@@ -163,7 +169,7 @@ def _epoch(line: bytes) -> int | None:
         return None
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     scratch = path.with_name(path.name + ".new")
     scratch.write_text(text, encoding="utf-8")

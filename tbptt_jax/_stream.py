@@ -9,9 +9,10 @@ from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tbptt_jax._scan import truncated_scan
-from tbptt_jax._schedule import check_schedule
+from tbptt_jax._schedule import check_positive, check_schedule
 
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
@@ -78,16 +79,24 @@ def init_window(
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
       ValueError: `init_window: a stream needs a finite horizon, got None.`
       ValueError: `init_window: shortest_chunk must be in 1..stride (4), got 5.`
+      ValueError: `init_window: xs must be a chunk of inputs, [C, ...], got [].`
     """
     checked, stride = check_schedule("init_window", horizon, stride)
     if checked is None:
         raise ValueError("init_window: a stream needs a finite horizon, got None.")
     horizon = checked
-    shortest = stride if shortest_chunk is None else shortest_chunk
-    if not 1 <= shortest <= stride:
+    shortest = stride
+    if shortest_chunk is not None:
+        shortest = check_positive("init_window", "shortest_chunk", shortest_chunk)
+    if shortest > stride:
         raise ValueError(
             f"init_window: shortest_chunk must be in 1..stride ({stride}), got {shortest}."
         )
+    for leaf in jax.tree.leaves(xs):
+        if not np.shape(leaf) or not np.shape(leaf)[0]:
+            raise ValueError(
+                f"init_window: xs must be a chunk of inputs, [C, ...], got {list(np.shape(leaf))}."
+            )
     history = horizon - shortest
     rows = lambda num, leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf)))
     carry = jax.tree.map(_strongly_typed, init)

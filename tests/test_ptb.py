@@ -12,7 +12,7 @@ from absl import flags
 from absl.testing import flagsaver
 from test_data import PTB, needs_ptb, write
 
-from experiments import common, ptb, record, training
+from experiments import launch, ptb, record, training
 
 pytestmark = pytest.mark.standard
 TEXTS = {"train": "a b a b c\nb c a\n" * 60, "valid": "a c b\n" * 30, "test": "b a\n" * 30}
@@ -28,7 +28,7 @@ def main(monkeypatch, capsys, tmp_path):
         argv = ["ptb", f"--data_dir={tmp_path / 'text'}", f"--workdir={tmp_path / 'run'}", *TINY]
         monkeypatch.setattr(sys, "argv", [*argv, *args])
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            common.run(ptb.main)
+            launch.run(ptb.main)
         flags.FLAGS.unparse_flags()
         captured = capsys.readouterr()
         return stop.value.code, captured.out, captured.err

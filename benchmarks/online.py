@@ -1,0 +1,99 @@
+"""Measures that an endless stream learns in constant memory: 10 thousand steps against 10 million.
+
+    python -m benchmarks.online
+
+A tanh RNN of 8 units learns a sine from noisy inputs that are made inside the compiled loop, with
+horizon 20 and an update every step, and every 5 steps. Each length runs in a process of its own,
+whose peak of resident memory is what counts. An hour on two cores, nearly all of it 10 million
+updates one after the other; numbers go into benchmarks/results.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from benchmarks import timing
+from tbptt_jax import TrainState, init_window, online
+
+STATE, HORIZON, STRIDES = 8, 20, (1, 5)
+SHORT, LONG = 10_000, 10_000_000
+
+
+def step(params, carry, x):
+    """One step, h = tanh(x u + h₋₁ W), and its output."""
+    carry = jnp.tanh(x * params["input"] + carry @ params["recurrent"])
+    return carry, carry @ params["readout"]
+
+
+def loss_fn(params, y, target):
+    """Squared error."""
+    return (y - target) ** 2
+
+
+def inputs(key, t):
+    """A noisy sine, and its next value without the noise."""
+    phase = 0.3 * (t % 1000)
+    noise = 0.1 * jax.random.normal(jax.random.fold_in(key, t))
+    return jnp.sin(phase) + noise, jnp.sin(phase + 0.3)
+
+
+def learn(num_steps: int, stride: int) -> dict:
+    """Runs one stream in this process."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = {
+        "input": jax.random.normal(keys[0], (STATE,)),
+        "recurrent": jax.random.normal(keys[1], (STATE, STATE)) / STATE**0.5,
+        "readout": jnp.zeros(STATE),
+    }
+    optimizer = optax.adam(0.001)
+    window = init_window(jnp.zeros(STATE), jnp.zeros(1), horizon=HORIZON, stride=stride)
+    run = online(step, loss_fn, optimizer, inputs)
+    state = TrainState(params, optimizer.init(params), window)
+    num_updates, began = num_steps // stride, time.perf_counter()
+    state, first = run(state, keys[2], 0, num_updates // 2)
+    state, second = run(state, keys[2], num_updates // 2, num_updates)
+    losses = [float(first), float(second)]
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "num_steps": num_steps,
+        "stride": stride,
+        "loss_of_each_half": losses,
+        "seconds": round(seconds, 1),
+        "peak_megabytes": round(peak / 1024, 1),
+    }
+
+
+def measure(num_steps: int, stride: int) -> dict:
+    """`learn` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.online", str(num_steps), str(stride)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    """Measures, prints, writes; or, given a length and a stride, is one of the processes."""
+    flags = timing.parser("Measures the memory of endless streams.", rounds=None)
+    flags.add_argument("num_steps", nargs="?", type=timing.at_least_one, help="run one stream")
+    flags.add_argument("stride", nargs="?", type=timing.at_least_one)
+    values = flags.parse_args()
+    if values.stride:
+        print(json.dumps(learn(values.num_steps, values.stride)))
+        return
+    with timing.refusals():
+        rows = []
+        for stride in STRIDES:
+            for num_steps in (SHORT, LONG):
+                rows.append(measure(num_steps, stride))
+                print(rows[-1], flush=True)
+        timing.write(values.out, "online", {"horizon": HORIZON, "state": STATE, "runs": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Do windows of n steps learn dependencies of n steps?
+
+  python -m experiments.dependency
+
+A small RNN learns, online, sequences whose next symbol depends on the one d steps back
+(experiments.delay). Everything but the truncation is the same for all styles and horizons: the
+stream, its exact seams, an update every 32 steps. For each d, style and horizon: the share of the
+possible gain that is learnt, the median over seeds; 0 is chance, 1 the entropy. Horizon 1 is the
+control: there no error passes the recurrence, and what is learnt is what the readout finds in a
+reservoir. An error reaches d steps back where the horizon is at least d + 1; the epochwise style
+sends only one in `horizon` of its errors that far.
+"""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import delay, dependency_chart, launch, report
+
+HORIZONS = (1, 2, 4, 8, 16, 32)
+STYLES = {
+    "true": lambda horizon: 1,
+    "semi": lambda horizon: max(1, horizon // 2),
+    "epochwise": lambda horizon: horizon,
+}
+MAX_DELAY = 32
+
+flags.DEFINE_integer("num_seeds", 5, "Seeds of the parameters and the sequences.", lower_bound=1)
+flags.DEFINE_integer("num_updates", 4000, "Updates of each run.", lower_bound=1)
+
+
+def learnt(task: delay.Task, horizon: int, stride: int, num_seeds: int) -> np.ndarray:
+    """[delays, seeds]: the share of the possible gain, for every delay 1..32."""
+    delays = jnp.arange(1, task.max_delay + 1)
+    keys = jax.random.split(jax.random.key(0), (task.max_delay, num_seeds))
+    learn = delay.make_learn(task, horizon, stride)
+    of_seeds = jax.vmap(learn, (None, 0))
+    return np.asarray(jax.jit(jax.vmap(of_seeds))(delays, keys))
+
+
+def main():
+    num_seeds = flags.FLAGS.num_seeds
+    task = delay.Task(MAX_DELAY, num_updates=flags.FLAGS.num_updates)
+    rows, measured = [], {}
+    print(f"{num_seeds} seeds; entropy {task.entropy:.4f}, possible gain {task.possible_gain:.4f}")
+    print("style      horizon  stride  share learnt at d = 1, 2, 4, 8, 16, 32", flush=True)
+    for style, stride_of in STYLES.items():
+        for horizon in HORIZONS:
+            stride, began = stride_of(horizon), time.perf_counter()
+            if (horizon, stride) not in measured:  # styles meet at the smallest horizons
+                measured[horizon, stride] = learnt(task, horizon, stride, num_seeds)
+            shares = measured[horizon, stride]
+            rows.append(
+                {
+                    "style": style,
+                    "horizon": horizon,
+                    "stride": stride,
+                    "share": shares.round(4).tolist(),
+                }
+            )
+            medians = np.median(shares, axis=1)[[0, 1, 3, 7, 15, 31]]
+            cells = " ".join(f"{share:6.3f}" for share in medians)
+            seconds = time.perf_counter() - began
+            print(f"{style:9s}  {horizon:7d}  {stride:6d}  {cells}  ({seconds:.0f} s)", flush=True)
+    found = {"task": task._asdict() | {"entropy": task.entropy}, "num_seeds": num_seeds}
+    found["learnt"] = rows
+    report.write("dependency", found)
+    dependency_chart.draw(found, report.folder() / "dependency.png")
+
+
+if __name__ == "__main__":
+    launch.run(main)

@@ -1,0 +1,80 @@
+"""Many runs, each finished one a small JSON: those are not run again, and stopped ones go on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from experiments import data, models, record, run, training
+from experiments.errors import UserError
+
+
+def cell(
+    folder: Path,
+    scratch: Path,
+    name: str,
+    model: models.LanguageModel,
+    corpus: data.Corpus,
+    settings: training.Settings,
+) -> dict[str, Any]:
+    """One run's numbers: from `folder`/`name`.json where it is finished, else trained now.
+
+    Args:
+      folder: where finished runs are kept.
+      scratch: where the run keeps its state until then; `scratch`/`name`.
+      name: of the run.
+      model: what to train.
+      corpus: on what.
+      settings: how.
+
+    Returns:
+      The configuration, and `train_loss` and `valid_loss` (of each epoch), `best_valid_loss`,
+      `best_epoch`, `test_loss`, `seconds`, and what `record.environment` tells.
+
+    Raises:
+      UserError: the file or the scratch folder holds a run with other settings.
+    """
+    path = folder / f"{name}.json"
+    config = run.config(settings, model, corpus)
+    if path.exists():
+        found = read(path)
+        for key, value in config.items():
+            if found.get(key) != value:
+                raise UserError(f"{path} has {key} {found.get(key)}, not {value}; move it away.")
+        return found
+    print(f"{name}: {settings.schedule}", flush=True)
+
+    def began(epoch: int):
+        if epoch:
+            print(f"  going on after epoch {epoch} of {settings.num_epochs}", flush=True)
+
+    def report(epoch: training.Epoch):
+        print(
+            f"  epoch {epoch.epoch:2d}  train {epoch.train_loss:.4f}  "
+            f"valid {epoch.valid_loss:.4f}  {epoch.seconds:.0f} s",
+            flush=True,
+        )
+
+    workdir = scratch / name
+    result = run.train(workdir, model, corpus, settings, began, report)
+    epochs = record.epochs(workdir)
+    found = config | {
+        "train_loss": [epoch["train_loss"] for epoch in epochs],
+        "valid_loss": [epoch["valid_loss"] for epoch in epochs],
+        "seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
+    }
+    found |= result._asdict() | record.environment()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.replace(path, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A finished run.
+
+    Raises:
+      UserError: the file is damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is damaged; remove it to run it again.") from None

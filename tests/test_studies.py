@@ -1,0 +1,136 @@
+"""The mains of the studies run on tiny sizes, and write numbers and a chart."""
+
+import json
+import math
+import sys
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from test_data import write
+from test_ptb import TEXTS
+
+from experiments import data, dependency, grid, launch, models, pitfalls, training, williams_peng
+from experiments.errors import UserError
+from experiments.styles import schedule
+
+pytestmark = pytest.mark.standard
+
+
+@pytest.fixture
+def study(monkeypatch, capsys, tmp_path):
+    """Runs a study's main in this process: (its JSON by name, stdout)."""
+
+    def run(module, *args):
+        monkeypatch.setattr(sys, "argv", [module.__file__, f"--out={tmp_path}", *args])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+            launch.run(module.main)
+        flags.FLAGS.unparse_flags()
+        assert stop.value.code in (None, 0), stop.value.code
+        found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+        return found, capsys.readouterr().out
+
+    return run
+
+
+def test_pitfalls(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(pitfalls, "HORIZONS", (2, 3))
+    found, out = study(pitfalls, "--num_seeds=3")
+    rows = found["pitfalls"]["relative_error"]
+    assert [row["horizon"] for row in rows] == [2] * 4 + [3] * 4
+    assert all(row["quartiles"][1] < 1e-4 for row in rows[:4])
+    assert found["pitfalls"]["command"].startswith("python -m experiments.pitfalls --out=")
+    assert "jax" in found["pitfalls"]["versions"] and "horizon  3" in out
+    assert (tmp_path / "pitfalls.png").stat().st_size > 1000
+
+
+def test_dependency(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(dependency, "HORIZONS", (1, 4))
+    found, _ = study(dependency, "--num_seeds=1", "--num_updates=2")
+    rows = found["dependency"]["learnt"]
+    assert [(row["style"], row["horizon"], row["stride"]) for row in rows] == [
+        ("true", 1, 1),
+        ("true", 4, 1),
+        ("semi", 1, 1),
+        ("semi", 4, 2),
+        ("epochwise", 1, 1),
+        ("epochwise", 4, 4),
+    ]
+    assert rows[0]["share"] == rows[2]["share"] and len(rows[0]["share"]) == 32
+    assert (tmp_path / "dependency.png").stat().st_size > 1000
+
+
+def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(williams_peng, "TASK", williams_peng.TASK._replace(num_updates=3))
+    found, out = study(williams_peng, "--num_seeds=4")
+    rows = found["williams_peng_delay"]["rows"]
+    h = williams_peng.TASK.chunk
+    assert [(row["horizon"], row["stride"]) for row in rows] == [(h, 1), (2 * h, h), (h, h)]
+    assert all(row["successes"] == 0 and len(row["share"]) == 4 for row in rows)
+    assert "0.0% of 4 seeds" in out and (tmp_path / "williams_peng.png").stat().st_size > 1000
+
+
+def test_williams_peng_on_text(study, tmp_path, monkeypatch):
+    """Finished runs are read, not run again."""
+    write(tmp_path / "text", TEXTS)
+    settings = training.Settings
+    small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
+    monkeypatch.setattr(williams_peng.training, "Settings", small)
+    monkeypatch.setattr(williams_peng, "HORIZONS", (2,))
+    args = ["--task=ptb", "--num_seeds=2", "--num_epochs=1", f"--data_dir={tmp_path / 'text'}"]
+    args += [f"--scratch={tmp_path / 'scratch'}"]
+    first, out = study(williams_peng, *args)
+    rows = first["williams_peng_ptb"]["rows"]
+    assert [(row["h"], row["horizon"], row["stride"]) for row in rows] == [
+        (2, 2, 1),
+        (2, 4, 2),
+        (2, 2, 2),
+    ]
+    assert out.count("epoch  1") == 6
+    assert len(list((tmp_path / "williams_peng").glob("*.json"))) == 6
+    again, out = study(williams_peng, *args)
+    assert out.count("epoch  1") == 0
+    assert again["williams_peng_ptb"]["rows"] == rows
+
+
+def test_wilson_interval():
+    """The values of Newcombe, 1998, table I."""
+    for counts, expected in (((81, 263), (0.2553, 0.3662)), ((15, 148), (0.0624, 0.1605))):
+        for value, end in zip(williams_peng.wilson(*counts), expected, strict=True):
+            assert math.isclose(value, end, abs_tol=1e-4)
+
+
+def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsys):
+    write(tmp_path / "text", TEXTS)
+    corpus = data.read_corpus("ptb", tmp_path / "text")
+    model = models.LanguageModel(len(corpus.vocabulary), 5, 6)
+    settings = training.Settings(schedule("true", 2, seq_len=4), batch_size=4, num_epochs=3)
+    folders = tmp_path / "done", tmp_path / "scratch"
+    whole = grid.cell(*folders, "whole", model, corpus, settings)
+    names = {"style", "horizon", "stride", "seq_len", "learning_rate", "seed", "cell", "state_size"}
+    names |= {"batch_size", "num_epochs", "best_valid_loss", "seconds", "commit", "versions"}
+    assert names <= set(whole) and len(whole["train_loss"]) == len(whole["valid_loss"]) == 3
+    assert whole["best_valid_loss"] == min(whole["valid_loss"])
+    assert grid.cell(*folders, "whole", model, corpus, settings) == whole
+
+    real = grid.record.save
+    with pytest.MonkeyPatch.context() as patch:
+
+        def save(workdir, epoch, tree):
+            real(workdir, epoch, tree)
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+        patch.setattr(grid.record, "save", save)
+        with pytest.raises(KeyboardInterrupt):
+            grid.cell(*folders, "stopped", model, corpus, settings)
+    assert not (tmp_path / "done" / "stopped.json").exists()
+    stopped = grid.cell(*folders, "stopped", model, corpus, settings)
+    assert "going on after epoch 2 of 3" in capsys.readouterr().out
+    for name in ("train_loss", "valid_loss", "best_valid_loss", "test_loss"):
+        assert stopped[name] == whole[name]
+    with pytest.raises(UserError, match=r"whole.json has seed 0, not 1; move it away"):
+        grid.cell(*folders, "whole", model, corpus, settings._replace(seed=1))
+    (tmp_path / "done" / "whole.json").write_text("{")
+    with pytest.raises(UserError, match=r"whole.json is damaged"):
+        grid.cell(*folders, "whole", model, corpus, settings)
