@@ -62,6 +62,11 @@ flags.register_validator("keep_prob", lambda p: p > 0.0, "must be above 0")
 flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be above 0")
 
 
+def corpus_from_flags() -> data.Corpus:
+    """The text that the flags name."""
+    return data.read_corpus(flags.FLAGS.corpus, flags.FLAGS.data_dir)
+
+
 def settings_from_flags() -> training.Settings:
     """The training settings that the flags ask for.
 

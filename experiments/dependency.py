@@ -27,8 +27,9 @@ STYLES = {
     "epochwise": lambda horizon: horizon,
 }
 MAX_DELAY = 32
+NUM_SEEDS = 5
 
-flags.DEFINE_integer("num_seeds", 5, "Seeds of the parameters and the sequences.", lower_bound=1)
+flags.adopt_module_key_flags(report)
 flags.DEFINE_integer("num_updates", 4000, "Updates of each run.", lower_bound=1)
 
 
@@ -42,7 +43,7 @@ def learnt(task: delay.Task, horizon: int, stride: int, num_seeds: int) -> np.nd
 
 
 def main():
-    num_seeds = flags.FLAGS.num_seeds
+    num_seeds = flags.FLAGS.num_seeds or NUM_SEEDS
     task = delay.Task(MAX_DELAY, num_updates=flags.FLAGS.num_updates)
     rows, measured = [], {}
     print(f"{num_seeds} seeds; entropy {task.entropy:.4f}, possible gain {task.possible_gain:.4f}")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 import jax
-from absl import app, logging
+from absl import app, flags, logging
 
 from experiments import data
 from experiments.errors import UserError
@@ -17,6 +17,7 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
         try:
+            _refuse_flags_of_others(main.__module__)
             _keep_compiled_programs()
             _find_device()
             main()
@@ -28,6 +29,17 @@ def run(main: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
     app.run(guarded)
+
+
+def _refuse_flags_of_others(module: str):
+    """A flag that another main shares is no flag of this one."""
+    values = flags.FLAGS
+    name = sys.argv[0] if module == "__main__" else module
+    key = {flag.name for flag in values.get_key_flags_for_module(name)}
+    for flag in values.flag_values_dict():
+        owner = str(values.find_module_defining_flag(flag))
+        if values[flag].present and owner.startswith("experiments") and flag not in key:
+            raise UserError(f"--{flag} is not a flag of this command; see --help.")
 
 
 def _keep_compiled_programs():

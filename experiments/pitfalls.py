@@ -12,7 +12,9 @@ the gradient at horizon 3, more than 20 times the gradient at horizon 10 and gai
 """
 
 import functools
+import importlib
 import importlib.util
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +27,9 @@ from tbptt_jax import truncated_scan
 HORIZONS = (2, 3, 4, 5, 6, 8, 10, 15, 20)
 GAINS = (0.5, 0.8, 1.0, 1.2)
 NUM_STEPS, BATCH, STATE = 40, 8, 32
+NUM_SEEDS = 20  # of the weights, inputs and errors
 
-flags.DEFINE_integer("num_seeds", 20, "Seeds of the weights, inputs and errors.", lower_bound=1)
+flags.adopt_module_key_flags(report)
 
 
 def problem(key: jax.Array, gain: float):
@@ -50,7 +53,10 @@ def definition(params, init, xs, errors, horizon):
     """The gradient of Σₜ ⟨errorₜ, hₜ⟩ for the parameters, each error over `horizon` steps."""
 
     def loss(params):
-        f = lambda carry, x: (step(params, carry, x),) * 2
+        def f(carry, x):
+            carry = step(params, carry, x)
+            return carry, carry
+
         return jnp.sum(errors * truncated_scan(f, init, xs, horizon=horizon)[1])
 
     return jax.grad(loss)(params)
@@ -86,11 +92,10 @@ def recipe(params, init, xs, errors, horizon):
 
 def recipe_in_pytorch(params, init, xs, errors, horizon):
     """The recipe as it is copied, one update every step (k1 = 1, k2 = horizon)."""
-    import torch
-
+    torch = importlib.import_module("torch")
     tensor = lambda leaf: torch.tensor(np.asarray(leaf))
     weights = {name: tensor(leaf).requires_grad_() for name, leaf in params.items()}
-    states = [(None, tensor(init))]
+    states: list[Any] = [(None, tensor(init))]
     for x, error in zip(tensor(xs), tensor(errors), strict=True):
         state = states[-1][1].detach()
         state.requires_grad = True
@@ -135,7 +140,8 @@ def largest_difference_from_pytorch(key):
 
 
 def main():
-    keys = jax.random.split(jax.random.key(0), flags.FLAGS.num_seeds)
+    num_seeds = flags.FLAGS.num_seeds or NUM_SEEDS
+    keys = jax.random.split(jax.random.key(0), num_seeds)
     rows = []
     print("relative error of the recipe's gradient, median over the seeds (quartiles)")
     for horizon in HORIZONS:
@@ -144,7 +150,7 @@ def main():
             rows.append({"horizon": horizon, "gain": gain, "quartiles": quartiles.tolist()})
         cells = (f"{r['quartiles'][1]:9.3g}" for r in rows[-len(GAINS) :])
         print(f"horizon {horizon:2d}, gain {GAINS}: {' '.join(cells)}", flush=True)
-    found = {"num_seeds": flags.FLAGS.num_seeds, "relative_error": rows}
+    found = {"num_seeds": num_seeds, "relative_error": rows}
     if importlib.util.find_spec("torch"):
         found["difference_from_pytorch"] = largest_difference_from_pytorch(keys[0])
         print(f"PyTorch's recipe differs from this one by {found['difference_from_pytorch']:.1e}")

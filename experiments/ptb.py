@@ -17,7 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import common, data, launch, models, record, run
+from experiments import common, launch, models, record, run
 
 flags.DEFINE_string(
     "workdir",
@@ -31,7 +31,7 @@ FLAGS = flags.FLAGS
 def main():
     settings = common.settings_from_flags()
     schedule = settings.schedule
-    corpus = data.read_corpus(FLAGS.corpus, FLAGS.data_dir)
+    corpus = common.corpus_from_flags()
     print(corpus, flush=True)
     model = models.LanguageModel(
         len(corpus.vocabulary), FLAGS.embed_size, FLAGS.state_size, FLAGS.cell

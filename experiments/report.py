@@ -10,6 +10,7 @@ from absl import flags
 from experiments.record import environment, replace
 
 flags.DEFINE_string("out", "results", "Folder of the numbers and the chart.")
+flags.DEFINE_integer("num_seeds", None, "Seeds; the default is the study's own.", lower_bound=1)
 
 
 def folder() -> Path:

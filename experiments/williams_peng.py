@@ -1,7 +1,7 @@
 """Does BPTT(2h; h) do as well as BPTT(h), as Williams and Peng (1990) found?
 
   python -m experiments.williams_peng --task=delay
-  python -m experiments.williams_peng --task=ptb --data_dir=...
+  python -m experiments.williams_peng --task=ptb --corpus=ptb
 
 Three schedules of one depth: BPTT(h; 1), where every error travels h steps; BPTT(2h; h), where they
 travel h+1 to 2h for about the price of full BPTT; and BPTT(h; h), 1 to h. All see the same stream,
@@ -26,6 +26,7 @@ import numpy as np
 from absl import flags
 
 from experiments import (
+    common,
     data,
     delay,
     grid,
@@ -38,9 +39,9 @@ from experiments import (
 from experiments.styles import Schedule
 
 flags.DEFINE_enum("task", "delay", ("delay", "ptb"), "Which of the two tasks.")
-flags.DEFINE_integer("num_seeds", None, "Seeds; default 200 for delay, 3 for ptb.", lower_bound=1)
-flags.DEFINE_integer("num_epochs", 5, "Epochs of --task=ptb.", lower_bound=1)
-flags.DEFINE_string("data_dir", None, "Folder of the Penn Treebank.")
+flags.adopt_module_key_flags(report)
+flags.declare_key_flag("corpus")
+flags.declare_key_flag("data_dir")
 flags.DEFINE_string("scratch", "runs/williams_peng", "Folder of the unfinished runs of ptb.")
 
 SCHEDULES = {  # horizon and stride in units of h; 0 for one step
@@ -49,6 +50,8 @@ SCHEDULES = {  # horizon and stride in units of h; 0 for one step
     "BPTT(h; h)": (1, 1),
 }
 HORIZONS = (5, 10)
+NUM_SEEDS = {"delay": 200, "ptb": 3}
+NUM_EPOCHS = 5
 SUCCESS = 0.9
 TASK = delay.Task(max_delay=3, chunk=4, num_updates=6000)
 Z = 1.96
@@ -97,14 +100,14 @@ def run_delay(num_seeds: int) -> dict:
     return {"task": TASK._asdict(), "delay": TASK.max_delay, "num_seeds": num_seeds, "rows": rows}
 
 
-def run_ptb(corpus: data.Corpus, num_seeds: int, num_epochs: int) -> dict:
+def run_ptb(corpus: data.Corpus, num_seeds: int) -> dict:
     """Best validation losses of the three schedules; every finished run has a JSON of its own."""
     model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=100)
     rows = []
     for h in HORIZONS:
         for name, (horizon, stride) in schedules(h).items():
             cells = [
-                run_cell(model, corpus, Schedule("semi", horizon, stride, h), num_epochs, seed)
+                run_cell(model, corpus, Schedule("semi", horizon, stride, h), seed)
                 for seed in range(num_seeds)
             ]
             best = [cell["best_valid_loss"] for cell in cells]
@@ -116,24 +119,25 @@ def run_ptb(corpus: data.Corpus, num_seeds: int, num_epochs: int) -> dict:
             )
             row = {"h": h, "schedule": name, "horizon": horizon, "stride": stride}
             rows.append(row | {"best_valid_loss": best})
-    return {"num_seeds": num_seeds, "num_epochs": num_epochs, "rows": rows}
+    return {"num_seeds": num_seeds, "num_epochs": NUM_EPOCHS, "rows": rows}
 
 
-def run_cell(model, corpus, schedule, num_epochs, seed):
+def run_cell(model, corpus, schedule, seed):
     """One run of the language model."""
-    settings = training.Settings(schedule, num_epochs=num_epochs, seams="exact", seed=seed)
+    settings = training.Settings(schedule, num_epochs=NUM_EPOCHS, seams="exact", seed=seed)
     name = f"{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}-seed-{seed}"
     folder = report.folder() / "williams_peng"
     return grid.cell(folder, Path(flags.FLAGS.scratch), name, model, corpus, settings)
 
 
 def main():
-    task, num_seeds = flags.FLAGS.task, flags.FLAGS.num_seeds
+    task = flags.FLAGS.task
+    num_seeds = flags.FLAGS.num_seeds or NUM_SEEDS[task]
     if task == "delay":
-        found = run_delay(num_seeds or 200)
+        found = run_delay(num_seeds)
     else:
-        corpus = data.read_corpus("ptb", flags.FLAGS.data_dir)
-        found = run_ptb(corpus, num_seeds or 3, flags.FLAGS.num_epochs)
+        corpus = common.corpus_from_flags()
+        found = run_ptb(corpus, num_seeds)
     report.write(f"williams_peng_{task}", found)
     williams_peng_chart.draw(report.folder(), report.folder() / "williams_peng.png")
 

@@ -209,7 +209,8 @@ _KEEPS_BOUNDED |= {"split", "slice", "squeeze", "reshape", "broadcast_in_dim", "
 
 
 def _literal(atom):
-    return Known(atom.val, False, bounded=bool(np.all(np.abs(atom.val) <= 2)))
+    is_number = jnp.issubdtype(atom.aval.dtype, jnp.number)  # and not a float0
+    return Known(atom.val, False, bounded=is_number and bool(np.all(np.abs(atom.val) <= 2)))
 
 
 def _evaluate_known(eqn, inputs):

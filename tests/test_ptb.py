@@ -49,7 +49,10 @@ def main(monkeypatch, capsys, tmp_path):
             "epochwise BPTT(3; 3): errors travel 1 to 3 steps",
         ),
         (["--backward=windows", "--keep_prob=1"], "true BPTT(3; 1)"),
-        (["--seams=exact", "--seq_len=2"], "errors travel 3 steps, in sequences of 2"),
+        (
+            ["--seams=exact", "--seq_len=2"],
+            "true BPTT(3; 1): errors travel 3 steps, in sequences of 2",
+        ),
     ],
 )
 def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
@@ -246,7 +249,7 @@ def test_a_second_start_finds_its_compiled_programs(tmp_path):
     for i, flag in enumerate(["--jax_enable_compilation_cache=false", "--seed=0", "--seed=1"]):
         more = [flag, f"--workdir={tmp_path / str(i)}"]
         subprocess.run(command + more, env=environment, check=True, capture_output=True)
-        found = (tmp_path / "cache").rglob("jit_train_call-*-cache")
+        found = (tmp_path / "cache").rglob("jit_train_loop-*-cache")
         kept.append([path.name for path in found])
     assert not kept[0]
     assert len(kept[1]) == 1

@@ -77,7 +77,8 @@ def test_williams_peng_on_text(study, tmp_path, monkeypatch):
     small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
     monkeypatch.setattr(williams_peng.training, "Settings", small)
     monkeypatch.setattr(williams_peng, "HORIZONS", (2,))
-    args = ["--task=ptb", "--num_seeds=2", "--num_epochs=1", f"--data_dir={tmp_path / 'text'}"]
+    monkeypatch.setattr(williams_peng, "NUM_EPOCHS", 1)
+    args = ["--task=ptb", "--num_seeds=2", f"--data_dir={tmp_path / 'text'}"]
     args += [f"--scratch={tmp_path / 'scratch'}"]
     first, out = study(williams_peng, *args)
     rows = first["williams_peng_ptb"]["rows"]

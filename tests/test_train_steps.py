@@ -78,6 +78,7 @@ def by_hand(state, optimizer, source, num):
 def test_step_scan_and_loop_are_optax_by_hand(name):
     optimizer, source = OPTIMIZERS[name], batches(7)
     expected, losses = by_hand(start(optimizer), optimizer, source, 7)
+    losses = jnp.stack(losses)
     train_step = make_train_step(loss_fn, optimizer)
     state = start(optimizer)
     for i in range(7):
