@@ -86,7 +86,8 @@ def make_loss(task: Task) -> Callable:
 
     def loss_fn(params, memory, batch):
         window, past = memory
-        past, (symbols, targets) = next_symbols(task, *batch[:1], past, batch[1])
+        delay, key = batch
+        past, (symbols, targets) = next_symbols(task, delay, past, key)
         window, logits = stream_scan(functools.partial(step, params), window, symbols)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
         return jnp.mean(losses), (window, past)
