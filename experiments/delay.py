@@ -7,6 +7,7 @@ and with it the entropy of one step. An error must travel d + 1 steps to reach w
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ class Task(NamedTuple):
     recurrent_gain: float = 1.0
     learning_rate: float = 0.003
     chunk: int = 32  # steps between two updates
-    num_updates: int = 2000
+    milestones: tuple[int, ...] = (250, 500, 1000, 2000)  # updates
 
     @property
     def entropy(self) -> float:
@@ -104,10 +105,11 @@ def init_memory(task: Task, key: jax.Array, horizon: int, stride: int) -> Any:
 
 
 def make_learn(task: Task, horizon: int, stride: int) -> Callable:
-    """Builds (delay, key) -> the share of the possible gain that BPTT(horizon; stride) learns.
+    """Builds (delay, key) -> the shares of the possible gain that BPTT(horizon; stride) learns.
 
-    It trains for `num_updates` chunks of one endless stream and then runs on with its parameters
-    fixed; 0 is chance, 1 the entropy. Vmap it over delays and keys.
+    It trains on the chunks of one endless stream. At each milestone the stream runs on for a while
+    with parameters fixed, and the share is taken: 0 is chance, 1 the entropy. Vmap it over delays
+    and keys.
     """
     loss_fn = make_loss(task)
     optimizer = optax.adam(task.learning_rate)
@@ -120,10 +122,13 @@ def make_learn(task: Task, horizon: int, stride: int) -> Callable:
         params = init_params(task, keys[0])
         memory = init_memory(task, keys[1], horizon, stride)
         state = TrainState(params, optimizer.init(params), memory)
-        state, _ = train_loop(state, (delay, keys[2]), 0, task.num_updates)
         batches = jnp.full(EVALUATION_CHUNKS, delay), jax.random.split(keys[3], EVALUATION_CHUNKS)
-        evaluate = functools.partial(eval_step, state.params)
-        losses = jax.lax.scan(evaluate, state.memory, batches)[1]
-        return (math.log(task.num_symbols) - jnp.mean(losses)) / task.possible_gain
+        shares = []
+        for first, last in itertools.pairwise((0, *task.milestones)):
+            state, _ = train_loop(state, (delay, keys[2]), first, last)
+            evaluate = functools.partial(eval_step, state.params)
+            losses = jax.lax.scan(evaluate, state.memory, batches)[1]
+            shares.append((math.log(task.num_symbols) - jnp.mean(losses)) / task.possible_gain)
+        return jnp.stack(shares)
 
     return learn

@@ -15,19 +15,33 @@ def draw(found: dict, path: Path) -> None:
     A row is a horizon, a column a delay; the line marks the longest delay that a horizon reaches.
     """
     styles = list(dict.fromkeys(row["style"] for row in found["learnt"]))
-    figure, axes = plt.subplots(len(styles), 1, figsize=(8, 6.4), sharex=True, layout="constrained")
+    milestones = found["task"]["milestones"]
+    shown = sorted({len(milestones) // 3, len(milestones) - 1})
+    figure, axes = plt.subplots(
+        len(styles),
+        len(shown),
+        figsize=(11, 6.4),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     images = []
-    for axis, style in zip(axes, styles, strict=True):
+    for row_axes, style in zip(axes, styles, strict=True):
         rows = [row for row in found["learnt"] if row["style"] == style]
-        shares = np.array([np.median(row["share"], axis=1) for row in rows])
-        images.append(axis.imshow(shares, vmin=0.0, vmax=1.0, aspect="auto", cmap="viridis"))
-        reach = [row["horizon"] - 1 for row in rows]
-        axis.step(np.array(reach) - 0.5, np.arange(len(rows)), where="mid", color="white", lw=1.5)
-        axis.set_yticks(range(len(rows)), [f"{row['horizon']}" for row in rows])
-        axis.set(ylabel="horizon", title=style)
+        for axis, milestone in zip(row_axes, shown, strict=True):
+            shares = np.array([np.median(row["share"], axis=1)[:, milestone] for row in rows])
+            images.append(axis.imshow(shares, vmin=0.0, vmax=1.0, aspect="auto", cmap="viridis"))
+            reach = np.array([row["horizon"] - 1 for row in rows])  # in columns: delay 1 is the 0th
+            edges = np.repeat(np.arange(len(rows) + 1) - 0.5, 2)[1:-1]
+            axis.plot(np.repeat(reach - 0.5, 2), edges, color="red", linewidth=1.5)
+            axis.set_title(f"{style}, {milestones[milestone]} updates")
+        row_axes[0].set_yticks(range(len(rows)), [str(row["horizon"]) for row in rows])
+        row_axes[0].set_ylabel("horizon")
     delays = [1, 4, 8, 12, 16, 20, 24, 28, 32]
-    axes[-1].set_xticks([d - 1 for d in delays], [str(d) for d in delays])
-    axes[-1].set_xlabel("delay d: the next symbol depends on the one d steps back")
+    for axis in axes[-1]:
+        axis.set_xticks([d - 1 for d in delays], [str(d) for d in delays])
+        axis.set_xlabel("delay d")
     figure.colorbar(images[0], ax=axes, label="share of the possible gain that is learnt")
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
     plt.close(figure)

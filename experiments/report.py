@@ -1,6 +1,7 @@
 """What a study leaves in results/: one small JSON with its numbers, and the chart drawn from it."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,5 +26,6 @@ def write(name: str, found: dict[str, Any]) -> None:
     path = folder() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"command": command} | environment() | found, indent=1)
+    text = re.sub(r"\[[^][{}]*\]", lambda numbers: " ".join(numbers[0].split()), text)
     replace(path, text + "\n")
     print(f"written: {path}")

@@ -26,15 +26,22 @@ def draw(folder: Path, path: Path) -> None:
 
 
 def _delay(axis, report):
+    updates = report["task"]["milestones"]
     for i, row in enumerate(report["rows"]):
-        rate = row["successes"] / report["num_seeds"]
-        low, high = row["interval"]
+        rates = [count / report["num_seeds"] for count in row["successes"]]
+        low, high = zip(*row["intervals"], strict=True)
+        spread = [
+            [rate - end for rate, end in zip(rates, low, strict=True)],
+            [end - rate for rate, end in zip(rates, high, strict=True)],
+        ]
+        at = [n * 1.03 ** (i - 1) for n in updates]  # side by side
         colour = COLOURS[row["schedule"]]
-        axis.bar(i, rate, 0.6, color=colour)
-        axis.errorbar(i, rate, [[rate - low], [high - rate]], color="black", capsize=4)
-    axis.set_xticks(range(len(report["rows"])), [row["schedule"] for row in report["rows"]])
-    h = report["task"]["chunk"]
-    axis.set(ylim=(0, 1), ylabel="seeds that succeed", title=f"delay {report['delay']}, h = {h}")
+        axis.errorbar(at, rates, spread, fmt="o-", color=colour, capsize=3, label=row["schedule"])
+    axis.set(xscale="log", ylim=(-0.02, 1.02), xlabel="updates", ylabel="seeds that succeed")
+    axis.set_xticks(updates, [str(n) for n in updates])
+    axis.minorticks_off()
+    axis.set_title(f"delay {report['delay']}, h = {report['task']['chunk']}")
+    axis.legend(frameon=False)
 
 
 def _ptb(axis, report):

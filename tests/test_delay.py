@@ -49,9 +49,11 @@ def test_entropy_is_that_of_the_step():
 
 def test_what_is_learnt_is_between_chance_and_the_entropy():
     """At delay 1 a horizon of 2 is enough, and parameters at random know nothing."""
-    task = delay.Task(2, batch_size=8, state_size=8, chunk=4, num_updates=1500, learning_rate=0.01)
+    task = delay.Task(
+        2, batch_size=8, state_size=8, chunk=4, milestones=(1500,), learning_rate=0.01
+    )
     learn = lambda task, horizon: jax.jit(delay.make_learn(task, horizon, 1))(
         jnp.int32(1), jax.random.key(0)
     )
-    assert 0.9 < learn(task, 2) < 1.1
-    assert learn(task._replace(num_updates=0), 2) < 0.1
+    assert 0.9 < learn(task, 2)[0] < 1.1
+    assert learn(task._replace(milestones=(1,)), 2)[0] < 0.1

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
@@ -46,7 +47,8 @@ def test_pitfalls(study, tmp_path, monkeypatch):
 
 def test_dependency(study, tmp_path, monkeypatch):
     monkeypatch.setattr(dependency, "HORIZONS", (1, 4))
-    found, _ = study(dependency, "--num_seeds=1", "--num_updates=2")
+    monkeypatch.setattr(dependency, "MILESTONES", (1, 2))
+    found, _ = study(dependency, "--num_seeds=1")
     rows = found["dependency"]["learnt"]
     assert [(row["style"], row["horizon"], row["stride"]) for row in rows] == [
         ("true", 1, 1),
@@ -56,18 +58,22 @@ def test_dependency(study, tmp_path, monkeypatch):
         ("epochwise", 1, 1),
         ("epochwise", 4, 4),
     ]
-    assert rows[0]["share"] == rows[2]["share"] and len(rows[0]["share"]) == 32
+    assert rows[0]["share"] == rows[2]["share"]
+    assert np.shape(rows[0]["share"]) == (32, 1, 2)
     assert (tmp_path / "dependency.png").stat().st_size > 1000
 
 
 def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(williams_peng, "TASK", williams_peng.TASK._replace(num_updates=3))
+    monkeypatch.setattr(williams_peng, "TASK", williams_peng.TASK._replace(milestones=(1, 3)))
     found, out = study(williams_peng, "--num_seeds=4")
     rows = found["williams_peng_delay"]["rows"]
     h = williams_peng.TASK.chunk
     assert [(row["horizon"], row["stride"]) for row in rows] == [(h, 1), (2 * h, h), (h, h)]
-    assert all(row["successes"] == 0 and len(row["share"]) == 4 for row in rows)
-    assert "0.0% of 4 seeds" in out and (tmp_path / "williams_peng.png").stat().st_size > 1000
+    assert all(row["successes"] == [0, 0] and len(row["share"]) == 4 for row in rows)
+    assert (
+        "after    3 updates   0.0% of 4 seeds" in out
+        and (tmp_path / "williams_peng.png").stat().st_size > 1000
+    )
 
 
 def test_williams_peng_on_text(study, tmp_path, monkeypatch):
