@@ -256,6 +256,14 @@ def test_what_precedes_the_stream_is_never_run():
         assert all(np.isfinite(leaf).all() for leaf in (grads[0], grads[1].carry, grads[1].xs))
 
 
+def test_count_of_steps_never_overflows():
+    """It stops where it no longer matters, however long the stream."""
+    window = init_window(0.0, jnp.ones(2), horizon=4)
+    for expected in (2, 4, 4, 4):
+        window, _ = stream_scan(lambda c, x: (c + x, c), window, jnp.ones(2))
+        assert window.num_steps == expected and window.num_steps.dtype == jnp.int32
+
+
 def test_one_compilation_serves_all_chunks():
     problem = cells.problem("counting_rnn", 12)
     window = init_window(problem.init, problem.xs, horizon=5)

@@ -100,6 +100,14 @@ def test_williams_peng_on_text(study, tmp_path, monkeypatch):
     assert again["williams_peng_ptb"]["rows"] == rows
 
 
+def test_flag_of_another_main_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [pitfalls.__file__, "--learning_rate=1"])
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+        launch.run(pitfalls.main)
+    flags.FLAGS.unparse_flags()
+    assert stop.value.code == "error: --learning_rate is not a flag of this command; see --help."
+
+
 def test_wilson_interval():
     """The values of Newcombe, 1998, table I."""
     for counts, expected in (((81, 263), (0.2553, 0.3662)), ((15, 148), (0.0624, 0.1605))):
