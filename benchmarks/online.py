@@ -83,7 +83,9 @@ def main() -> None:
     flags.add_argument("num_steps", nargs="?", type=timing.at_least_one, help="run one stream")
     flags.add_argument("stride", nargs="?", type=timing.at_least_one)
     values = flags.parse_args()
-    if values.stride:
+    if values.num_steps is not None:
+        if values.stride is None or values.num_steps < 2 * values.stride:
+            flags.error("one stream needs num_steps and stride, and two updates at least")
         print(json.dumps(learn(values.num_steps, values.stride)))
         return
     with timing.refusals():

@@ -6,10 +6,10 @@ A small RNN learns, online, sequences whose next symbol depends on the one d ste
 (experiments.delay). Everything but the truncation is the same for all styles and horizons: the
 stream, its exact seams, an update every 32 steps. For each d, style and horizon: the share of the
 possible gain that is learnt after 250, 500, 1000 and 2000 updates, the median over seeds; 0 is
-chance, 1 the entropy. Horizon 1 is the control: there no error passes the recurrence, and what is
-learnt is what the readout finds in a reservoir. An error reaches d steps back where the horizon is
-at least d + 1; the epochwise style sends only one in `horizon` of its errors as far as the horizon.
-Half an hour on two CPU cores.
+chance, 1 the entropy. Horizon 1 is the control: there no error passes from one step to another, and
+what is learnt is what the states happen to hold of the past, as in a reservoir. An error reaches d
+steps back where the horizon is at least d + 1; the epochwise style sends only one in `horizon` of
+its errors as far as the horizon. Half an hour on two CPU cores.
 """
 
 import time
@@ -44,7 +44,7 @@ def learnt(task: delay.Task, horizon: int, stride: int, num_seeds: int) -> np.nd
 
 
 def main():
-    num_seeds = flags.FLAGS.num_seeds or NUM_SEEDS
+    out, num_seeds = report.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
     task = delay.Task(MAX_DELAY, milestones=MILESTONES)
     rows, measured = [], {}
     print(f"{num_seeds} seeds; entropy {task.entropy:.4f}, possible gain {task.possible_gain:.4f}")
@@ -69,8 +69,8 @@ def main():
             print(f"{style:9s}  {horizon:7d}  {stride:6d}  {cells}  ({seconds:.0f} s)", flush=True)
     found = {"task": task._asdict() | {"entropy": task.entropy}, "num_seeds": num_seeds}
     found["learnt"] = rows
-    report.write("dependency", found)
-    dependency_chart.draw(found, report.folder() / "dependency.png")
+    report.write(out, "dependency", found)
+    dependency_chart.draw(found, out / "dependency.png")
 
 
 if __name__ == "__main__":

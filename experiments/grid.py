@@ -42,30 +42,27 @@ def cell(
                 raise UserError(f"{path} has {key} {found.get(key)}, not {value}; move it away.")
         return found
     print(f"{name}: {settings.schedule}", flush=True)
-
-    def began(epoch: int):
-        if epoch:
-            print(f"  going on after epoch {epoch} of {settings.num_epochs}", flush=True)
-
-    def report(epoch: training.Epoch):
-        print(
-            f"  epoch {epoch.epoch:2d}  train {epoch.train_loss:.4f}  "
-            f"valid {epoch.valid_loss:.4f}  {epoch.seconds:.0f} s",
-            flush=True,
-        )
-
-    workdir = scratch / name
-    result = run.train(workdir, model, corpus, settings, began, report)
-    epochs = record.epochs(workdir)
+    result = run.train(scratch / name, model, corpus, settings, _print_start, _print_epoch)
+    epochs = record.epochs(scratch / name)
     found = config | {
         "train_loss": [epoch["train_loss"] for epoch in epochs],
         "valid_loss": [epoch["valid_loss"] for epoch in epochs],
         "seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
     }
     found |= result._asdict() | record.environment()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     record.replace(path, json.dumps(found, indent=1) + "\n")
     return found
+
+
+def _print_start(num_finished):
+    if num_finished:
+        print(f"  going on after epoch {num_finished}", flush=True)
+
+
+def _print_epoch(epoch):
+    losses = f"train {epoch.train_loss:.4f}  valid {epoch.valid_loss:.4f}"
+    print(f"  epoch {epoch.epoch:2d}  {losses}  {epoch.seconds:.0f} s", flush=True)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -54,6 +54,11 @@ def schedule(
     if style == "full":
         if bptt is not None:
             raise UserError(f"--style=full takes no --bptt={bptt}: its horizon is --seq_len.")
+        if seams == "exact":
+            raise UserError(
+                "--style=full has no horizon beyond its sequence, so that its seams cannot be exact; "
+                "take another style with --seams=exact."
+            )
         horizon = seq_len = seq_len or DEFAULT_FULL_LENGTH
         return Schedule(style, horizon, horizon, seq_len)
     horizon = bptt or DEFAULT_HORIZON

@@ -96,14 +96,14 @@ def run_delay(num_seeds: int) -> dict:
     return {"task": TASK._asdict(), "delay": TASK.max_delay, "num_seeds": num_seeds, "rows": rows}
 
 
-def run_ptb(corpus: data.Corpus, num_seeds: int) -> dict:
+def run_ptb(folder: Path, corpus: data.Corpus, num_seeds: int) -> dict:
     """Best validation losses of the three schedules; every finished run has a JSON of its own."""
     model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=100)
     rows = []
     for h in HORIZONS:
         for name, (horizon, stride) in schedules(h).items():
             cells = [
-                run_cell(model, corpus, Schedule("semi", horizon, stride, h), seed)
+                run_cell(folder, model, corpus, Schedule("semi", horizon, stride, h), seed)
                 for seed in range(num_seeds)
             ]
             best = [cell["best_valid_loss"] for cell in cells]
@@ -115,27 +115,31 @@ def run_ptb(corpus: data.Corpus, num_seeds: int) -> dict:
             )
             row = {"h": h, "schedule": name, "horizon": horizon, "stride": stride}
             rows.append(row | {"best_valid_loss": best})
-    return {"num_seeds": num_seeds, "num_epochs": NUM_EPOCHS, "rows": rows}
+    return {
+        "corpus": corpus.name,
+        "num_seeds": num_seeds,
+        "num_epochs": NUM_EPOCHS,
+        "rows": rows,
+    }
 
 
-def run_cell(model, corpus, schedule, seed):
+def run_cell(folder, model, corpus, schedule, seed):
     """One run of the language model."""
     settings = training.Settings(schedule, num_epochs=NUM_EPOCHS, seams="exact", seed=seed)
     name = f"{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}-seed-{seed}"
-    folder = report.folder() / "williams_peng"
     return grid.cell(folder, Path(flags.FLAGS.scratch), name, model, corpus, settings)
 
 
 def main():
-    task = flags.FLAGS.task
+    out, task = report.folder(), flags.FLAGS.task
     num_seeds = flags.FLAGS.num_seeds or NUM_SEEDS[task]
     if task == "delay":
         found = run_delay(num_seeds)
     else:
         corpus = common.corpus_from_flags()
-        found = run_ptb(corpus, num_seeds)
-    report.write(f"williams_peng_{task}", found)
-    williams_peng_chart.draw(report.folder(), report.folder() / "williams_peng.png")
+        found = run_ptb(out / "williams_peng", corpus, num_seeds)
+    report.write(out, f"williams_peng_{task}", found)
+    williams_peng_chart.draw(out, out / "williams_peng.png")
 
 
 if __name__ == "__main__":

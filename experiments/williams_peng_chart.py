@@ -54,5 +54,7 @@ def _ptb(axis, report):
             axis.plot([x] * len(losses), losses, "o", color=colour, label="" if j else name)
             axis.hlines(sum(losses) / len(losses), x - 0.08, x + 0.08, color=colour)
     axis.set_xticks(range(len(horizons)), [f"h = {h}" for h in horizons])
-    axis.set(ylabel="best validation loss, nats a word", title="Penn Treebank, every seed and mean")
+    axis.set(
+        ylabel="best validation loss, nats a word", title=f"{report['corpus']}, every seed and mean"
+    )
     axis.legend(frameon=False)

@@ -7,10 +7,10 @@ from tbptt_jax._losses import (
 from tbptt_jax._scan import truncated_scan as truncated_scan
 from tbptt_jax._steps import with_mask as with_mask
 from tbptt_jax._steps import with_resets as with_resets
-from tbptt_jax._stream import Window as Window
-from tbptt_jax._stream import init_window as init_window
 from tbptt_jax._stream import stream_scan as stream_scan
 from tbptt_jax._stream import stream_value_and_grad as stream_value_and_grad
+from tbptt_jax._stream_window import Window as Window
+from tbptt_jax._stream_window import init_window as init_window
 from tbptt_jax._training import TrainState as TrainState
 from tbptt_jax._training import make_eval_step as make_eval_step
 from tbptt_jax._training import make_train_loop as make_train_loop

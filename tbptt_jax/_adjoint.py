@@ -77,8 +77,8 @@ def truncated_pullback(
         errors = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), errors, entering)
     all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
     constants_error, _, xs_error = _pullback(all_steps, constants, carries, xs)((errors, ys_error))
-    first_step = lambda carry: step(constants, carry, _take(xs, 0))
-    (init_error,) = _pullback(first_step, _take(carries, 0))(_take((errors, ys_error), 0))
+    first_step = lambda carry: step(constants, carry, take(xs, 0))
+    (init_error,) = _pullback(first_step, take(carries, 0))(take((errors, ys_error), 0))
     return constants_error, init_error, xs_error
 
 
@@ -94,7 +94,7 @@ def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_er
         return _pullback(lambda carry: step(constants, carry, x)[result], carry)(error)[0]
 
     of_all, of_one, apply = prepare(
-        functools.partial(pull, 0), constants, _take(inputs, 0), carry_error
+        functools.partial(pull, 0), constants, take(inputs, 0), carry_error
     )
 
     def ready(inputs_and_error):
@@ -105,7 +105,7 @@ def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_er
         of_each, own = jax.vmap(ready)((inputs, ys_error))
     else:
         of_each, own = jax.lax.map(ready, (inputs, ys_error), batch_size=width)
-    at_last = apply(of_all, _take(of_each, -1), carry_error)
+    at_last = apply(of_all, take(of_each, -1), carry_error)
     own = jax.tree.map(lambda own, error: own.at[-1].add(error), own, at_last)
     back = jax.vmap(functools.partial(apply, of_all))
     if stride > 1:
@@ -207,13 +207,13 @@ def _chains(back, of_each, own, num_pulls, stride):
         chains, errors = state
         reached = end - i
         at = jnp.maximum(reached, 0)
-        chains = back(_take(of_each, at), chains)
+        chains = back(take(of_each, at), chains)
         nothing = jax.tree.map(jnp.zeros_like, chains)
-        chains = _add(chains, _where(reached >= first, _take(own, at), nothing))
+        chains = _add(chains, _where(reached >= first, take(own, at), nothing))
         chains = _where(reached >= 0, chains, nothing)
         return chains, jax.tree.map(lambda e, c: e.at[at].add(c), errors, chains)
 
-    chains = _take(own, end)
+    chains = take(own, end)
     errors = jax.tree.map(lambda e, c: jnp.zeros_like(e).at[end].set(c), own, chains)
     return jax.lax.fori_loop(1, num_pulls + 1, walk, (chains, errors))[1]
 
@@ -241,7 +241,8 @@ def _merge(inexact, tree):
     )
 
 
-def _take(tree, at):
+def take(tree, at):
+    """Rows of every leaf."""
     return jax.tree.map(lambda leaf: leaf[at], tree)
 
 

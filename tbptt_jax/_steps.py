@@ -23,8 +23,10 @@ def with_resets(
 
     Under `truncated_scan`, `stream_scan` or `jax.lax.scan` no error crosses a reset. At stride 1
     the gradients are therefore those of the documents run one by one, each from `init`, which gets
-    its gradient from all of them. At larger strides blocks keep
-    the stream's grid: two documents may share one.
+    its gradient from all of them. At larger strides blocks keep the stream's grid: two documents
+    may share one. The derivatives of a document's steps must be finite, as in `jax.lax.scan`: zero
+    times infinity is nan. Resets go around masks, `with_resets(with_mask(f), init)`, or those on
+    masked steps are lost.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`.
@@ -37,7 +39,8 @@ def with_resets(
     Raises:
       ValueError: the step, `with_resets: the carry's leaves must begin with the flags' axes [4],
         got [3, 8].`
-      TypeError: the step, `with_resets: flags must be bool, got int32.`
+      TypeError: the step, `with_resets: flags must be bool, got int32.`, and where `init` is not of
+        the carry's structure or dtypes.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -50,11 +53,8 @@ def with_resets(
 
     def step(carry, inputs):
         x, reset = inputs
-        started = jax.tree.map(
-            lambda start, leaf: jnp.broadcast_to(jnp.asarray(start, leaf.dtype), leaf.shape),
-            init,
-            carry,
-        )
+        _check_structure("with_resets: init", init, carry)
+        started = jax.tree.map(functools.partial(_start, "with_resets"), init, carry)
         return f(_where("with_resets", "carry", reset, started, carry), x)
 
     return step
@@ -83,7 +83,8 @@ def with_mask(
     Raises:
       ValueError: the step, `with_mask: the input's leaves must begin with the flags' axes [4], got
         [3, 8].`
-      TypeError: the step, `with_mask: flags must be bool, got float32.`
+      TypeError: the step, `with_mask: flags must be bool, got float32.`, and where `f` returns a
+        carry of other types than it is given.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -98,9 +99,27 @@ def with_mask(
         x, valid = inputs
         where = functools.partial(_where, "with_mask", flags=valid)
         left, y = f(carry, where("input", tree=x, other=_filled(x, fill)))
+        _check_structure("with_mask: the carry that f returns", left, carry)
         return where("carry", tree=left, other=carry), where("output", tree=y, other=_filled(y, 0))
 
     return step
+
+
+def _start(function, start, leaf):
+    """The initial value in the carry's shape and dtype, if it has one there."""
+    start, dtype = jnp.asarray(start), jnp.asarray(leaf).dtype
+    loses = jnp.issubdtype(start.dtype, jnp.inexact) and not jnp.issubdtype(dtype, jnp.inexact)
+    if start.dtype != dtype and (loses or not jax.typeof(start).weak_type):
+        raise TypeError(
+            f"{function}: init must be of the carry's dtype {dtype}, got {start.dtype}."
+        )
+    return jnp.broadcast_to(start.astype(dtype), jnp.shape(leaf))
+
+
+def _check_structure(what, tree, carry):
+    found, expected = jax.tree.structure(tree), jax.tree.structure(carry)
+    if found != expected:
+        raise TypeError(f"{what} must be of the carry's structure, {expected}, got {found}.")
 
 
 def _filled(tree, value):
@@ -118,6 +137,12 @@ def _where(function, name, flags, tree, other):
     def select(leaf, other):
         if leaf is other:
             return leaf
+        leaf, other = jnp.asarray(leaf), jnp.asarray(other)
+        if leaf.shape != other.shape or leaf.dtype != other.dtype:
+            raise TypeError(
+                f"{function}: f must return the {name} with the types it was given, "
+                f"{other.dtype}{list(other.shape)}, got {leaf.dtype}{list(leaf.shape)}."
+            )
         if leaf.shape[: flags.ndim] != flags.shape:
             raise ValueError(
                 f"{function}: the {name}'s leaves must begin with the flags' axes "

@@ -5,110 +5,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._adjoint import take
+from tbptt_jax._per_step import losses_of_steps
 from tbptt_jax._scan import truncated_scan
-from tbptt_jax._schedule import check_positive, check_schedule
+from tbptt_jax._schedule import check_positive
+from tbptt_jax._stream_window import Window
 
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
 X = TypeVar("X")
 Y = TypeVar("Y")
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["carry", "xs", "num_steps"],
-    meta_fields=["horizon", "stride", "history", "stale"],
-)
-@dataclasses.dataclass(frozen=True)
-class Window(Generic[Carry, X]):
-    """What a stream hands from one chunk to the next: a pytree, made by `init_window`.
-
-    Attributes:
-      carry: the carry that enters the window's first step; where `stale`, [H+1, ...], the carries
-        that entered its H steps and the next chunk when they were run.
-      xs: [H, ...], the inputs of the last H steps; at the stream's start the first are not valid.
-      num_steps: int32 scalar, the steps since the stream's start, counted up to H + 1.
-      horizon, stride: as in `truncated_scan`; static.
-      history: H, how many steps are kept; static.
-      stale: whether states are kept, not computed again; static.
-    """
-
-    carry: Carry
-    xs: X
-    num_steps: jax.Array
-    horizon: int
-    stride: int
-    history: int
-    stale: bool
-
-
-def init_window(
-    init: Carry,
-    xs: X | None = None,
-    *,
-    horizon: int,
-    stride: int = 1,
-    shortest_chunk: int | None = None,
-    stale: bool = False,
-) -> Window[Carry, X]:
-    """The window at a stream's start.
-
-    Args:
-      init: the stream's initial carry.
-      xs: [C, ...], a chunk of its inputs, or None where it has none; only types matter.
-      horizon: how many steps an error travels back, its own step included; a static integer >= 1.
-        At 1 nothing is kept, as evaluation needs.
-      stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
-      shortest_chunk: length of the stream's last chunk if that may be below the stride; its errors
-        reach further into the past, so that horizon - shortest_chunk steps are kept, not
-        horizon - stride.
-      stale: what the steps before a chunk are linearised at. False: the window is run again from
-        its first carry with the parameters of the day. True: the states are those computed when
-        the steps were first run, as Williams and Peng store them; only the parameters are new.
-
-    Returns:
-      A window for `stream_scan`.
-
-    Raises:
-      ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
-      ValueError: `init_window: a stream needs a finite horizon, got None.`
-      ValueError: `init_window: shortest_chunk must be in 1..stride (4), got 5.`
-      ValueError: `init_window: xs must be a chunk of inputs, [C, ...], got [].`
-    """
-    checked, stride = check_schedule("init_window", horizon, stride)
-    if checked is None:
-        raise ValueError("init_window: a stream needs a finite horizon, got None.")
-    horizon = checked
-    shortest = stride
-    if shortest_chunk is not None:
-        shortest = check_positive("init_window", "shortest_chunk", shortest_chunk)
-    if shortest > stride:
-        raise ValueError(
-            f"init_window: shortest_chunk must be in 1..stride ({stride}), got {shortest}."
-        )
-    for leaf in jax.tree.leaves(xs):
-        if not np.shape(leaf) or not np.shape(leaf)[0]:
-            raise ValueError(
-                f"init_window: xs must be a chunk of inputs, [C, ...], got {list(np.shape(leaf))}."
-            )
-    history = horizon - shortest
-    rows = lambda num, leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf)))
-    carry = jax.tree.map(_strongly_typed, init)
-    return Window(
-        jax.tree.map(functools.partial(rows, history + 1), carry) if stale else carry,
-        jax.tree.map(lambda leaf: rows(history, leaf[0]), xs),
-        jnp.int32(0),
-        horizon,
-        stride,
-        history,
-        stale,
-    )
 
 
 def stream_scan(
@@ -134,7 +46,8 @@ def stream_scan(
 
     If parameters change between chunks, the window before the chunk and the chunk are one run with
     the parameters of the day from the window's first carry; a stale window (see `init_window`)
-    keeps the states instead. Randomness belongs into the inputs, as keys or masks, so that a step
+    keeps the states instead. For second derivatives the window is a constant, however its carry
+    came about. Randomness belongs into the inputs, as keys or masks, so that a step
     that is run again is the same step. A window costs `horizon - stride` more steps for each chunk.
 
     Args:
@@ -148,12 +61,15 @@ def stream_scan(
       The window of the next chunk, or None after the last, and the chunk's outputs, [C, ...].
 
     Raises:
+      ValueError: `stream_scan: xs must be of the window's types, float32[C, 8], got int32[C, 8].`
       ValueError: `stream_scan: a chunk of 7 steps is not a multiple of the stride (3); only the
         last may be (last=True).`
       ValueError: `stream_scan: a last chunk of 2 steps is shorter than the window allows; give
         init_window shortest_chunk=2.`
       TypeError: `stream_scan: window must come from init_window or from a chunk that was not the
         last, got NoneType.`
+      TypeError: `stream_scan: last must be True or False, and static under jax.jit
+        (static_argnames), got JitTracer.`
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -172,22 +88,17 @@ def stream_scan(
     References:
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
     """
-    num_new = _check_chunk(window, xs, length, last)
-    history, stride = window.history, window.stride
-    # The scan counts its blocks from its first step, so it starts a multiple of the stride earlier.
-    num_before = -(-history // stride) * stride
-    steps = jnp.arange(num_before + num_new, dtype=jnp.int32)
-    first = num_before - jnp.minimum(window.num_steps, history)
-    # What comes before the window's first step is that step once more; its results are not used.
-    kept = jnp.maximum(steps, first) - (num_before - history)
+    num_new = check_chunk(window, xs, length, last)
+    num_before, begins, kept = _grid(window, num_new)
     all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), window.xs, xs)
-    at_start = window.num_steps <= history  # of the stream: later, the window's carry is a constant
+    at_start = window.num_steps <= window.history
+    # Later than at the stream's start, the window's carry is a constant.
     start = jax.tree.map(lambda leaf: _select(at_start, leaf, _constant(leaf)), window.carry)
-    begins, holds, stored, carry = steps <= first, steps <= first, None, start
+    holds, stored, carry = begins, None, start
     if window.stale:
-        holds = steps <= num_before
-        stored = _take(start, jnp.minimum(kept, history))
-        carry = _take(stored, 0)
+        holds = jnp.arange(len(begins)) <= num_before
+        stored = take(start, jnp.minimum(kept, window.history))
+        carry = take(stored, 0)
 
     def step(carry, inputs):
         begins, holds, stored, x = inputs
@@ -200,24 +111,47 @@ def stream_scan(
     left, (entered, ys) = truncated_scan(
         step,
         carry,
-        (begins, holds, stored, _take(all_xs, kept)),
+        (begins, holds, stored, take(all_xs, kept)),
         horizon=window.horizon,
-        stride=stride,
+        stride=window.stride,
     )
     ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
     if last:
         return None, ys
-    # Capped, since a stream may have more steps than an int32 can count.
-    num_steps = jnp.minimum(window.num_steps + num_new, history + 1)
     entered = jax.tree.map(
         lambda each, left: jnp.concatenate([each, _constant(left)[None]]), entered, left
     )
+    return _next_window(window, entered, all_xs, len(begins), num_new), ys
+
+
+def _grid(window, num_new):
+    """The steps that a chunk's scan runs: those of the window, and the chunk's.
+
+    The scan counts its blocks from its first step, so it starts a multiple of the stride before the
+    chunk. What comes before the window's first step is that step once more; its results are not
+    used.
+
+    Returns:
+      The number of steps before the chunk; [steps], whether a step's carry is the window's; and
+      [steps], its place in the window's inputs followed by the chunk's.
+    """
+    num_before = -(-window.history // window.stride) * window.stride
+    steps = jnp.arange(num_before + num_new, dtype=jnp.int32)
+    first = num_before - jnp.minimum(window.num_steps, window.history)
+    return num_before, steps <= first, jnp.maximum(steps, first) - (num_before - window.history)
+
+
+def _next_window(window, entered, all_xs, num_run, num_new):
+    """The window after a chunk, from the carries that entered each step and the one that left."""
+    history = window.history
+    # Capped, since a stream may have more steps than an int32 can count.
+    num_steps = jnp.minimum(window.num_steps + num_new, history + 1)
     if window.stale:
         carry = jax.tree.map(lambda leaf: leaf[-(history + 1) :], entered)
     else:
-        carry = _take(entered, len(steps) - jnp.minimum(num_steps, history))
+        carry = take(entered, num_run - jnp.minimum(num_steps, history))
     new_xs = jax.tree.map(lambda leaf: leaf[num_new:], all_xs)
-    return dataclasses.replace(window, carry=carry, xs=new_xs, num_steps=num_steps), ys
+    return dataclasses.replace(window, carry=carry, xs=new_xs, num_steps=num_steps)
 
 
 def stream_value_and_grad(
@@ -232,11 +166,12 @@ def stream_value_and_grad(
         at once, as `linear_softmax_cross_entropy` computes it, is written with `stream_scan`.
 
     Returns:
-      A function `(params, window, xs, targets, last=False) -> ((loss, (window, ys)), grads)`:
-      `xs` and `targets` are [C, ...]; `loss` is the sum of the C losses; `window` and `ys` are
-      `stream_scan`'s; `grads` are the gradients for `(params, window, xs)`, of dtype float0 for
-      integer and key leaves. Those for `window.xs` belong to the inputs of the steps before the
-      chunk, those for `window.carry` to the stream's initial carry.
+      A function `(params, window, xs, targets, last=False) -> ((loss, (window, ys)), grads)`, for
+      `jax.jit` with `static_argnames="last"`. `xs` and `targets` are [C, ...]; `loss` is the sum of
+      the C losses; `window` and `ys` are `stream_scan`'s; `grads` are the gradients for
+      `(params, window, xs)`, of dtype float0 for integer and key leaves. Those for `window.xs`
+      belong to the inputs of the steps before the chunk, those for `window.carry` to the stream's
+      initial carry.
 
     Raises:
       ValueError, TypeError: the function that is returned, as `stream_scan` does, and where a loss
@@ -247,7 +182,7 @@ def stream_value_and_grad(
       >>> from tbptt_jax import init_window, stream_value_and_grad
       >>> step = lambda w, c, x: (w * c + x, w * c + x)
       >>> square = lambda w, y, target: (y - target) ** 2
-      >>> run = jax.jit(stream_value_and_grad(step, square))
+      >>> run = jax.jit(stream_value_and_grad(step, square), static_argnames="last")
       >>> window = init_window(0.0, jnp.ones(2), horizon=2)
       >>> (loss, (window, ys)), grads = run(0.5, window, jnp.ones(2), jnp.zeros(2))
       >>> print(loss, ys)
@@ -257,12 +192,7 @@ def stream_value_and_grad(
     def run(params, window, xs, targets, last=False):
         def chunk_loss(params, window, xs):
             window, ys = stream_scan(functools.partial(f, params), window, xs, last=last)
-            losses = jax.vmap(functools.partial(loss_fn, params))(ys, targets)
-            if losses.ndim != 1 or not jnp.issubdtype(losses.dtype, jnp.floating):
-                raise TypeError(
-                    "stream_value_and_grad: loss_fn must return a real scalar for each step, got "
-                    f"{losses.dtype}{list(losses.shape[1:])}."
-                )
+            losses = losses_of_steps("stream_value_and_grad", loss_fn, params, ys, targets)
             return jnp.sum(losses), (window, ys)
 
         grad = jax.value_and_grad(chunk_loss, argnums=(0, 1, 2), has_aux=True, allow_int=True)
@@ -271,30 +201,34 @@ def stream_value_and_grad(
     return run
 
 
-def _check_chunk(window, xs, length, last):
+def check_chunk(window, xs, length, last) -> int:
     """The chunk's number of steps, if it fits the window."""
     if not isinstance(window, Window):
         raise TypeError(
             "stream_scan: window must come from init_window or from a chunk that was not the "
             f"last, got {type(window).__name__}."
         )
-    old, new = jax.tree.structure(window.xs), jax.tree.structure(xs)
-    if old != new:
-        raise ValueError(f"stream_scan: xs must have the window's structure, {old}, got {new}.")
-    lengths = {len(leaf) for leaf in jax.tree.leaves(xs)} | (set() if length is None else {length})
+    if not isinstance(last, bool):
+        raise TypeError(
+            "stream_scan: last must be True or False, and static under jax.jit (static_argnames), "
+            f"got {type(last).__name__}."
+        )
+    _check_types(window.xs, xs)
+    lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
+    if length is not None:
+        lengths.add(check_positive("stream_scan", "length", length))
     if len(lengths) != 1:
         raise ValueError(
             "stream_scan: xs and length must tell one number of steps, got "
             f"{sorted(lengths) or None}."
         )
     (num_steps,) = lengths
-    stride = window.stride
     if num_steps < 1:
         raise ValueError("stream_scan: a chunk must have a step, got 0.")
-    if num_steps % stride and not last:
+    if num_steps % window.stride and not last:
         raise ValueError(
             f"stream_scan: a chunk of {num_steps} steps is not a multiple of the stride "
-            f"({stride}); only the last may be (last=True)."
+            f"({window.stride}); only the last may be (last=True)."
         )
     if num_steps < window.horizon - window.history:
         raise ValueError(
@@ -302,6 +236,23 @@ def _check_chunk(window, xs, length, last):
             f"give init_window shortest_chunk={num_steps}."
         )
     return num_steps
+
+
+def _check_types(old, new):
+    """The chunk's inputs are of the window's structure, shapes and dtypes."""
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        raise ValueError(
+            f"stream_scan: xs must have the window's structure, {jax.tree.structure(old)}, got "
+            f"{jax.tree.structure(new)}."
+        )
+    kind = lambda leaf: f"{jax.typeof(leaf).dtype}[C{''.join(f', {n}' for n in leaf.shape[1:])}]"
+    for kept, leaf in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+        leaf = jnp.asarray(leaf)
+        if not leaf.ndim or kind(kept) != kind(leaf):
+            given = kind(leaf) if leaf.ndim else f"{leaf.dtype}[]"
+            raise ValueError(
+                f"stream_scan: xs must be of the window's types, {kind(kept)}, got {given}."
+            )
 
 
 @jax.custom_jvp
@@ -328,12 +279,3 @@ def _select(condition, on_true, on_false):
 
 def _constant(leaf):
     return jax.lax.stop_gradient(leaf)
-
-
-def _take(tree, at):
-    return jax.tree.map(lambda leaf: leaf[at], tree)
-
-
-def _strongly_typed(leaf):
-    leaf = jnp.asarray(leaf)
-    return jax.lax.convert_element_type(leaf, leaf.dtype)

@@ -9,13 +9,19 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from tbptt_jax._per_step import losses_of_steps
 from tbptt_jax._stream import stream_scan
+from tbptt_jax._stream_window import Window
 
 LossFn = Callable[[Any, Any, Any], tuple[jax.Array, Any]]
 
 
 class Optimizer(Protocol):
-    """Any of optax's gradient transformations, or what has the same two functions."""
+    """One of optax's gradient transformations, or what has the same two functions.
+
+    `update(grads, opt_state, params)` must be enough for it: not those that want the loss itself,
+    such as `optax.lbfgs`.
+    """
 
     @property
     def init(self) -> Callable[..., Any]: ...
@@ -91,7 +97,19 @@ def make_train_loop(
       batch_fn: `(source, i) -> batch`, the i-th batch, cut from arrays or made of keys.
 
     Returns:
-      The loop, which donates `state`; the loss is the mean over the updates (NaN where none).
+      The loop, which donates `state`; the loss is the mean over the updates (nan where none), at
+      least in float32.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from tbptt_jax import TrainState, make_train_loop
+      >>> loss_fn = lambda w, seen, x: ((w - x) ** 2, seen + 1)
+      >>> optimizer = optax.sgd(0.1)
+      >>> state = TrainState(jnp.array(0.0), optimizer.init(0.0), jnp.array(0))
+      >>> train_loop = make_train_loop(loss_fn, optimizer, lambda xs, i: xs[i])
+      >>> state, loss = train_loop(state, jnp.ones(50), 0, 50)
+      >>> print(state.params.round(2), state.memory)
+      1.0 50
     """
     train_step = make_train_step(loss_fn, optimizer)
 
@@ -103,9 +121,9 @@ def make_train_loop(
             return state, _add_exactly(sum_, loss)
 
         _, loss = jax.eval_shape(train_step, state, jax.eval_shape(batch_fn, source, first))
-        zero = jnp.zeros(loss.shape, loss.dtype)
+        zero = jnp.zeros(loss.shape, jnp.promote_types(loss.dtype, jnp.float32))
         state, (total, _) = jax.lax.fori_loop(first, last, update, (state, (zero, zero)))
-        return state, total / (last - first)
+        return state, jnp.where(last > first, total / (last - first), jnp.nan)
 
     return train_loop
 
@@ -126,11 +144,29 @@ def online(
       f: pure step function, `(params, carry, x) -> (carry, y)`.
       loss_fn: pure loss of one step, `(params, y, target) -> []`; an update's loss is their mean.
       optimizer: as in `make_train_step`.
-      inputs_fn: `(source, t) -> (x, target)` of step t, an int32 scalar; must be vmappable.
+      inputs_fn: `(source, t) -> (x, target)` of step t, an int32 scalar, so that a stream has
+        fewer than 2³¹ steps; must be vmappable.
 
     Returns:
       The loop, which donates `state`, a `TrainState` whose memory is a `Window`; it sets horizon
       and stride. The loss is the mean over the updates.
+
+    Raises:
+      TypeError: the loop, where a loss is not a real scalar, and
+        `online: the state's memory must be a Window, got float32[8].`
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from tbptt_jax import TrainState, init_window, online
+      >>> f = lambda w, c, x: (w * c + x, w * c + x)
+      >>> square = lambda w, y, target: (y - target) ** 2
+      >>> ones = lambda source, t: (1.0, 2.0)  # 1 / (1 - w) is 2
+      >>> window = init_window(0.0, jnp.ones(1), horizon=3)
+      >>> w, optimizer = jnp.array(0.0), optax.sgd(0.01)
+      >>> learn = online(f, square, optimizer, ones)
+      >>> state, loss = learn(TrainState(w, optimizer.init(w), window), None, 0, 1000)
+      >>> print(state.params.round(2))
+      0.5
 
     References:
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
@@ -139,11 +175,11 @@ def online(
     def chunk_loss(params, window, chunk):
         xs, targets = chunk
         window, ys = stream_scan(functools.partial(f, params), window, xs)
-        return jnp.mean(jax.vmap(functools.partial(loss_fn, params))(ys, targets)), window
+        return jnp.mean(losses_of_steps("online", loss_fn, params, ys, targets)), window
 
     @functools.partial(jax.jit, donate_argnums=0)
     def run(state, source, first, last):
-        stride = state.memory.stride
+        stride = _window(state.memory).stride
 
         def chunk(source, i):
             steps = i * stride + jnp.arange(stride, dtype=jnp.int32)
@@ -162,6 +198,9 @@ def make_eval_step(loss_fn: LossFn) -> Callable:
 
     Args:
       loss_fn: as in `make_train_step`.
+
+    Returns:
+      The step, whose memory is `loss_fn`'s.
     """
 
     @jax.jit
@@ -172,9 +211,16 @@ def make_eval_step(loss_fn: LossFn) -> Callable:
     return eval_step
 
 
+def _window(memory):
+    if isinstance(memory, Window):
+        return memory
+    got = jax.typeof(memory) if isinstance(memory, jax.Array) else type(memory).__name__
+    raise TypeError(f"online: the state's memory must be a Window, got {got}.")
+
+
 def _add_exactly(total_and_lost, value):
     """Kahan's sum: what rounding loses is added next time, so millions of terms count."""
     total, lost = total_and_lost
-    value = value - lost
+    value = value.astype(total.dtype) - lost
     new = total + value
-    return new, (new - total) - value
+    return new, jnp.where(jnp.isfinite(new), (new - total) - value, 0)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._per_step import losses_of_steps
 from tbptt_jax._random import refuse_bits_that_vmap_changes
 from tbptt_jax._schedule import check_schedule
 
@@ -72,13 +73,7 @@ def windowed_value_and_grad(
     def value_and_grad(params, init, xs, targets):
         def losses_fn(params, init, xs):
             carry, ys = _outputs_of_windows(f, params, init, xs, horizon, stride)
-            losses = jax.vmap(functools.partial(loss_fn, params))(ys, targets)
-            if losses.ndim != 1 or not jnp.issubdtype(losses.dtype, jnp.floating):
-                raise TypeError(
-                    "windowed_value_and_grad: loss_fn must return a real scalar for each step, got "
-                    f"{losses.dtype}{list(losses.shape[1:])}."
-                )
-            return losses, carry
+            return losses_of_steps("windowed_value_and_grad", loss_fn, params, ys, targets), carry
 
         losses, pull, carry = jax.vjp(losses_fn, params, init, xs, has_aux=True)
         return (jnp.sum(losses), carry), pull(jnp.ones_like(losses))

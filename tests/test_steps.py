@@ -144,6 +144,51 @@ def test_padding_takes_no_part(name, poison, horizon, stride):
     assert largest_error((params, init, xs), (*expected[:2], expected[2][0])) < 1e-12
 
 
+@pytest.mark.parametrize("horizon", [2, 3, 6])
+def test_errors_pass_through_padding_and_it_counts_as_steps(horizon):
+    """Linear, so by hand: yₜ = Σₛ w^(valid steps in s+1..t) xₛ, cut where t - s >= horizon."""
+    valid, w = np.array([True, True, False, False, True, True]), 0.7
+    expected = np.zeros((6, 6))
+    for t in np.flatnonzero(valid):
+        for s in np.flatnonzero(valid[: t + 1]):
+            if t - s < horizon:
+                expected[t, s] = w ** np.sum(valid[s + 1 : t + 1])
+    f = with_mask(lambda c, x: (w * c + x, w * c + x))
+
+    def outputs(xs):
+        return truncated_scan(f, 0.0, (xs, jnp.asarray(valid)), horizon=horizon)[1]
+
+    np.testing.assert_allclose(jax.jacrev(outputs)(jnp.ones(6)), expected, rtol=1e-13)
+
+
+def test_padding_inside_a_sequence_is_as_if_it_were_not_there():
+    """With full BPTT: the gradients of the valid steps alone, for parameters and initial carry."""
+    problem, valid = cells.problem("lstm", T), np.array([1, 1, 0, 1, 0, 0, 1, 1, 0], bool)
+    masked = problem._replace(
+        f=lambda params, carry, x: with_mask(functools.partial(problem.f, params))(carry, x),
+        xs=(problem.xs, jnp.tile(valid[:, None], (1, BATCH))),
+    )
+    only = lambda tree: jax.tree.map(lambda leaf: leaf[valid], tree)
+    alone = problem._replace(xs=only(problem.xs), ys_error=only(problem.ys_error))
+    params, init, (xs, _) = scan_gradients(masked, T, 1)
+    expected = definition.truncated_gradients(*alone, horizon=T, stride=1)
+    assert largest_error((params, init, xs[valid]), expected) < 1e-12
+
+
+def test_resets_around_masks_start_anew_on_masked_steps_too():
+    total = lambda c, x: (c + x, c + x)
+    valid, resets = jnp.array([True, True, False, True]), jnp.array([False, False, True, False])
+    f = with_resets(with_mask(total), 0.0)
+    _, ys = jax.lax.scan(f, 0.0, ((jnp.ones(4), valid), resets))
+    np.testing.assert_array_equal(ys, [1.0, 2.0, 0.0, 1.0])
+
+
+def test_python_numbers_are_carries_and_outputs_too():
+    f = with_mask(lambda c, x: (c + x, 1.0))
+    _, ys = jax.lax.scan(f, 0.0, (jnp.ones(2), jnp.array([True, False])))
+    np.testing.assert_array_equal(ys, [1.0, 0.0])
+
+
 def test_masked_steps_leave_the_carry_and_give_zero():
     f = with_mask(lambda c, x: (c + x["a"], {"y": c + x["a"], "n": x["n"]}))
     xs = {"a": jnp.array([[1.0, jnp.nan], [2.0, 3.0]]), "n": jnp.array([[1, -9], [2, 3]])}
@@ -195,6 +240,33 @@ def test_keys_of_masked_steps_stay():
             ),
             ValueError,
             "with_mask: the output's leaves must begin with the flags' axes [3], got [].",
+        ),
+        (
+            lambda: with_mask(lambda c, x: (c[:1], x))(jnp.ones(3), (jnp.ones(3), jnp.ones(3) > 0)),
+            TypeError,
+            "with_mask: f must return the carry with the types it was given, float64[3], got "
+            "float64[1].",
+        ),
+        (
+            lambda: with_mask(lambda c, x: ((c, c), x))(
+                jnp.ones(3), (jnp.ones(3), jnp.ones(3) > 0)
+            ),
+            TypeError,
+            "with_mask: the carry that f returns must be of the carry's structure, "
+            "PyTreeDef(*), got PyTreeDef((*, *)).",
+        ),
+        (
+            lambda: with_resets(lambda c, x: (c, x), 0.5)(jnp.arange(3), (1.0, jnp.ones(3) > 0)),
+            TypeError,
+            "with_resets: init must be of the carry's dtype int64, got float64.",
+        ),
+        (
+            lambda: with_resets(lambda c, x: (c, x), (0.0, 0.0))(
+                jnp.ones(3), (1.0, jnp.ones(3) > 0)
+            ),
+            TypeError,
+            "with_resets: init must be of the carry's structure, PyTreeDef(*), got "
+            "PyTreeDef((*, *)).",
         ),
     ],
 )

@@ -100,6 +100,15 @@ def test_williams_peng_on_text(study, tmp_path, monkeypatch):
     assert again["williams_peng_ptb"]["rows"] == rows
 
 
+def test_folder_that_cannot_be_ends_a_study_before_it_works(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [pitfalls.__file__, "--out=/dev/null"])
+    monkeypatch.setattr(pitfalls, "errors_of_seeds", None)
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+        launch.run(pitfalls.main)
+    flags.FLAGS.unparse_flags()
+    assert stop.value.code == "error: --out=/dev/null cannot be a folder: File exists."
+
+
 def test_flag_of_another_main_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "argv", [pitfalls.__file__, "--learning_rate=1"])
     with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
@@ -141,7 +150,7 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
             grid.cell(*folders, "stopped", model, corpus, settings)
     assert not (tmp_path / "done" / "stopped.json").exists()
     stopped = grid.cell(*folders, "stopped", model, corpus, settings)
-    assert "going on after epoch 2 of 3" in capsys.readouterr().out
+    assert "going on after epoch 2" in capsys.readouterr().out
     for name in ("train_loss", "valid_loss", "best_valid_loss", "test_loss"):
         assert stopped[name] == whole[name]
     with pytest.raises(UserError, match=r"whole.json has seed 0, not 1; move it away"):

@@ -41,6 +41,7 @@ def test_style_resolves_to_horizon_stride_and_length(args, expected):
         (("semi", 20, 1), "--stride=1"),
         (("semi", 2), "--bptt=2"),
         (("true", 20, None, 10), "--seq_len=10"),
+        (("full", None, None, 40, "exact"), "--style=full"),
         (("semi", 20, 3, 40, "exact"), "multiple of the stride, which 40 is not of 3"),
     ],
 )

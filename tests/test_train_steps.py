@@ -96,16 +96,44 @@ def test_step_scan_and_loop_are_optax_by_hand(name):
 
 def test_state_is_donated_and_everything_compiled_once():
     optimizer, source = OPTIMIZERS["adam"], batches(4)
-    counted = chex.assert_max_traces(loss_fn, n=3)  # the loop asks for the loss's type first
-    train_step = make_train_step(counted, optimizer)
-    train_loop = make_train_loop(counted, optimizer, batch)
+    train_step = make_train_step(loss_fn, optimizer)
+    train_loop = make_train_loop(loss_fn, optimizer, batch)
+    learn = online(step, square, optimizer, inputs)
     state = start(optimizer)
-    for i in range(4):
+    calls = [lambda state, i=i: train_step(state, batch(source, i)) for i in range(3)]
+    calls += [lambda state, b=b: train_loop(state, source, *b) for b in ((0, 2), (2, 4), (1, 1))]
+    calls += [lambda state, n=n: learn(state, jax.random.key(0), 0, n) for n in (2, 3)]
+    for call in calls:
         old = state
-        state, _ = train_step(old, batch(source, i))
-        assert all(leaf.is_deleted() for leaf in jax.tree.leaves(old.params))
-    for bounds in ((0, 2), (2, 4), (1, 1)):
-        state, _ = train_loop(state, source, *bounds)
+        state, _ = call(old)
+        assert all(leaf.is_deleted() for leaf in jax.tree.leaves((old.params, old.memory.carry)))
+    assert [f._cache_size() for f in (train_step, train_loop, learn)] == [1, 1, 1]
+
+
+def test_mean_loss_in_low_precision_and_where_there_is_none():
+    optimizer = optax.sgd(0.0)
+
+    def mean(first, last, loss):
+        loss_fn = lambda params, memory, batch: ((params * 0 + loss).astype(jnp.float16), memory)
+        state = TrainState(jnp.float32(1.0), optimizer.init(1.0), ())
+        loop = make_train_loop(loss_fn, optimizer, lambda source, i: ())
+        return loop(state, (), first, last)[1]
+
+    np.testing.assert_allclose(mean(0, 200_000, 0.7), jnp.float16(0.7), rtol=1e-6)
+    assert mean(0, 0, 0.7).dtype == jnp.float32
+    assert np.isnan(mean(0, 0, 0.7)) and np.isnan(mean(5, 2, 0.7)) and np.isinf(mean(0, 9, np.inf))
+
+
+def test_online_refuses_in_one_line():
+    optimizer = optax.sgd(0.1)
+    state = start(optimizer)
+    with pytest.raises(TypeError, match=r"memory must be a Window, got float32\[4\]"):
+        online(step, square, optimizer, inputs)(
+            state._replace(memory=jnp.zeros(N)), jax.random.key(0), 0, 1
+        )
+    vector = lambda params, y, target: jnp.stack([y, target])
+    with pytest.raises(TypeError, match="online: loss_fn must return a real scalar for each step"):
+        online(step, vector, optimizer, inputs)(start(optimizer), jax.random.key(0), 0, 1)
 
 
 def test_low_precision_parameters_stay_so():

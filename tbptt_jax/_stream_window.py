@@ -1,0 +1,129 @@
+"""What a stream hands from one chunk to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Generic, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tbptt_jax._schedule import check_positive, check_schedule
+
+Carry = TypeVar("Carry")
+X = TypeVar("X")
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["carry", "xs", "num_steps"],
+    meta_fields=["horizon", "stride", "history", "stale"],
+)
+@dataclasses.dataclass(frozen=True)
+class Window(Generic[Carry, X]):
+    """The last steps of a stream: a pytree, made by `init_window`.
+
+    Attributes:
+      carry: the carry that enters the window's first step; where `stale`, [H+1, ...], the carries
+        that entered its H steps and the next chunk when they were run.
+      xs: [H, ...], the inputs of the last H steps; at the stream's start the first are not valid.
+      num_steps: int32 scalar, the steps since the stream's start, counted up to H + 1.
+      horizon: as in `truncated_scan`; static.
+      stride: as in `truncated_scan`; static.
+      history: H, how many steps are kept; static.
+      stale: whether states are kept, not computed again; static.
+    """
+
+    carry: Carry
+    xs: X
+    num_steps: jax.Array
+    horizon: int
+    stride: int
+    history: int
+    stale: bool
+
+
+def init_window(
+    init: Carry,
+    xs: X | None = None,
+    *,
+    horizon: int,
+    stride: int = 1,
+    shortest_chunk: int | None = None,
+    stale: bool = False,
+) -> Window[Carry, X]:
+    """The window at a stream's start.
+
+    Args:
+      init: the stream's initial carry, of the types that the step returns. It is copied, so that a
+        window may be donated.
+      xs: [C, ...], a chunk of its inputs, or None where it has none; only types matter.
+      horizon: how many steps an error travels back, its own step included; a static integer >= 1.
+        At 1 nothing is kept, as evaluation needs.
+      stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
+      shortest_chunk: length of the stream's last chunk if that may be below the stride; its errors
+        reach further into the past, so that horizon - shortest_chunk steps are kept, not
+        horizon - stride.
+      stale: what the steps before a chunk are linearised at. False: the window is run again from
+        its first carry with the parameters of the day. True: the states are those computed when
+        the steps were first run, as Williams and Peng store them; only the parameters are new.
+
+    Returns:
+      A window for `stream_scan`.
+
+    Raises:
+      ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
+      ValueError: `init_window: a stream needs a finite horizon, got None.`
+      ValueError: `init_window: shortest_chunk must be in 1..stride (4), got 5.`
+      ValueError: `init_window: xs must be a chunk of inputs, [C, ...], got [].`
+      TypeError: `init_window: stale must be True or False, got 1.`
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tbptt_jax import init_window
+      >>> window = init_window(jnp.zeros((8, 100)), jnp.zeros((5, 8), int), horizon=20)
+      >>> window.xs.shape
+      (19, 8)
+    """
+    history = _history(horizon, stride, shortest_chunk)
+    if not isinstance(stale, bool):
+        raise TypeError(f"init_window: stale must be True or False, got {stale!r}.")
+    for leaf in jax.tree.leaves(xs):
+        if not np.shape(leaf) or not np.shape(leaf)[0]:
+            raise ValueError(
+                f"init_window: xs must be a chunk of inputs, [C, ...], got {list(np.shape(leaf))}."
+            )
+    rows = lambda num, leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf)))
+    carry = jax.tree.map(_copy, init)
+    return Window(
+        jax.tree.map(functools.partial(rows, history + 1), carry) if stale else carry,
+        jax.tree.map(lambda leaf: rows(history, leaf[0]), xs),
+        jnp.int32(0),
+        horizon,
+        stride,
+        history,
+        stale,
+    )
+
+
+def _history(horizon, stride, shortest_chunk):
+    """How many steps before a chunk its errors may reach."""
+    checked, stride = check_schedule("init_window", horizon, stride)
+    if checked is None:
+        raise ValueError("init_window: a stream needs a finite horizon, got None.")
+    if shortest_chunk is None:
+        return checked - stride
+    shortest = check_positive("init_window", "shortest_chunk", shortest_chunk)
+    if shortest > stride:
+        raise ValueError(
+            f"init_window: shortest_chunk must be in 1..stride ({stride}), got {shortest}."
+        )
+    return checked - shortest
+
+
+def _copy(leaf):
+    """The same values in an array of its own, without a weak type."""
+    leaf = jnp.asarray(leaf)
+    return jnp.copy(jax.lax.convert_element_type(leaf, leaf.dtype))
