@@ -56,7 +56,7 @@ def schedule(
             raise UserError(f"--style=full takes no --bptt={bptt}: its horizon is --seq_len.")
         if seams == "exact":
             raise UserError(
-                "--style=full has no horizon beyond its sequence, so that its seams cannot be exact; "
+                "--style=full has no horizon beyond its sequence, so its seams cannot be exact; "
                 "take another style with --seams=exact."
             )
         horizon = seq_len = seq_len or DEFAULT_FULL_LENGTH
