@@ -4,7 +4,7 @@
 
 A tanh RNN of 8 units learns a sine from noisy inputs that are made inside the compiled loop, with
 horizon 20 and an update every step, and every 5 steps. Each length runs in a process of its own,
-whose peak of resident memory is what counts. An hour on two cores, nearly all of it 10 million
+whose peak of resident memory is what counts. Ten minutes on two cores, nearly all of it 10 million
 updates one after the other; numbers go into benchmarks/results.
 """
 

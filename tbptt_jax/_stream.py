@@ -105,8 +105,7 @@ def stream_scan(
         held = start if stored is None else stored
         carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
         left, y = f(carry, x)
-        entered = jax.tree.map(lambda c: _select(begins, c, _constant(c)), carry)
-        return left, (entered, y)
+        return left, (carry, y)
 
     left, (entered, ys) = truncated_scan(
         step,
@@ -119,9 +118,18 @@ def stream_scan(
     if last:
         return None, ys
     entered = jax.tree.map(
-        lambda each, left: jnp.concatenate([each, _constant(left)[None]]), entered, left
+        lambda each, left: jnp.concatenate([each, left[None]])[-(window.history + 1) :],
+        entered,
+        left,
     )
-    return _next_window(window, entered, all_xs, len(begins), num_new), ys
+    # Capped, since a stream may have more steps than an int32 can count.
+    num_steps = jnp.minimum(window.num_steps + num_new, window.history + 1)
+    return dataclasses.replace(
+        window,
+        carry=entered if window.stale else take(entered, 0),
+        xs=jax.tree.map(lambda leaf: leaf[num_new:], all_xs),
+        num_steps=num_steps,
+    ), ys
 
 
 def _grid(window, num_new):
@@ -139,19 +147,6 @@ def _grid(window, num_new):
     steps = jnp.arange(num_before + num_new, dtype=jnp.int32)
     first = num_before - jnp.minimum(window.num_steps, window.history)
     return num_before, steps <= first, jnp.maximum(steps, first) - (num_before - window.history)
-
-
-def _next_window(window, entered, all_xs, num_run, num_new):
-    """The window after a chunk, from the carries that entered each step and the one that left."""
-    history = window.history
-    # Capped, since a stream may have more steps than an int32 can count.
-    num_steps = jnp.minimum(window.num_steps + num_new, history + 1)
-    if window.stale:
-        carry = jax.tree.map(lambda leaf: leaf[-(history + 1) :], entered)
-    else:
-        carry = take(entered, num_run - jnp.minimum(num_steps, history))
-    new_xs = jax.tree.map(lambda leaf: leaf[num_new:], all_xs)
-    return dataclasses.replace(window, carry=carry, xs=new_xs, num_steps=num_steps)
 
 
 def stream_value_and_grad(
