@@ -57,4 +57,4 @@ def _ptb(axis, report):
     axis.set(
         ylabel="best validation loss, nats a word", title=f"{report['corpus']}, every seed and mean"
     )
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="center")
