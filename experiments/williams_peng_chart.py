@@ -45,16 +45,12 @@ def _delay(axis, report):
 
 
 def _ptb(axis, report):
-    horizons = sorted({row["h"] for row in report["rows"]})
-    for i, (name, colour) in enumerate(COLOURS.items()):
-        for j, h in enumerate(horizons):
-            (row,) = (r for r in report["rows"] if r["h"] == h and r["schedule"] == name)
-            losses = row["best_valid_loss"]
-            x = j + 0.22 * (i - 1)
-            axis.plot([x] * len(losses), losses, "o", color=colour, label="" if j else name)
-            axis.hlines(sum(losses) / len(losses), x - 0.08, x + 0.08, color=colour)
-    axis.set_xticks(range(len(horizons)), [f"h = {h}" for h in horizons])
-    axis.set(
-        ylabel="best validation loss, nats a word", title=f"{report['corpus']}, every seed and mean"
-    )
-    axis.legend(frameon=False, loc="center")
+    labels = []
+    for i, row in enumerate(report["rows"]):
+        losses, colour = row["best_valid_loss"], COLOURS[row["schedule"]]
+        axis.plot([i] * len(losses), losses, "o", color=colour, mfc="none")
+        axis.hlines(sum(losses) / len(losses), i - 0.25, i + 0.25, color=colour, linewidth=2)
+        labels.append(f"BPTT({row['horizon']}; {row['stride']})")
+    axis.set_xticks(range(len(labels)), labels, rotation=30)
+    axis.set_ylabel("best validation loss, nats a word")
+    axis.set_title(f"{report['corpus']}, every seed and mean")
