@@ -60,7 +60,7 @@ def main():
                     "style": style,
                     "horizon": horizon,
                     "stride": stride,
-                    "share": shares.round(3).tolist(),
+                    "share": shares.astype(float).round(3).tolist(),
                 }
             )
             medians = np.median(shares[..., -1], axis=1)[[0, 1, 3, 7, 15, 31]]

@@ -92,7 +92,7 @@ def run_delay(num_seeds: int) -> dict:
             )
         row = {"schedule": name, "horizon": horizon, "stride": stride, "successes": successes}
         row |= {"intervals": np.round(intervals, 4).tolist()}
-        rows.append(row | {"share": shares.round(3).tolist()})
+        rows.append(row | {"share": shares.astype(float).round(3).tolist()})
     return {"task": TASK._asdict(), "delay": TASK.max_delay, "num_seeds": num_seeds, "rows": rows}
 
 
