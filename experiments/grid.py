@@ -4,8 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
 from experiments import data, models, record, run, training
 from experiments.errors import UserError
+
+flags.DEFINE_string("scratch", "runs", "Folder of the runs that are not finished.")
 
 
 def cell(

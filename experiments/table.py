@@ -6,7 +6,7 @@ trains 21 cells, epochwise controls inside one sequence, and two more seeds of t
 the article does: state 100, batch 32, and a state that goes through dropout before the next
 sequence is given it. A cell takes 8 to 15 minutes on two CPU cores, all of them about nine hours.
 Each finished cell is a JSON in results/table and is not run again; one that was stopped goes on
-from its last epoch in --table_scratch. `--only='true-20-*'` runs some of them. `--check` trains
+from its last epoch in --scratch. `--only='true-20-*'` runs some of them. `--check` trains
 nothing: it makes sure that all cells are there and whole, and prints the table.
 """
 
@@ -24,11 +24,11 @@ from experiments.errors import UserError
 from experiments.styles import Schedule, schedule
 
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(grid)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
 flags.DEFINE_string("only", "*", "Pattern of the names of the cells to run.")
 flags.DEFINE_bool("check", False, "Train nothing; check the finished cells and print the table.")
-flags.DEFINE_string("table_scratch", "runs/table", "Folder of the unfinished cells.")
 
 RATES = (0.003, 0.001, 0.0003)
 MIDDLE_RATE = 0.001
@@ -134,7 +134,7 @@ def main():
     values = flags.FLAGS
     folder = report.folder() / "table"
     if not values.check:
-        run(values.only, folder, Path(values.table_scratch))
+        run(values.only, folder, Path(values.scratch) / "table")
     found, missing = read(folder)
     print_table(found)
     if values.check and missing:

@@ -42,9 +42,9 @@ from experiments.styles import Schedule
 
 flags.DEFINE_enum("task", "delay", ("delay", "ptb"), "Which of the two tasks.")
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(grid)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
-flags.DEFINE_string("scratch", "runs/williams_peng", "Folder of the unfinished runs of ptb.")
 
 SCHEDULES = {  # horizon and stride in units of h; 0 for one step
     "BPTT(h; 1)": (1, 0),
@@ -127,7 +127,9 @@ def run_cell(folder, model, corpus, schedule, seed):
     """One run of the language model."""
     settings = training.Settings(schedule, num_epochs=NUM_EPOCHS, seams="exact", seed=seed)
     name = f"{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}-seed-{seed}"
-    return grid.cell(folder, Path(flags.FLAGS.scratch), name, model, corpus, settings)
+    return grid.cell(
+        folder, Path(flags.FLAGS.scratch) / "williams_peng", name, model, corpus, settings
+    )
 
 
 def main():

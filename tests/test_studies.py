@@ -11,7 +11,17 @@ from absl.testing import flagsaver
 from test_data import write
 from test_ptb import TEXTS
 
-from experiments import data, dependency, grid, launch, models, pitfalls, training, williams_peng
+from experiments import (
+    data,
+    dependency,
+    grid,
+    launch,
+    models,
+    pitfalls,
+    table,
+    training,
+    williams_peng,
+)
 from experiments.errors import UserError
 from experiments.styles import schedule
 
@@ -158,3 +168,34 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
     (tmp_path / "done" / "whole.json").write_text("{")
     with pytest.raises(UserError, match=r"whole.json is damaged"):
         grid.cell(*folders, "whole", model, corpus, settings)
+
+
+def test_table_runs_its_cells_once_and_checks_them(study, tmp_path, monkeypatch):
+    write(tmp_path / "text", TEXTS)
+    settings = training.Settings
+    small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
+    monkeypatch.setattr(table.training, "Settings", small)
+    monkeypatch.setattr(table, "SCHEDULES", [schedule("true", 2, seq_len=4)])
+    monkeypatch.setattr(table, "CONTROLS", [schedule("epochwise", 2, seq_len=4)])
+    monkeypatch.setattr(table, "ARTICLE", {("true", 2): (5.0, 5.1, 5.2)})
+    monkeypatch.setattr(table, "NUM_EPOCHS", 1)
+    monkeypatch.setattr(table, "NUM_SEEDS", 1)
+    text = ["--corpus=ptb", f"--data_dir={tmp_path / 'text'}", f"--scratch={tmp_path / 'scratch'}"]
+    _, out = study(table, "--only=true-2-*-0.001-*", *text)
+    assert out.count("epoch  1") == 1 and "(5.10)" in out
+    _, out = study(table, *text)
+    assert out.count("epoch  1") == 3
+    study(table, "--check")
+    cell = tmp_path / "table" / "true-2-in-4-rate-0.001-seed-0.json"
+    good = json.loads(cell.read_text())
+    assert good["carry"] == "dropped" and good["seams"] == "cut"
+    for change, said in (
+        ({"seed": 1}, "has seed 1, not 0"),
+        ({"valid_loss": []}, "has no valid_loss for each of 1 epochs"),
+        ({"best_valid_loss": 0.0}, "has a best_valid_loss that is not the least"),
+    ):
+        cell.write_text(json.dumps(good | change))
+        with pytest.raises(UserError, match=said):
+            table.read(tmp_path / "table")
+    cell.unlink()
+    assert table.read(tmp_path / "table")[1] == [cell.stem]
