@@ -128,4 +128,5 @@ def _product(left, right, left_axis, right_axis):
 
 
 def accumulator(array):
+    """The dtype to add up in: the array's, but float32 at least."""
     return jnp.float32 if jnp.finfo(array.dtype).bits < 32 else array.dtype

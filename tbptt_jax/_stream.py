@@ -88,7 +88,7 @@ def stream_scan(
     References:
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
     """
-    num_new = check_chunk(window, xs, length, last)
+    num_new = _check_chunk(window, xs, length, last)
     num_before, begins, kept = _grid(window, num_new)
     all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), window.xs, xs)
     at_start = window.num_steps <= window.history
@@ -115,21 +115,23 @@ def stream_scan(
         stride=window.stride,
     )
     ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
-    if last:
-        return None, ys
-    entered = jax.tree.map(
-        lambda each, left: jnp.concatenate([each, left[None]])[-(window.history + 1) :],
+    return None if last else _next_window(window, entered, left, all_xs, num_new), ys
+
+
+def _next_window(window, entered, left, all_xs, num_new):
+    """The last steps of those that were run: their first carry, or all where stale, and inputs."""
+    carries = jax.tree.map(
+        lambda each, end: jnp.concatenate([each, end[None]])[-(window.history + 1) :],
         entered,
         left,
     )
-    # Capped, since a stream may have more steps than an int32 can count.
-    num_steps = jnp.minimum(window.num_steps + num_new, window.history + 1)
     return dataclasses.replace(
         window,
-        carry=entered if window.stale else take(entered, 0),
+        carry=carries if window.stale else take(carries, 0),
         xs=jax.tree.map(lambda leaf: leaf[num_new:], all_xs),
-        num_steps=num_steps,
-    ), ys
+        # Capped, since a stream may have more steps than an int32 can count.
+        num_steps=jnp.minimum(window.num_steps + num_new, window.history + 1),
+    )
 
 
 def _grid(window, num_new):
@@ -196,7 +198,7 @@ def stream_value_and_grad(
     return run
 
 
-def check_chunk(window, xs, length, last) -> int:
+def _check_chunk(window, xs, length, last) -> int:
     """The chunk's number of steps, if it fits the window."""
     if not isinstance(window, Window):
         raise TypeError(

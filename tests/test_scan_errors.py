@@ -1,0 +1,112 @@
+"""What `truncated_scan` cannot do fails in one line, or in the words of `lax.scan`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tbptt_jax import truncated_scan, windowed_value_and_grad
+
+
+@pytest.mark.parametrize(
+    "schedule, error, text",
+    [
+        ({"horizon": 0}, ValueError, "truncated_scan: horizon must be >= 1, got 0."),
+        ({"horizon": -3}, ValueError, "truncated_scan: horizon must be >= 1, got -3."),
+        ({"horizon": 3, "stride": 0}, ValueError, "truncated_scan: stride must be >= 1, got 0."),
+        (
+            {"horizon": 3, "stride": 4},
+            ValueError,
+            "truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would drop "
+            "errors.",
+        ),
+        ({"horizon": 2.5}, TypeError, "truncated_scan: horizon must be a static integer, got 2.5."),
+        ({"horizon": "3"}, TypeError, "truncated_scan: horizon must be a static integer, got '3'."),
+        (
+            {"horizon": True},
+            TypeError,
+            "truncated_scan: horizon must be a static integer, got True.",
+        ),
+        (
+            {"horizon": 3, "stride": None},
+            TypeError,
+            "truncated_scan: stride must be a static integer, got None.",
+        ),
+    ],
+)
+def test_wrong_schedule_fails_in_one_line(schedule, error, text):
+    with pytest.raises(error) as raised:
+        truncated_scan(lambda c, x: (c, x), 0.0, jnp.ones(9), **schedule)
+    assert str(raised.value) == text
+
+
+@pytest.mark.parametrize("name", ["horizon", "stride"])
+def test_traced_schedule_fails_in_one_line(name):
+    def run(value):
+        schedule = {"horizon": 3, "stride": 1} | {name: value}
+        return truncated_scan(lambda c, x: (c, x), 0.0, jnp.ones(9), **schedule)
+
+    with pytest.raises(TypeError) as raised:
+        jax.jit(run)(2)
+    assert str(raised.value).startswith(f"truncated_scan: {name} must be a static integer, got ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("transform", [jax.jacfwd, lambda f: lambda x: jax.jvp(f, (x,), (x,))])
+def test_forward_mode_points_to_scan(transform):
+    run = lambda xs: truncated_scan(lambda c, x: (c + x, c), 0.0, xs, horizon=2)[0]
+    with pytest.raises(TypeError, match=r"truncated_scan: forward-mode .* use jax.lax.scan"):
+        transform(run)(jnp.ones(5))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_step_that_cannot_be_vmapped_fails_in_one_line(stride):
+    def f(c, x):
+        y = jax.pure_callback(
+            np.sin, jax.ShapeDtypeStruct(c.shape, c.dtype), jax.lax.stop_gradient(c)
+        )
+        return c + x, y
+
+    run = lambda xs: truncated_scan(f, jnp.float64(0.0), xs, horizon=2, stride=stride)[0]
+    assert run(jnp.ones(5)) == 5.0
+    with pytest.raises(ValueError, match="truncated_scan: f must be vmappable") as raised:
+        jax.grad(run)(jnp.ones(5))
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+@pytest.mark.parametrize("run", ["scan", "windows"])
+def test_bits_that_vmap_changes_are_refused(impl, run):
+    """XLA's own generator draws others beside other steps than alone."""
+    keys = jax.random.split(jax.random.key(0, impl=impl), 4)
+
+    @jax.jit
+    def noisy(key):
+        return jax.lax.cond(True, lambda: jax.random.normal(key), lambda: jnp.float64(0.0))
+
+    if run == "scan":
+        f = lambda c, key: (jnp.sin(c) + noisy(key), c)
+        total = lambda c, horizon: truncated_scan(f, c, keys, horizon=horizon)[0]
+        grad = lambda: jax.grad(total)(jnp.float64(1.0), horizon=2)
+        assert jnp.isfinite(jax.grad(total)(jnp.float64(1.0), horizon=None))
+    else:
+        f = lambda params, c, key: (jnp.sin(params * c) + noisy(key), c)
+        value_and_grad = windowed_value_and_grad(f, lambda p, y, t: y, horizon=2)
+        grad = lambda: value_and_grad(jnp.float64(1.0), jnp.float64(1.0), keys, jnp.zeros(4))
+    with pytest.raises(ValueError, match="f draws from rbg keys") as raised:
+        grad()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_step_that_cannot_be_vmapped_and_says_nothing_fails_in_one_line():
+    @jax.custom_batching.custom_vmap
+    def stubborn(x):
+        return x
+
+    @stubborn.def_vmap
+    def stubborn_rule(*_):
+        raise RuntimeError
+
+    f = lambda c, x: (stubborn(c) + x, c)
+    with pytest.raises(ValueError, match=r"f must be vmappable.*RuntimeError"):
+        jax.grad(lambda xs: truncated_scan(f, 0.0, xs, horizon=2)[0])(jnp.ones(4))
