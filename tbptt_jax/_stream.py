@@ -47,8 +47,8 @@ def stream_scan(
     If parameters change between chunks, the window before the chunk and the chunk are one run with
     the parameters of the day from the window's first carry; a stale window (see `init_window`)
     keeps the states instead. For second derivatives the window is a constant, however its carry
-    came about. Randomness belongs into the inputs, as keys or masks, so that a step
-    that is run again is the same step. A window costs `horizon - stride` more steps for each chunk.
+    came about. Randomness belongs into the inputs, as keys or masks, so that a step that is run
+    again is the same step. A window costs `horizon - stride` more steps for each chunk.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`.
