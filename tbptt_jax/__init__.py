@@ -1,5 +1,8 @@
 """Truncated backpropagation through time for JAX: `lax.scan` with a bounded gradient horizon."""
 
+from tbptt_jax._lags import LagSpectrum as LagSpectrum
+from tbptt_jax._lags import effective_horizon as effective_horizon
+from tbptt_jax._lags import lag_spectrum as lag_spectrum
 from tbptt_jax._losses import linear_softmax_cross_entropy as linear_softmax_cross_entropy
 from tbptt_jax._losses import (
     linear_softmax_cross_entropy_per_token as linear_softmax_cross_entropy_per_token,

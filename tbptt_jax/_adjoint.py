@@ -64,21 +64,21 @@ def truncated_pullback(
     Returns:
       The cotangents of `constants`, of the initial carry, and of `xs`.
     """
-    ys_error = _inexact(ys_error)
+    ys_error = inexact(ys_error)
     errors = jax.tree.map(
         lambda carry, error: jnp.zeros_like(carry).at[-1].set(error),
-        _inexact(carries),
-        _inexact(carry_error),
+        inexact(carries),
+        inexact(carry_error),
     )
     if horizon > 1 and jax.tree.leaves(errors):
         entering = functools.partial(_entering_errors, step, horizon - 1, stride)
         entering = _with_windows_on_cpu(entering, _window_width(errors))
-        entering = entering(constants, (carries, xs), _inexact(carry_error), ys_error)
+        entering = entering(constants, (carries, xs), inexact(carry_error), ys_error)
         errors = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), errors, entering)
     all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
-    constants_error, _, xs_error = _pullback(all_steps, constants, carries, xs)((errors, ys_error))
+    constants_error, _, xs_error = pullback(all_steps, constants, carries, xs)((errors, ys_error))
     first_step = lambda carry: step(constants, carry, take(xs, 0))
-    (init_error,) = _pullback(first_step, take(carries, 0))(take((errors, ys_error), 0))
+    (init_error,) = pullback(first_step, take(carries, 0))(take((errors, ys_error), 0))
     return constants_error, init_error, xs_error
 
 
@@ -91,7 +91,7 @@ def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_er
 
     def pull(result, constants, inputs, error):
         carry, x = inputs
-        return _pullback(lambda carry: step(constants, carry, x)[result], carry)(error)[0]
+        return pullback(lambda carry: step(constants, carry, x)[result], carry)(error)[0]
 
     of_all, of_one, apply = prepare(
         functools.partial(pull, 0), constants, take(inputs, 0), carry_error
@@ -135,7 +135,7 @@ def _with_windows_on_cpu(fun, width):
 
 def _sweeps(back, of_each, own, num_sweeps):
     """ε ← b;  so many times:  ε ← b + A ε.  A sweep carries the errors of all steps one back."""
-    sweep = lambda _, errors: _add(own, back(of_each, _of_next_step(errors)))
+    sweep = lambda _, errors: _add(own, back(of_each, of_next_step(errors)))
     return jax.lax.fori_loop(0, num_sweeps, sweep, own)
 
 
@@ -165,7 +165,7 @@ def _sweep_windows(back, of_each, own, num_sweeps, width):
             return _add(at(errors), back(at(of_each), swept))
 
         swept = window(first + moves)(errors)
-        stay = lambda _, swept: sweep(rightmost, _of_next_step(swept))
+        stay = lambda _, swept: sweep(rightmost, of_next_step(swept))
         swept = jax.lax.fori_loop(0, stays, stay, swept)
         move = lambda j, swept: sweep(first + moves - 1 - j, swept)
         swept = jax.lax.fori_loop(0, moves, move, swept)
@@ -176,7 +176,7 @@ def _sweep_windows(back, of_each, own, num_sweeps, width):
     return jax.lax.fori_loop(0, num_windows, one_window, own)
 
 
-def _of_next_step(errors):
+def of_next_step(errors):
     """At each step the error of the next, and zero at the last."""
     return jax.tree.map(lambda e: jnp.concatenate([e[1:], jnp.zeros_like(e[:1])]), errors)
 
@@ -218,16 +218,16 @@ def _chains(back, of_each, own, num_pulls, stride):
     return jax.lax.fori_loop(1, num_pulls + 1, walk, (chains, errors))[1]
 
 
-def _pullback(fun, *args):
+def pullback(fun, *args):
     """`jax.vjp` between leaves that carry errors: errors of results -> errors of arguments."""
 
     def inexact_fun(*inexact_args):
-        return _inexact(fun(*map(_merge, inexact_args, args)))
+        return inexact(fun(*map(_merge, inexact_args, args)))
 
-    return jax.vjp(inexact_fun, *map(_inexact, args))[1]
+    return jax.vjp(inexact_fun, *map(inexact, args))[1]
 
 
-def _inexact(tree):
+def inexact(tree):
     """The floating-point and complex leaves; None in place of the others."""
     return jax.tree.map(
         lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, tree

@@ -1,0 +1,158 @@
+"""How far gradients travel: a gradient taken apart by lag, the horizon that holds most of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from tbptt_jax._adjoint import inexact, of_next_step, pullback, take
+from tbptt_jax._random import refuse_bits_that_vmap_changes
+from tbptt_jax._schedule import check_positive
+
+
+class LagSpectrum(NamedTuple):
+    """A gradient by lag, H lags, lag 0 first; None stands for a leaf that is not floating point."""
+
+    parts: Any  # as the parameters, leaves [H, ...]
+    l1: jax.Array  # [H], L1 norm of each part
+    l2: jax.Array  # [H], L2 norm of each part
+    leaf_l1: Any  # as the parameters, [H] in place of each leaf
+    leaf_l2: Any
+
+
+def lag_spectrum(
+    f: Callable[[Any, Any, Any], tuple[Any, Any]],
+    loss_fn: Callable[[Any, Any, Any], jax.Array],
+    *,
+    horizon: int,
+) -> Callable[..., LagSpectrum]:
+    """The parameters' gradient, taken apart by how many steps back from its loss a part arises.
+
+    Let θₛ be the parameters as step s reads them, all equal. The part at lag k collects, from the
+    error of every output yₜ, what it comes to at the step k before its own:
+
+        gₖ = Σₜ (∂yₜ / ∂θₜ₋ₖ)ᵀ ∂L/∂yₜ,   and g₀ also holds what L itself reads of θ
+
+    The gradient of true truncated BPTT with horizon h is g₀ + ... + gₕ₋₁, for every h; with all T
+    lags it is that of full BPTT. All parts come from one set of `horizon` sweeps, each one pullback
+    of all T steps: about 2 `horizon` times the work of the forward pass.
+
+    Args:
+      f: pure step function, `(params, carry, x) -> (carry, y)`; must be vmappable.
+      loss_fn: pure loss of a sequence, `(params, ys, targets) -> []`, a scalar.
+      horizon: H, how many lags to tell apart; a static integer >= 1. Parts beyond T - 1 are zero.
+
+    Returns:
+      A jitted function `(params, init, xs, targets) -> LagSpectrum`; `xs` and `ys` are [T, ...].
+      The norms are in default precision or better. `parts` are as large as H gradients; inside a
+      `jax.jit` whose results do not use them they are never stored.
+
+    Raises:
+      TypeError, ValueError: `lag_spectrum: horizon must be >= 1, got 0.`
+      TypeError: the function that is returned, where the loss is not a real scalar.
+      ValueError: the function that is returned, where `f` draws from `rbg` keys, whose bits vmap
+        changes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tbptt_jax import lag_spectrum
+      >>> step = lambda w, c, x: (w * c + x, w * c + x)
+      >>> last = lambda w, ys, _: ys[-1]
+      >>> spectrum = lag_spectrum(step, last, horizon=4)(0.5, 0.0, jnp.ones(4), None)
+      >>> print(spectrum.parts)
+      [1.75 0.75 0.25 0.  ]
+
+    References:
+      Bengio, Simard and Frasconi, 1994, Learning long-term dependencies with gradient descent is
+        difficult. IEEE Transactions on Neural Networks 5.
+      Pascanu, Mikolov and Bengio, 2013, On the difficulty of training recurrent neural networks.
+    """
+    horizon = check_positive("lag_spectrum", "horizon", horizon)
+
+    @jax.jit
+    def spectrum(params, init, xs, targets):
+        def keep_carry(carry, x):
+            new_carry, y = f(params, carry, x)
+            return new_carry, (carry, y)
+
+        jaxpr = jax.make_jaxpr(f)(params, init, take(xs, 0))
+        refuse_bits_that_vmap_changes("lag_spectrum", jaxpr)
+        carries, ys = jax.lax.scan(keep_carry, init, xs)[1]
+        own, ys_error = _loss_gradient(loss_fn, params, ys, targets)
+        pull = pullback(jax.vmap(f, (None, 0, 0)), params, carries, xs)
+
+        def sweep(errors, _):
+            """The part at one lag, and the errors at the next."""
+            own, *step_errors = errors
+            part, entering, _ = pull(tuple(step_errors))
+            part = jax.tree.map(jnp.add, part, own)
+            nothing, no_ys_error = jax.tree.map(jnp.zeros_like, (own, step_errors[1]))
+            return (nothing, of_next_step(entering), no_ys_error), (part, *_norms(part))
+
+        no_carry_error = jax.tree.map(jnp.zeros_like, inexact(carries))
+        _, found = jax.lax.scan(sweep, (own, no_carry_error, ys_error), None, horizon)
+        return LagSpectrum(*found)
+
+    return spectrum
+
+
+def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Array:
+    """The smallest horizon that holds `fraction` of the gradient's summed norm over lags.
+
+        min { h : Σ_{i<h} ‖gᵢ‖ ≥ fraction · Σᵢ ‖gᵢ‖ }
+
+    Args:
+      spectrum: [H], norm of the gradient's part at each lag, lag 0 first: `l1` or `l2` of
+        `lag_spectrum`. Where the last lags still matter, H is too short to tell.
+      fraction: share of the summed norm to hold, in (0, 1].
+
+    Returns:
+      An int32 scalar in 1..H; 1 where all norms are zero.
+
+    Raises:
+      ValueError: `effective_horizon: fraction must be in (0, 1], got 1.5.`
+      ValueError: `effective_horizon: spectrum must be [H] with H >= 1, got [0].`
+
+    Example:
+      >>> from tbptt_jax import effective_horizon
+      >>> print(effective_horizon([8.0, 4.0, 2.0, 1.0], fraction=0.9))
+      3
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f"effective_horizon: fraction must be in (0, 1], got {fraction}.")
+    norms = jnp.asarray(spectrum)
+    if norms.ndim != 1 or not norms.size:
+        shape = list(norms.shape)
+        raise ValueError(f"effective_horizon: spectrum must be [H] with H >= 1, got {shape}.")
+    held = jnp.cumsum(norms)
+    return 1 + jnp.sum(held < fraction * held[-1], dtype=jnp.int32)
+
+
+def _loss_gradient(loss_fn, params, ys, targets):
+    """The gradient of the loss for what it reads itself: the parameters and the outputs."""
+    loss = jax.eval_shape(loss_fn, params, ys, targets)
+    got = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(loss))
+    if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
+        raise TypeError(f"lag_spectrum: loss_fn must return a real scalar, got {got or loss}.")
+    pull = pullback(lambda params, ys: loss_fn(params, ys, targets), params, ys)
+    return pull(jnp.ones((), loss.dtype))
+
+
+def _norms(part):
+    """L1 and L2 of the whole tree, and of each leaf."""
+    l1 = lambda leaf: jnp.sum(jnp.abs(leaf).astype(float))
+    leaf_l1, leaf_l2 = jax.tree.map(l1, part), jax.tree.map(_l2, part)
+    of_leaves = lambda norms: jnp.stack(jax.tree.leaves(norms))
+    return jnp.sum(of_leaves(leaf_l1)), _l2(of_leaves(leaf_l2)), leaf_l1, leaf_l2
+
+
+def _l2(leaf):
+    """The L2 norm, without the squares of small numbers, which would be zero at long lags."""
+    sizes = jnp.abs(leaf).astype(float)
+    largest = jnp.max(sizes, initial=0.0)
+    scale = jnp.where(largest > 0.0, largest, 1.0)
+    return scale * jnp.sqrt(jnp.sum((sizes / scale) ** 2))

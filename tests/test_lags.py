@@ -1,0 +1,175 @@
+"""`lag_spectrum`: parts of the first h lags are the gradient with horizon h."""
+
+import re
+
+import cells
+import chex
+import definition
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tbptt_jax import effective_horizon, lag_spectrum
+
+NUM_STEPS = 7
+CELLS = ("tanh_rnn", "gru", "lstm", "two_layers", "counting_rnn", "complex_rnn")
+
+
+def loss_fn(params, ys, errors):
+    """⟨errors, ys⟩, and a term that reads the parameters by itself."""
+    floats = [leaf for leaf in jax.tree.leaves(params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
+    return definition.inner(errors, ys) + sum(jnp.sum(leaf**2) for leaf in floats)
+
+
+def expected(problem, horizon):
+    nothing = jax.tree.map(jnp.zeros_like, problem.carry_error)
+    of_outputs, _, _ = definition.truncated_gradients(
+        problem.f,
+        problem.params,
+        problem.init,
+        problem.xs,
+        nothing,
+        problem.ys_error,
+        horizon=horizon,
+        stride=1,
+    )
+    return jax.tree.map(lambda grad, leaf: grad + 2.0 * leaf, of_outputs, problem.params)
+
+
+def spectrum(problem, horizon):
+    run = lag_spectrum(problem.f, loss_fn, horizon=horizon)
+    return run(problem.params, problem.init, problem.xs, problem.ys_error)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_parts_of_the_first_lags_add_up_to_the_gradient_with_that_horizon(cell):
+    problem = cells.problem(cell, NUM_STEPS)
+    parts = spectrum(problem, NUM_STEPS + 2).parts
+    for horizon in range(1, NUM_STEPS + 3):
+        so_far = jax.tree.map(lambda leaf, h=horizon: jnp.sum(leaf[:h], axis=0), parts)
+        for actual, grad in zip(
+            *map(jax.tree.leaves, (so_far, expected(problem, horizon))), strict=True
+        ):
+            scale = np.max(np.abs(grad))
+            np.testing.assert_allclose(actual / scale, grad / scale, atol=1e-12, rtol=0.0)
+
+
+def test_lags_within_the_sequence_hold_something_and_those_beyond_nothing():
+    found = spectrum(cells.problem("tanh_rnn", NUM_STEPS), NUM_STEPS + 2)
+    assert np.all(found.l2[:NUM_STEPS] > 0.0) and np.all(found.l2[NUM_STEPS:] == 0.0)
+
+
+def test_norms_are_those_of_the_parts():
+    problem = cells.problem("two_layers", NUM_STEPS)
+    found = spectrum(problem, 3)
+    of_leaf = lambda norm: lambda leaf: np.array([norm(np.ravel(part)) for part in leaf])
+    l1, l2 = lambda x: np.sum(np.abs(x)), lambda x: np.sqrt(np.sum(x**2))
+    chex.assert_trees_all_close(found.leaf_l1, jax.tree.map(of_leaf(l1), found.parts), rtol=1e-14)
+    chex.assert_trees_all_close(found.leaf_l2, jax.tree.map(of_leaf(l2), found.parts), rtol=1e-14)
+    whole = np.concatenate([np.reshape(x, (3, -1)) for x in jax.tree.leaves(found.parts)], axis=1)
+    np.testing.assert_allclose(found.l1, [l1(part) for part in whole], rtol=1e-14)
+    np.testing.assert_allclose(found.l2, [l2(part) for part in whole], rtol=1e-14)
+
+
+def test_small_parts_keep_their_l2_norm():
+    """Their squares would be zero in float32."""
+    step = lambda w, c, x: (w * c + x, w * c + x)
+    last = lambda w, ys, _: ys[-1]
+    args = jnp.float32(1e-12), jnp.float32(0.0), jnp.ones(5, jnp.float32), None
+    found = lag_spectrum(step, last, horizon=4)(*args)
+    np.testing.assert_allclose(found.l2, [1.0, 1e-12, 1e-24, 1e-36], rtol=1e-5)
+
+
+def test_leaves_without_gradient_have_no_part():
+    step = lambda params, c, x: (
+        params["w"] * c + x,
+        params["w"] * params["table"][1].astype(float),
+    )
+    params = {"w": jnp.array(0.5), "table": jnp.arange(3)}
+    run = lag_spectrum(step, lambda params, ys, _: jnp.sum(ys), horizon=2)
+    found = run(params, jnp.array(1.0), jnp.ones(4), None)
+    assert found.parts["table"] is None and found.leaf_l1["table"] is None
+    np.testing.assert_allclose(found.l1, found.leaf_l1["w"])
+
+
+def test_repeated_calls_are_compiled_once():
+    problem = cells.problem("gru", NUM_STEPS)
+    run = lag_spectrum(problem.f, loss_fn, horizon=3)
+    for scale in (1.0, 2.0):
+        run(problem.params, problem.init, scale * problem.xs, problem.ys_error)
+    assert run._cache_size() == 1
+
+
+def test_parts_that_are_not_used_are_not_stored():
+    params, horizon = {"w": jnp.eye(64) / 2, "u": jnp.ones((64, 64))}, 50
+    step = lambda params, c, x: (c @ params["w"] + x @ params["u"],) * 2
+    run = lag_spectrum(step, lambda params, ys, _: jnp.sum(ys), horizon=horizon)
+    args = params, jnp.zeros(64), jnp.ones((60, 64)), None
+    norms = jax.jit(lambda *args: run(*args).l1).lower(*args).compile().memory_analysis()
+    parts = horizon * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    assert norms.temp_size_in_bytes + norms.output_size_in_bytes < parts / 4
+
+
+@pytest.mark.parametrize(
+    ("norms", "fraction", "horizon"),
+    [
+        ([4.0, 2.0, 1.0, 1.0], 0.5, 1),
+        ([4.0, 2.0, 1.0, 1.0], 0.51, 2),
+        ([4.0, 2.0, 1.0, 1.0], 1.0, 4),
+        ([4.0, 2.0, 2.0, 0.0], 1.0, 3),
+        ([0.0, 0.0], 0.9, 1),
+    ],
+)
+def test_effective_horizon_is_the_smallest_that_holds_the_fraction(norms, fraction, horizon):
+    assert effective_horizon(jnp.array(norms), fraction=fraction) == horizon
+
+
+@pytest.mark.parametrize(
+    ("horizon", "error", "said"),
+    [
+        (0, ValueError, "lag_spectrum: horizon must be >= 1, got 0."),
+        (None, TypeError, "lag_spectrum: horizon must be a static integer, got None."),
+    ],
+)
+def test_wrong_horizons_fail(horizon, error, said):
+    with pytest.raises(error) as raised:
+        lag_spectrum(None, None, horizon=horizon)
+    assert str(raised.value) == said
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "said"),
+    [
+        (lambda params, ys, _: ys, "got float64[4]."),
+        (lambda params, ys, _: jnp.sum(ys).astype(int), "got int64[]."),
+        (lambda params, ys, _: (jnp.sum(ys), ys), "got float64[], float64[4]."),
+    ],
+)
+def test_losses_that_are_no_real_scalar_fail(loss_fn, said):
+    run = lag_spectrum(lambda w, c, x: (w * c, c), loss_fn, horizon=2)
+    with pytest.raises(TypeError) as raised:
+        run(jnp.array(0.5), jnp.array(1.0), jnp.ones(4), None)
+    assert str(raised.value) == f"lag_spectrum: loss_fn must return a real scalar, {said}"
+
+
+def test_rbg_keys_fail():
+    step = lambda w, c, key: (w * c + jax.random.normal(key), c)
+    keys = jax.random.split(jax.random.key(0, impl="rbg"), 4)
+    run = lag_spectrum(step, lambda w, ys, _: jnp.sum(ys), horizon=2)
+    with pytest.raises(ValueError, match=r"lag_spectrum: .* rbg"):
+        run(jnp.array(0.5), jnp.array(1.0), keys, None)
+
+
+@pytest.mark.parametrize(
+    ("norms", "fraction", "said"),
+    [
+        ([1.0], 0.0, "fraction must be in (0, 1], got 0.0."),
+        ([1.0], 1.5, "fraction must be in (0, 1], got 1.5."),
+        ([], 0.5, "spectrum must be [H] with H >= 1, got [0]."),
+        ([[1.0]], 0.5, "spectrum must be [H] with H >= 1, got [1, 1]."),
+    ],
+)
+def test_wrong_arguments_of_effective_horizon_fail(norms, fraction, said):
+    with pytest.raises(ValueError, match=re.escape(f"effective_horizon: {said}")):
+        effective_horizon(jnp.array(norms), fraction=fraction)
