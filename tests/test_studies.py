@@ -20,6 +20,7 @@ from experiments import (
     pitfalls,
     table,
     training,
+    vanishing,
     williams_peng,
 )
 from experiments.errors import UserError
@@ -199,3 +200,27 @@ def test_table_runs_its_cells_once_and_checks_them(study, tmp_path, monkeypatch)
             table.read(tmp_path / "table")
     cell.unlink()
     assert table.read(tmp_path / "table")[1] == [cell.stem]
+
+
+def test_vanishing(study, tmp_path, monkeypatch):
+    """The factor of a tanh RNN is that of random matrices of its size."""
+    write(tmp_path / "text", {split: 20 * text for split, text in TEXTS.items()})
+    monkeypatch.setattr(vanishing, "STATES", (4, 64))
+    monkeypatch.setattr(vanishing, "COMPARED", (4,))
+    monkeypatch.setattr(vanishing, "BATCH", 4)
+    monkeypatch.setattr(vanishing, "NUM_EPOCHS", 1)
+    found, out = study(vanishing, "--num_seeds=8", f"--data_dir={tmp_path / 'text'}")
+    rows = found["vanishing"]["rows"]
+    assert [(row["cell"], row["state_size"], row["epochs"]) for row in rows] == [
+        ("vanilla", 4, 0),
+        ("vanilla", 64, 0),
+        ("vanilla", 4, 1),
+        ("gru", 4, 0),
+        ("gru", 4, 1),
+        ("lstm", 4, 0),
+        ("lstm", 4, 1),
+    ]
+    for row in rows[:2]:
+        assert abs(np.median(row["factor"]) / row["expected"] - 1.0) < 0.2
+    assert "the article: factor 3.07" in out
+    assert (tmp_path / "vanishing.png").stat().st_size > 1000
