@@ -5,6 +5,8 @@ from absl import flags
 from experiments import data, models, styles, training
 from experiments.errors import UserError
 
+SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
+
 flags.DEFINE_enum("style", "true", styles.STYLES, "Style of truncation.")
 flags.DEFINE_integer(
     "bptt", None, "Horizon: steps an error travels, its own included; default 20.", lower_bound=1

@@ -14,6 +14,8 @@ from test_ptb import TEXTS
 from experiments import (
     data,
     dependency,
+    diagram,
+    gradcheck,
     grid,
     launch,
     models,
@@ -43,6 +45,13 @@ def study(monkeypatch, capsys, tmp_path):
         return found, capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def short_text(tmp_path):
+    """A text's folder as a flag."""
+    write(tmp_path / "text", {split: 20 * text for split, text in TEXTS.items()})
+    return f"--data_dir={tmp_path / 'text'}"
 
 
 def test_pitfalls(study, tmp_path, monkeypatch):
@@ -202,14 +211,13 @@ def test_table_runs_its_cells_once_and_checks_them(study, tmp_path, monkeypatch)
     assert table.read(tmp_path / "table")[1] == [cell.stem]
 
 
-def test_vanishing(study, tmp_path, monkeypatch):
+def test_vanishing(study, short_text, tmp_path, monkeypatch):
     """The factor of a tanh RNN is that of random matrices of its size."""
-    write(tmp_path / "text", {split: 20 * text for split, text in TEXTS.items()})
     monkeypatch.setattr(vanishing, "STATES", (4, 64))
     monkeypatch.setattr(vanishing, "COMPARED", (4,))
     monkeypatch.setattr(vanishing, "BATCH", 4)
     monkeypatch.setattr(vanishing, "NUM_EPOCHS", 1)
-    found, out = study(vanishing, "--num_seeds=8", f"--data_dir={tmp_path / 'text'}")
+    found, out = study(vanishing, "--num_seeds=8", short_text)
     rows = found["vanishing"]["rows"]
     assert [(row["cell"], row["state_size"], row["epochs"]) for row in rows] == [
         ("vanilla", 4, 0),
@@ -224,3 +232,45 @@ def test_vanishing(study, tmp_path, monkeypatch):
         assert abs(np.median(row["factor"]) / row["expected"] - 1.0) < 0.2
     assert "the article: factor 3.07" in out
     assert (tmp_path / "vanishing.png").stat().st_size > 1000
+
+
+def test_diagram(study, tmp_path):
+    found, out = study(diagram)
+    drawn = found["diagram"]["drawn"]
+    assert [(row["style"], row["horizon"], row["stride"], row["seq_len"]) for row in drawn] == [
+        ("true", 3, 1, 6),
+        ("semi", 3, 2, 6),
+        ("epochwise", 3, 3, 6),
+    ]
+    band = [[t - s if 0 <= t - s < 3 else -1 for s in range(6)] for t in range(6)]
+    blocks = [[t - s if s <= t and t // 3 == s // 3 else -1 for s in range(6)] for t in range(6)]
+    assert drawn[0]["lag"] == band and drawn[2]["lag"] == blocks
+    true, epochwise = (row["travel"] for row in found["diagram"]["counted"])
+    assert true == {str(k): 1 for k in range(1, 7)} | {"7": 43}
+    assert epochwise == {str(k): 7 for k in range(1, 8)}
+    assert "43 travel 7" in out
+    assert (tmp_path / "diagram.png").stat().st_size > 1000
+    assert (tmp_path / "diagram.svg").read_text().startswith("<?xml")
+    found, _ = study(diagram, "--bptt=4", "--stride=3", "--seq_len=20")
+    assert [row["stride"] for row in found["diagram"]["drawn"]] == [1, 3, 4]
+
+
+def test_gradcheck_fails_with_code_1_where_a_gradient_is_off(study, short_text, monkeypatch):
+    monkeypatch.setattr(gradcheck, "NUM_STEPS", 2)
+    monkeypatch.setattr(gradcheck, "BATCH", 3)
+    monkeypatch.setattr(gradcheck, "TRUE", schedule("true", 2, seq_len=2))
+    monkeypatch.setattr(gradcheck, "EPOCHWISE", schedule("epochwise", 2))
+    found, _ = study(gradcheck, short_text)
+    for dtype in ("float32", "float64"):
+        rows = found["gradcheck"][dtype]["all"]
+        assert [(row["horizon"], row["stride"]) for row in rows] == [(1, 1), (2, 1), (2, 2)]
+    real = gradcheck.gradients
+
+    def off(model, batch, plan, backward, dtype):
+        grads = real(model, batch, plan, backward, dtype)
+        wrong = backward == "sweeps" and plan.stride == 2 and dtype == "float64"
+        return {name: grad * (1.0 + 1e-11 * wrong) for name, grad in grads.items()}
+
+    monkeypatch.setattr(gradcheck, "gradients", off)
+    with pytest.raises(AssertionError, match=r"FAILED in float64\."):
+        study(gradcheck, short_text)
