@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks import timing
+from benchmarks import common
 from tbptt_jax import TrainState, init_window, online
 
 STATE, HORIZON, STRIDES = 8, 20, (1, 5)
@@ -79,22 +79,22 @@ def measure(num_steps: int, stride: int) -> dict:
 
 def main() -> None:
     """Measures, prints, writes; or, given a length and a stride, is one of the processes."""
-    flags = timing.parser("Measures the memory of endless streams.", rounds=None)
-    flags.add_argument("num_steps", nargs="?", type=timing.at_least_one, help="run one stream")
-    flags.add_argument("stride", nargs="?", type=timing.at_least_one)
+    flags = common.parser("Measures the memory of endless streams.", rounds=None)
+    flags.add_argument("num_steps", nargs="?", type=common.at_least_one, help="run one stream")
+    flags.add_argument("stride", nargs="?", type=common.at_least_one)
     values = flags.parse_args()
     if values.num_steps is not None:
         if values.stride is None or values.num_steps < 2 * values.stride:
             flags.error("one stream needs num_steps and stride, and two updates at least")
         print(json.dumps(learn(values.num_steps, values.stride)))
         return
-    with timing.refusals():
+    with common.refusals():
         rows = []
         for stride in STRIDES:
             for num_steps in (SHORT, LONG):
                 rows.append(measure(num_steps, stride))
                 print(rows[-1], flush=True)
-        timing.write(values.out, "online", {"horizon": HORIZON, "state": STATE, "runs": rows})
+        common.write(values.out, "online", {"horizon": HORIZON, "state": STATE, "runs": rows})
 
 
 if __name__ == "__main__":

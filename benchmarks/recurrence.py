@@ -16,7 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks import recurrence_chart, timing
+from benchmarks import common, recurrence_chart
+from experiments import alternation
 from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
 
 
@@ -125,12 +126,12 @@ def compiled(loss, args):
 def measure(variants: dict, rounds: int) -> dict:
     """Median milliseconds, quartiles of the ratio to the first variant, and megabytes."""
     calls = {name: functools.partial(run, *args) for name, (run, args) in variants.items()}
-    seconds = timing.alternate(calls, rounds)
+    seconds = alternation.alternate(calls, rounds)
     base = next(iter(seconds.values()))
     return {
         name: {
-            "milliseconds": timing.milliseconds(seconds[name]),
-            "ratio": timing.ratios(seconds[name], base),
+            "milliseconds": alternation.milliseconds(seconds[name]),
+            "ratio": alternation.ratios(seconds[name], base),
             "megabytes": round(run.memory_analysis().temp_size_in_bytes / 1e6, 3),
         }
         for name, (run, _) in variants.items()
@@ -176,13 +177,13 @@ def sweep(cases: list[Case], rounds: int) -> list[dict]:
 
 def main() -> None:
     """Times, prints, writes and draws."""
-    flags = timing.parser("Times the gradient of a recurrence alone.", rounds=11).parse_args()
-    with timing.refusals():
+    flags = common.parser("Times the gradient of a recurrence alone.", rounds=11).parse_args()
+    with common.refusals():
         report = {"rounds": flags.rounds, "shapes": shapes(flags.rounds)}
         for name, cases in (SWEEPS | {"chains": CHAINS}).items():
             print(f"\nagainst {name}")
             report[name] = sweep(cases, flags.rounds)
-        report = timing.write(flags.out, "recurrence", report)
+        report = common.write(flags.out, "recurrence", report)
         recurrence_chart.draw(report, flags.out / "recurrence.png")
 
 

@@ -14,18 +14,19 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import agreement, problem, step_time_chart, timing
+from benchmarks import agreement, common, problem, step_time_chart
 from benchmarks.client import Peer, available
+from experiments import alternation
 
 
 def main() -> None:
     """Checks, times, prints, writes."""
-    parser = timing.parser("Times one step, ours beside other frameworks.", rounds=7)
-    parser.add_argument("--repeats", type=timing.at_least_one, default=3, help="steps a round (3)")
+    parser = common.parser("Times one step, ours beside other frameworks.", rounds=7)
+    parser.add_argument("--repeats", type=common.at_least_one, default=3, help="steps a round (3)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights, words and orders (0)")
     flags = parser.parse_args()
-    with timing.refusals():
-        report = timing.write(
+    with common.refusals():
+        report = common.write(
             flags.out, "step_time", measure(flags.rounds, flags.repeats, flags.seed)
         )
         step_time_chart.draw(report, flags.out / "step_time.png")
@@ -82,8 +83,8 @@ def summary(times: dict) -> list[dict]:
             {
                 "peer": peer,
                 "variant": variant,
-                "milliseconds": timing.quartiles(values),
-                "ratio": timing.quartiles([a / b for a, b in zip(values, ours, strict=True)]),
+                "milliseconds": alternation.quartiles(values),
+                "ratio": alternation.quartiles([a / b for a, b in zip(values, ours, strict=True)]),
                 "rounds": times[peer, variant],
             }
         )

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks import timing
-from experiments import models, training
+from benchmarks import common
+from experiments import alternation, models, training
 from experiments.styles import schedule
 from tbptt_jax import TrainState, linear_softmax_cross_entropy, make_train_loop
 
@@ -91,12 +91,12 @@ def time_losses(rounds: int) -> list[dict]:
     found = []
     for num_tokens, state in ((1280, 100), (8000, 4)):
         blocks, whole = losses(num_tokens, state)
-        seconds = timing.alternate({"product": product(), "blocks": blocks}, rounds)
-        beside = timing.alternate({"blocks": blocks, "whole": whole}, max(1, rounds // 3))
+        seconds = alternation.alternate({"product": product(), "blocks": blocks}, rounds)
+        beside = alternation.alternate({"blocks": blocks, "whole": whole}, max(1, rounds // 3))
         ops = 3 * 2 * num_tokens * state * VOCAB
-        share = timing.ratios(seconds["product"], seconds["blocks"], ops / PRODUCT_OPS)
-        ratio = timing.ratios(beside["whole"], beside["blocks"])
-        ms = timing.milliseconds(seconds["blocks"])
+        share = alternation.ratios(seconds["product"], seconds["blocks"], ops / PRODUCT_OPS)
+        ratio = alternation.ratios(beside["whole"], beside["blocks"])
+        ms = alternation.milliseconds(seconds["blocks"])
         print(f"loss, {num_tokens} tokens, N {state}: {ms:.1f} ms, {share[1]:.0%} of the product's")
         print(
             f"  rate ({share[0]:.0%}-{share[2]:.0%}); whole logits take {ratio[1]:.2f} times that"
@@ -110,13 +110,13 @@ def time_training(rounds: int) -> dict[str, dict]:
     """The training step by style; printed."""
     trainers = {name: trainer(plan) for name, plan in SCHEDULES.items()}
     calls = {"product": product()} | {name: run for name, (run, _) in trainers.items()}
-    seconds = timing.alternate(calls, rounds)
+    seconds = alternation.alternate(calls, rounds)
     found = {}
     for name, plan in SCHEDULES.items():
         ops = 3 * 2 * plan.seq_len * BATCH * STATE * (VOCAB + STATE + EMBED) * SEQUENCES_A_CALL
-        share = timing.ratios(seconds["product"], seconds[name], ops / PRODUCT_OPS)
-        ratio = timing.ratios(seconds[name], seconds["full"])
-        ms = timing.milliseconds(seconds[name]) / SEQUENCES_A_CALL
+        share = alternation.ratios(seconds["product"], seconds[name], ops / PRODUCT_OPS)
+        ratio = alternation.ratios(seconds[name], seconds["full"])
+        ms = alternation.milliseconds(seconds[name]) / SEQUENCES_A_CALL
         first = trainers[name][1]
         print(f"{plan}: {ms:.1f} ms a sequence, {share[1]:.0%} of the product's rate")
         print(f"  ({share[0]:.0%}-{share[2]:.0%}), {ratio[1]:.3f} ({ratio[0]:.3f}-{ratio[2]:.3f})")
@@ -128,11 +128,11 @@ def time_training(rounds: int) -> dict[str, dict]:
 
 def main() -> None:
     """Times, prints, writes."""
-    flags = timing.parser("Times the loss and the training step.", rounds=30).parse_args()
-    with timing.refusals():
+    flags = common.parser("Times the loss and the training step.", rounds=30).parse_args()
+    with common.refusals():
         report = {"rounds": flags.rounds, "loss": time_losses(flags.rounds)}
         report["training"] = time_training(flags.rounds)
-        timing.write(flags.out, "training_step", report)
+        common.write(flags.out, "training_step", report)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from experiments import (
     models,
     pitfalls,
     table,
+    timing,
     training,
     vanishing,
     williams_peng,
@@ -274,3 +275,12 @@ def test_gradcheck_fails_with_code_1_where_a_gradient_is_off(study, short_text, 
     monkeypatch.setattr(gradcheck, "gradients", off)
     with pytest.raises(AssertionError, match=r"FAILED in float64\."):
         study(gradcheck, short_text)
+
+
+def test_timing(study, short_text, tmp_path):
+    found, out = study(timing, "--processes=2", "--rounds=1", short_text)
+    rows = found["timing"]["rows"]
+    assert [row["name"] for row in rows] == list(timing.CALLS)
+    assert rows[0]["ratio"] == [1.0, 1.0, 1.0] and len(rows[1]["milliseconds"]) == 2
+    assert "the article's true style  2.16" in out
+    assert (tmp_path / "timing.png").stat().st_size > 1000
