@@ -59,7 +59,10 @@ def _over_states(axis, rows):
     tanh = [row for row in rows if row["cell"] == "vanilla"]
     line = [row["state_size"] for row in tanh], [row["expected"] for row in tanh]
     axis.plot(*line, ":", color="0.5", label="√((E+N)/N)")
-    axis.set(xscale="log", xlabel="state size N", ylabel="factor a step (range of seeds)")
+    axis.set(xscale="log", xlabel="state size N")
+    axis.set_xticks(line[0], map(str, line[0]), minor=False)
+    axis.set_xticks([], minor=True)
+    axis.set(ylabel="factor a step (range of seeds)")
     axis.set_title("At initialisation")
     axis.legend(frameon=False, fontsize="small")
 
@@ -72,6 +75,6 @@ def _ratios(axis, rows, article):
     for row, colour in zip(rows, ("#D55E00", "#0072B2"), strict=False):
         lines = axis.plot(lags, np.transpose([*map(ratios, row["l1"])]), color=colour, alpha=0.4)
         lines[0].set_label(f"state {row['state_size']}, each seed")
-    axis.set(xlabel="lag in steps", ylabel="norm at the lag before over its own", ylim=(0, 8))
+    axis.set(xlabel="lag in steps", ylabel="norm at the lag before over its own", ylim=(0, 10))
     axis.set_title("Each step's factor, tanh RNN at start")
     axis.legend(frameon=False, fontsize="small")

@@ -1,0 +1,146 @@
+"""The cells of the article's table, their controls, and what the finished ones come to."""
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import grid, training
+from experiments.errors import UserError
+from experiments.styles import Schedule, schedule
+
+RATES = (0.003, 0.001, 0.0003)
+MIDDLE_RATE = 0.001
+NUM_EPOCHS, NUM_SEEDS = 20, 3
+PAIRS = ((5, 20), (10, 30), (20, 40))  # horizon and sequence length of the true style
+SCHEDULES = [schedule("true", h, seq_len=t) for h, t in PAIRS]
+SCHEDULES += [schedule("epochwise", h) for h in (5, 10, 20, 40)]
+# Epochwise inside the true style's sequences: as many updates as the true style.
+CONTROLS = [schedule("epochwise", h, seq_len=t) for h, t in PAIRS]
+# What all cells have in common.
+SHARED = ("batch_size", "keep_prob", "backward", "embed_size", "state_size", "corpus")
+# Best validation losses of the article, at its three rates.
+ARTICLE = {
+    ("true", 5): (5.12, 5.01, 5.09),
+    ("epochwise", 5): (5.21, 5.04, 5.04),
+    ("true", 10): (5.07, 5.00, 5.12),
+    ("epochwise", 10): (5.15, 5.03, 5.05),
+    ("true", 20): (5.05, 5.00, 5.15),
+    ("epochwise", 20): (5.11, 4.99, 5.08),
+    ("epochwise", 40): (5.05, 4.99, 5.15),
+}
+
+
+class Cell(NamedTuple):
+    """One run: what it differs in from the others."""
+
+    schedule: Schedule
+    learning_rate: float = MIDDLE_RATE
+    seed: int = 0
+    cell: str = "vanilla"
+    carry: str = "dropped"  # as the article carries its state on
+    seams: str = "cut"
+
+    @property
+    def name(self) -> str:
+        """Of its files."""
+        plan = self.schedule
+        where = f"{plan.style}-{plan.horizon}-in-{plan.seq_len}"
+        words = [where, f"rate-{self.learning_rate:g}-seed-{self.seed}"]
+        usual = Cell(plan)
+        words += [x for x, y in zip(self[3:], usual[3:], strict=True) if x != y]
+        return "-".join(words)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What its file must say."""
+        return self.schedule._asdict() | {"num_epochs": NUM_EPOCHS} | dict(_own(self))
+
+    def settings(self) -> training.Settings:
+        """How it is trained; the cell apart, which is the model's."""
+        how = {name: value for name, value in _own(self) if name != "cell"}
+        return training.Settings(self.schedule, num_epochs=NUM_EPOCHS, **how)
+
+
+def _own(cell):
+    return [(name, getattr(cell, name)) for name in Cell._fields if name != "schedule"]
+
+
+def cells() -> list[Cell]:
+    """Every cell, in the order in which they are run."""
+    middle = [Cell(plan) for plan in (*SCHEDULES, *CONTROLS)]
+    others = [Cell(plan, rate) for rate in RATES if rate != MIDDLE_RATE for plan in SCHEDULES]
+    seeds = [cell._replace(seed=seed) for seed in range(1, NUM_SEEDS) for cell in middle]
+    return [*middle, *others, *seeds, *EXTRAS]
+
+
+def read(folder: Path) -> tuple[dict[Cell, dict[str, Any]], list[Cell]]:
+    """The finished cells, and those that are missing.
+
+    Raises:
+      UserError: a cell is not whole, or is not what its name says, or was trained otherwise than
+        the others.
+    """
+    found, missing = {}, []
+    for cell in cells():
+        path = folder / f"{cell.name}.json"
+        if not path.exists():
+            missing.append(cell)
+            continue
+        found[cell] = grid.read(path)
+        first = next(iter(found.values()))
+        for key, value in (cell.config | {key: first.get(key) for key in SHARED}).items():
+            if found[cell].get(key) != value:
+                raise UserError(f"{path} has {key} {found[cell].get(key)}, not {value}.")
+        _check_losses(path, found[cell])
+    return found, missing
+
+
+def _check_losses(path, numbers):
+    for key in ("train_loss", "valid_loss"):
+        losses = numbers.get(key, [])
+        if len(losses) != NUM_EPOCHS or not all(map(math.isfinite, losses)):
+            raise UserError(f"{path} has no {key} for each of {NUM_EPOCHS} epochs.")
+    if numbers["best_valid_loss"] != min(numbers["valid_loss"]):
+        raise UserError(f"{path} has a best_valid_loss that is not the least.")
+
+
+def best(found: dict[Cell, dict[str, Any]], cell: Cell) -> list[float]:
+    """The best validation loss of each seed of a cell, as far as they are there."""
+    seeds = (cell._replace(seed=seed) for seed in range(NUM_SEEDS))
+    return [found[seed]["best_valid_loss"] for seed in seeds if seed in found]
+
+
+def beside_article(found: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The article's cells: `article`, `here` (seed 0), and `pattern`, what is left of their
+    difference when the common offset, its mean over all cells, is taken away.
+    """
+    rows = []
+    for plan in SCHEDULES:
+        for rate, article in zip(RATES, ARTICLE[plan.style, plan.horizon], strict=True):
+            cell = Cell(plan, rate)
+            if cell in found:
+                here = found[cell]["best_valid_loss"]
+                row = plan._asdict() | {"learning_rate": rate, "article": article, "here": here}
+                rows.append(row)
+    offset = statistics.fmean(row["here"] - row["article"] for row in rows) if rows else 0.0
+    return [row | {"pattern": row["here"] - row["article"] - offset} for row in rows]
+
+
+def spread(found: dict[Cell, dict[str, Any]]) -> float | None:
+    """The standard deviation between seeds, pooled over the cells that have several."""
+    several = [best(found, cell) for cell in found if cell.seed == 0]
+    several = [losses for losses in several if len(losses) > 1]
+    if not several:
+        return None
+    squares = [statistics.variance(losses) * (len(losses) - 1) for losses in several]
+    return math.sqrt(sum(squares) / sum(len(losses) - 1 for losses in several))
+
+
+HORIZON_20 = [schedule("true", 20, seq_len=40), schedule("epochwise", 20), CONTROLS[-1]]
+# Further questions, at the middle rate and seed 0: full BPTT in 30 steps; semi-epochwise; the state
+# carried on as it is, and then with seams that errors cross; an LSTM.
+EXTRAS = [Cell(schedule("full", seq_len=30)), Cell(schedule("semi", 20, 10, seq_len=40))]
+EXTRAS += [Cell(plan, carry="clean") for plan in SCHEDULES if plan.style == "true"]
+EXTRAS += [cell._replace(seams="exact") for cell in EXTRAS[-3:]]
+EXTRAS += [Cell(plan, cell="lstm") for plan in HORIZON_20]

@@ -1,0 +1,106 @@
+"""Draws the finished cells of the table: beside the article's, and their learning curves."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from experiments import table_cells as cells
+
+COLOURS = {5: "#56B4E9", 10: "#0072B2", 20: "#D55E00", 40: "#000000"}
+LINES = {"true": "-", "epochwise": "--"}
+MARKS = {"true": "o", "epochwise": "s"}
+
+
+def draw(found: dict[cells.Cell, dict[str, Any]], folder: Path) -> None:
+    """Draws table.png, table_curves.png and table_seeds.png."""
+    for name, drawn in (
+        ("table", _beside_article(found)),
+        ("table_curves", _curves(found)),
+        ("table_seeds", _seeds(found)),
+    ):
+        drawn.savefig(folder / f"{name}.png", dpi=110)
+        plt.close(drawn)
+
+
+def _beside_article(found):
+    """Ours over the article's, and what is left when the common offset is taken away."""
+    rows = cells.beside_article(found)
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
+    for rate, axis in zip(cells.RATES, axes, strict=True):
+        for place, plan in enumerate(cells.SCHEDULES):
+            mine = (r for r in rows if r["learning_rate"] == rate)
+            mine = (r for r in mine if (r["style"], r["horizon"]) == (plan.style, plan.horizon))
+            for row in mine:
+                axis.plot(place, row["article"], "D", color="0.6", ms=7, mfc="none")
+                axis.plot(place, row["here"], MARKS[plan.style], color=COLOURS[plan.horizon])
+            seeds = cells.best(found, cells.Cell(plan, rate))[1:]
+            axis.plot([place] * len(seeds), seeds, ".", color=COLOURS[plan.horizon], ms=4)
+        labels = [f"{p.style}\n{p.horizon} in {p.seq_len}" for p in cells.SCHEDULES]
+        axis.set_xticks(range(len(labels)), labels, fontsize="x-small")
+        axis.set_title(f"rate {rate:g}")
+        axis.grid(axis="y", alpha=0.3)
+    axes[0].plot([], [], "D", color="0.6", mfc="none", label="the article")
+    axes[0].plot([], [], "o", color="0.2", label="here, seed 0 (dots: other seeds)")
+    axes[0].legend(frameon=False, fontsize="small")
+    axes[0].set_ylabel("best validation loss in nats a word")
+    return figure
+
+
+def _curves(found):
+    """Validation loss over epochs, and over updates."""
+    figure, axes = plt.subplots(2, 3, figsize=(13, 8), sharey=True, layout="constrained")
+    for rate, column in zip(cells.RATES, axes.T, strict=True):
+        for plan in cells.SCHEDULES:
+            numbers = found.get(cells.Cell(plan, rate))
+            if numbers is None:
+                continue
+            losses = numbers["valid_loss"]
+            epochs = np.arange(1, len(losses) + 1)
+            words = numbers["corpus"]["tokens"]["train"]
+            updates = epochs * (words // (numbers["batch_size"] * plan.seq_len)) / 1000
+            look = {"color": COLOURS[plan.horizon], "ls": LINES[plan.style], "lw": 1.3}
+            label = f"{plan.style} {plan.horizon} in {plan.seq_len}"
+            column[0].plot(epochs, losses, label=label, **look)
+            column[1].plot(updates, losses, **look)
+        column[0].set(title=f"rate {rate:g}", xlabel="epoch")
+        column[1].set(xlabel="thousand updates")
+    axes[0, 0].set(ylim=(4.95, 5.6))
+    if axes[0, 1].lines:
+        axes[0, 1].legend(frameon=False, fontsize="small")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("validation loss in nats a word")
+    return figure
+
+
+def _seeds(found):
+    """True, epochwise, and epochwise with as many updates as true, with all seeds."""
+    figure, axis = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    kinds = {"true": "o", "epochwise, as many updates": "^", "epochwise": "s"}
+    for group, (horizon, _) in enumerate(cells.PAIRS):
+        plans = [
+            next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("true", horizon)),
+            next(p for p in cells.CONTROLS if p.horizon == horizon),
+            next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("epochwise", horizon)),
+        ]
+        for i, (plan, mark) in enumerate(zip(plans, kinds.values(), strict=True)):
+            losses = cells.best(found, cells.Cell(plan))
+            place = group + 0.2 * (i - 1)
+            axis.plot([place] * len(losses), losses, mark, color=COLOURS[horizon], ms=5, mfc="none")
+            if losses:
+                mean = statistics.fmean(losses)
+                axis.plot([place - 0.07, place + 0.07], [mean] * 2, color=COLOURS[horizon])
+    for name, mark in kinds.items():
+        axis.plot([], [], mark, color="0.3", mfc="none", label=name)
+    ticks = [f"horizon {h}\n(true in {t})" for h, t in cells.PAIRS]
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set_ylabel("best validation loss, each seed and mean")
+    axis.set_title(f"rate {cells.MIDDLE_RATE:g}")
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(frameon=False, fontsize="small")
+    return figure
