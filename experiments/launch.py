@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 from absl import app, flags, logging
 
-from experiments import data
+from experiments import data, record
 from experiments.errors import UserError
 
 
@@ -20,6 +20,7 @@ def run(main: Callable[[], None]) -> None:
             _refuse_flags_of_others(main.__module__)
             _keep_compiled_programs()
             _find_device()
+            record.environment()  # now: the checkout may change while the main works
             main()
         except (UserError, OSError) as error:
             sys.exit(f"error: {error}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import importlib.metadata
 import itertools
 import json
@@ -140,8 +141,9 @@ def epochs(workdir: Path) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, lines) if "epoch" in line]
 
 
+@functools.cache
 def environment() -> dict[str, Any]:
-    """Versions, commit and device: what else a number depends on."""
+    """Versions, commit and device: what else a number depends on, as it was at the first call."""
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
