@@ -1,0 +1,50 @@
+"""Draws the differences between the table's cells, beside the article's and the seeds' spread."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from experiments.comparisons import Comparison
+
+COLOURS = {"holds": "#0072B2", "the opposite holds": "#D55E00", "undecided": "0.55"}
+
+
+def draw(rows: list[Comparison], path: Path) -> None:
+    """A line for each comparison; the band is twice the spread on both sides of no difference."""
+    figure, axis = plt.subplots(figsize=(9, 1.6 + 0.24 * len(rows)), layout="constrained")
+    labels, place, question = [], 0.0, None
+    for row in rows:
+        if row.question != question:
+            place -= 1.6
+            question = row.question
+            axis.text(
+                0.0,
+                place + 0.75,
+                question,
+                transform=axis.get_yaxis_transform(),
+                va="center",
+                fontweight="bold",
+                fontsize="small",
+            )
+        axis.plot(row.difference, place, "o", color=COLOURS[row.verdict], ms=6)
+        if row.article is not None:
+            axis.plot(row.article, place, "D", color="0.3", mfc="none", ms=6)
+        first, second = (f"{p.style} {p.horizon} in {p.seq_len}" for p in (row.first, row.second))
+        labels.append((place, f"{first} − {second}, rate {row.learning_rate:g}"))
+        place -= 1.0
+    limit = 2.0 * rows[0].spread
+    axis.axvspan(-limit, limit, color="0.9", zorder=0, label="within twice the seeds' spread")
+    axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)
+    axis.set_yticks([y for y, _ in labels], [text for _, text in labels], fontsize="small")
+    axis.set_ylim(place, 0.0)
+    axis.set_xlabel("difference of the best validation loss in nats (left: the first is better)")
+    for verdict, colour in COLOURS.items():
+        axis.plot([], [], "o", color=colour, label=f"here: {verdict}")
+    axis.plot([], [], "D", color="0.3", mfc="none", label="the article")
+    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize="small")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,85 @@
+"""Differences between cells of the table, beside the spread between their seeds."""
+
+import statistics
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from experiments import table_cells as cells
+from experiments.styles import Schedule
+
+HOLDS, REVERSED, UNDECIDED = "holds", "the opposite holds", "undecided"
+
+
+class Comparison(NamedTuple):
+    """Two schedules at one learning rate; losses in nats a word, negative where the first wins."""
+
+    question: str
+    first: Schedule
+    second: Schedule
+    learning_rate: float
+    difference: float  # of the means over the seeds that both have
+    seeds: int
+    article: float | None  # the article's difference
+    spread: float  # standard deviation between seeds
+
+    @property
+    def verdict(self) -> str:
+        """Whether the first is better, by more than twice the spread."""
+        return decide(-self.difference, self.spread)
+
+
+def decide(gain: float, spread: float) -> str:
+    """A claimed gain holds, or its opposite, where it exceeds twice the spread between seeds."""
+    if abs(gain) <= 2.0 * spread:
+        return UNDECIDED
+    return HOLDS if gain > 0.0 else REVERSED
+
+
+# Each asks whether the first of every pair of schedules has the lower loss.
+EQUAL_HORIZON = "true beside epochwise, equal horizon"
+EQUAL_LENGTH = "full beside true, equal sequences"
+EQUAL_UPDATES = "true beside epochwise, equal horizon and updates"
+FEWER_UPDATES = "epochwise, a half to a quarter of the updates beside all"
+SEMI = "true beside semi-epochwise, equal horizon and updates"
+
+
+def _pairs() -> Iterator[tuple[str, tuple[Schedule, Schedule]]]:
+    plans = {(plan.style, plan.horizon): plan for plan in cells.SCHEDULES}
+    extras = {(cell.schedule.style, cell.schedule.horizon): cell.schedule for cell in cells.EXTRAS}
+    for control in cells.CONTROLS:
+        true, epochwise = plans["true", control.horizon], plans["epochwise", control.horizon]
+        yield EQUAL_HORIZON, (true, epochwise)
+        # An epochwise schedule of the whole sequence is full BPTT within it.
+        whole = plans.get(("epochwise", true.seq_len)) or extras.get(("full", true.seq_len))
+        if whole:
+            yield EQUAL_LENGTH, (whole, true)
+        yield EQUAL_UPDATES, (true, control)
+        yield FEWER_UPDATES, (control, epochwise)
+        if ("semi", control.horizon) in extras:
+            yield SEMI, (true, extras["semi", control.horizon])
+
+
+def comparisons(found: dict[cells.Cell, dict[str, Any]]) -> list[Comparison]:
+    """All pairs whose cells are there, at each learning rate, questions together.
+
+    The spread is pooled over the cells with several seeds, all of them at the middle rate; at the
+    other rates there is one seed.
+    """
+    spread = cells.spread(found)
+    if spread is None:
+        return []
+    rows = []
+    for question, plans in _pairs():
+        for i, rate in enumerate(cells.RATES):
+            losses = [cells.best(found, cells.Cell(plan, rate)) for plan in plans]
+            seeds = min(map(len, losses))
+            if not seeds:
+                continue
+            first, second = (statistics.fmean(each[:seeds]) for each in losses)
+            article = None
+            if all(plan in cells.SCHEDULES for plan in plans):
+                said = [cells.ARTICLE[plan.style, plan.horizon][i] for plan in plans]
+                article = round(said[0] - said[1], 2)
+            rows.append(Comparison(question, *plans, rate, first - second, seeds, article, spread))
+    order = [EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, FEWER_UPDATES, SEMI]
+    return sorted(rows, key=lambda row: (order.index(row.question), cells.RATES.index(row[3])))

@@ -1,0 +1,138 @@
+"""Verdicts: what counts as a difference, and what is made of it."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from experiments import claims, comparisons, table_cells
+from experiments.comparisons import HOLDS, REVERSED, UNDECIDED
+from experiments.errors import UserError
+
+pytestmark = pytest.mark.standard
+
+ROOT = Path(__file__).parents[1]
+RESULTS, BENCHMARKS = ROOT / "results", ROOT / "benchmarks" / "results"
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [(0.21, HOLDS), (0.19, UNDECIDED), (0.0, UNDECIDED), (-0.19, UNDECIDED), (-0.21, REVERSED)],
+)
+def test_only_differences_beyond_twice_the_spread_count(gain, verdict):
+    assert comparisons.decide(gain, 0.1) == verdict
+
+
+def test_several_comparisons_hold_together_where_they_agree():
+    assert claims.overall([HOLDS, HOLDS]) == HOLDS
+    assert claims.overall([REVERSED, HOLDS, HOLDS]) == "holds in 2, the opposite holds in 1"
+
+
+def fabricated(losses):
+    """Cells with the given best losses, {(style, horizon, seq_len, rate): one per seed}."""
+    found = {}
+    for cell in table_cells.cells():
+        plan = cell.schedule
+        key = plan.style, plan.horizon, plan.seq_len, cell.learning_rate
+        if (
+            cell.carry == "dropped"
+            and cell.cell == "vanilla"
+            and cell.seed < len(losses.get(key, ()))
+        ):
+            found[cell] = {"best_valid_loss": losses[key][cell.seed]}
+    return found
+
+
+def test_comparisons_take_means_of_the_seeds_that_both_have():
+    found = fabricated(
+        {
+            ("true", 5, 20, 0.001): (5.0, 5.2),
+            ("epochwise", 5, 5, 0.001): (5.4, 5.6, 5.5),
+            ("true", 5, 20, 0.0003): (5.3,),
+            ("epochwise", 5, 5, 0.0003): (5.2,),
+            ("epochwise", 20, 20, 0.0003): (4.7,),
+        }
+    )
+    spread = math.sqrt((0.02 + 0.02) / 3)
+    assert math.isclose(table_cells.spread(found), spread)
+    rows = comparisons.comparisons(found)
+    assert [(r.question, r.learning_rate, r.seeds, r.article, r.verdict) for r in rows] == [
+        (comparisons.EQUAL_HORIZON, 0.001, 2, -0.03, HOLDS),
+        (comparisons.EQUAL_HORIZON, 0.0003, 1, 0.05, UNDECIDED),
+        (comparisons.EQUAL_LENGTH, 0.0003, 1, -0.01, HOLDS),
+    ]
+    for row, difference in zip(rows, (-0.4, 0.1, -0.6), strict=True):
+        assert math.isclose(row.difference, difference)
+
+
+def test_without_several_seeds_nothing_is_compared():
+    assert comparisons.comparisons(fabricated({("true", 5, 20, 0.001): (5.0,)})) == []
+
+
+def copied(folder, **changes):
+    """The committed results with some files changed, each by a function of its content."""
+    shutil.copytree(RESULTS, folder)
+    for name, change in changes.items():
+        path = folder / f"{name}.json"
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+    return {finding.claim: finding.verdict for finding in claims.findings(folder, BENCHMARKS)}
+
+
+def verdict(found, start):
+    return next(verdict for claim, verdict in found.items() if claim.startswith(start))
+
+
+def test_verdicts_follow_the_numbers(tmp_path):
+    def slow(content):
+        content["rows"][1]["ratio"] = [1.0, 1.1, 1.2]
+
+    def fast_vanishing(content):
+        for row in content["rows"]:
+            row["factor"] = [3.0 if row["state_size"] == 100 else 5.0 for _ in row["factor"]]
+
+    def worse(content):
+        for row in content["rows"]:
+            if row["schedule"] == "BPTT(2h; h)":
+                row["best_valid_loss"] = [6.0, 6.01, 6.02]
+
+    def fewer(content):
+        content["rows"][1]["intervals"] = [[0.0, 0.1]] * 4
+
+    def off(content):
+        content["float64"]["all"][0]["error"] = 1e-11
+
+    def counted(content):
+        content["counted"][0]["travel"]["7"] = 42
+
+    committed = copied(tmp_path / "committed")
+    changed = copied(
+        tmp_path / "changed",
+        timing=slow,
+        vanishing=fast_vanishing,
+        williams_peng_ptb=worse,
+        williams_peng_delay=fewer,
+        gradcheck=off,
+        diagram=counted,
+    )
+    for start, before, after in (
+        ("an efficient true BPTT is about as fast as full BPTT, where", HOLDS, claims.NOT),
+        ("an efficient true BPTT is about as fast as full BPTT, for", claims.NOT, claims.NOT),
+        ("gradients shrink by about 3 a step: state 4, at", HOLDS, claims.NOT),
+        ("gradients shrink by about 3 a step: state 100, at", claims.NOT, HOLDS),
+        ("BPTT(2h; h) does as well as BPTT(h): Penn Treebank, h = 5", HOLDS, claims.NOT),
+        ("BPTT(2h; h) succeeds as often", "more often", claims.NOT),
+        ("where the horizon is the sequence", HOLDS, claims.NOT),
+        ("of 49 errors", "43 and 7", HOLDS),
+    ):
+        assert (verdict(committed, start), verdict(changed, start)) == (before, after), start
+
+
+def test_claims_without_numbers_are_left_out_and_damaged_ones_are_refused(tmp_path):
+    assert claims.findings(tmp_path, BENCHMARKS) == []
+    (tmp_path / "diagram.json").write_text("{")
+    with pytest.raises(UserError, match=r"diagram\.json is damaged; run its main again\."):
+        claims.findings(tmp_path, BENCHMARKS)
