@@ -204,7 +204,7 @@ def _counting(found) -> Iterator[Finding]:
         f"style, {ARTICLE_COUNTS[1]} epochwise",
         "counted in its text; the windows of its code give 43",
         f"{counts[0]} and {counts[1]}",
-        HOLDS if counts == ARTICLE_COUNTS else f"{counts[0]} and {counts[1]}",
+        HOLDS if counts == ARTICLE_COUNTS else NOT,
     )
 
 

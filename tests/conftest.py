@@ -1,6 +1,10 @@
-"""Two simulated devices, no compilation cache; float64 and strict promotion for the library."""
+"""Two simulated devices, no compilation cache; float64 and strict promotion for the library; how
+the tests run a study.
+"""
 
+import json
 import os
+import sys
 
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
@@ -10,6 +14,10 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 import jax
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import launch
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +32,29 @@ def strict_float64(request):
         jax.numpy_rank_promotion("raise"),
     ):
         yield
+
+
+@pytest.fixture
+def study(monkeypatch, capsys, tmp_path):
+    """Runs a study's main in this process: (its JSON by name, stdout)."""
+
+    def run(module, *args):
+        monkeypatch.setattr(sys, "argv", [module.__file__, f"--out={tmp_path}", *args])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+            launch.run(module.main)
+        flags.FLAGS.unparse_flags()
+        assert stop.value.code in (None, 0), stop.value.code
+        found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+        return found, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def short_text(tmp_path):
+    """The folder of a text of ten thousand words, as a flag."""
+    folder = tmp_path / "text"
+    folder.mkdir()
+    for split, lines in {"train": 1200, "valid": 600, "test": 600}.items():
+        (folder / f"{split}.txt").write_text("a b a b c\nb c a\n" * lines)
+    return f"--data_dir={tmp_path / 'text'}"

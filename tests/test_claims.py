@@ -126,7 +126,7 @@ def test_verdicts_follow_the_numbers(tmp_path):
         ("BPTT(2h; h) does as well as BPTT(h): Penn Treebank, h = 5", HOLDS, claims.NOT),
         ("BPTT(2h; h) succeeds as often", "more often", claims.NOT),
         ("where the horizon is the sequence", HOLDS, claims.NOT),
-        ("of 49 errors", "43 and 7", HOLDS),
+        ("of 49 errors", claims.NOT, HOLDS),
     ):
         assert (verdict(committed, start), verdict(changed, start)) == (before, after), start
 

@@ -1,6 +1,5 @@
 """The mains of the studies run on tiny sizes, and write numbers and a chart."""
 
-import json
 import math
 import sys
 
@@ -12,49 +11,19 @@ from test_data import write
 from test_ptb import TEXTS
 
 from experiments import (
-    data,
     dependency,
     diagram,
     gradcheck,
-    grid,
     launch,
-    models,
     pitfalls,
-    table,
-    table_cells,
-    table_chart,
     timing,
     training,
     vanishing,
     williams_peng,
 )
-from experiments.errors import UserError
 from experiments.styles import schedule
 
 pytestmark = pytest.mark.standard
-
-
-@pytest.fixture
-def study(monkeypatch, capsys, tmp_path):
-    """Runs a study's main in this process: (its JSON by name, stdout)."""
-
-    def run(module, *args):
-        monkeypatch.setattr(sys, "argv", [module.__file__, f"--out={tmp_path}", *args])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            launch.run(module.main)
-        flags.FLAGS.unparse_flags()
-        assert stop.value.code in (None, 0), stop.value.code
-        found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-        return found, capsys.readouterr().out
-
-    return run
-
-
-@pytest.fixture
-def short_text(tmp_path):
-    """A text's folder as a flag."""
-    write(tmp_path / "text", {split: 20 * text for split, text in TEXTS.items()})
-    return f"--data_dir={tmp_path / 'text'}"
 
 
 def test_pitfalls(study, tmp_path, monkeypatch):
@@ -145,129 +114,6 @@ def test_wilson_interval():
     for counts, expected in (((81, 263), (0.2553, 0.3662)), ((15, 148), (0.0624, 0.1605))):
         for value, end in zip(williams_peng.wilson(*counts), expected, strict=True):
             assert math.isclose(value, end, abs_tol=1e-4)
-
-
-def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsys):
-    write(tmp_path / "text", TEXTS)
-    corpus = data.read_corpus("ptb", tmp_path / "text")
-    model = models.LanguageModel(len(corpus.vocabulary), 5, 6)
-    settings = training.Settings(schedule("true", 2, seq_len=4), batch_size=4, num_epochs=3)
-    folders = tmp_path / "done", tmp_path / "scratch"
-    whole = grid.cell(*folders, "whole", model, corpus, settings)
-    names = {"style", "horizon", "stride", "seq_len", "learning_rate", "seed", "cell", "state_size"}
-    names |= {"batch_size", "num_epochs", "best_valid_loss", "seconds", "commit", "versions"}
-    assert names <= set(whole) and len(whole["train_loss"]) == len(whole["valid_loss"]) == 3
-    assert whole["best_valid_loss"] == min(whole["valid_loss"])
-    assert grid.cell(*folders, "whole", model, corpus, settings) == whole
-
-    real = grid.record.save
-    with pytest.MonkeyPatch.context() as patch:
-
-        def save(workdir, epoch, tree):
-            real(workdir, epoch, tree)
-            if epoch == 2:
-                raise KeyboardInterrupt
-
-        patch.setattr(grid.record, "save", save)
-        with pytest.raises(KeyboardInterrupt):
-            grid.cell(*folders, "stopped", model, corpus, settings)
-    assert not (tmp_path / "done" / "stopped.json").exists()
-    stopped = grid.cell(*folders, "stopped", model, corpus, settings)
-    assert "going on after epoch 2" in capsys.readouterr().out
-    for name in ("train_loss", "valid_loss", "best_valid_loss", "test_loss"):
-        assert stopped[name] == whole[name]
-    with pytest.raises(UserError, match=r"whole.json has seed 0, not 1; move it away"):
-        grid.cell(*folders, "whole", model, corpus, settings._replace(seed=1))
-    (tmp_path / "done" / "whole.json").write_text("{")
-    with pytest.raises(UserError, match=r"whole.json is damaged"):
-        grid.cell(*folders, "whole", model, corpus, settings)
-
-
-def test_table_runs_its_cells_once_and_checks_them(study, tmp_path, monkeypatch):
-    write(tmp_path / "text", TEXTS)
-    settings = training.Settings
-    small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
-    monkeypatch.setattr(table_cells.training, "Settings", small)
-    for name, value in {
-        "PAIRS": ((2, 4),),
-        "SCHEDULES": [schedule("true", 2, seq_len=4), schedule("epochwise", 2)],
-        "CONTROLS": [schedule("epochwise", 2, seq_len=4)],
-        "EXTRAS": [table_cells.Cell(schedule("full", seq_len=4), cell="lstm", carry="clean")],
-        "ARTICLE": {("true", 2): (1.0, 1.1, 1.2), ("epochwise", 2): (1.3, 1.4, 1.5)},
-        "NUM_EPOCHS": 1,
-        "NUM_SEEDS": 2,
-    }.items():
-        monkeypatch.setattr(table_cells, name, value)
-    monkeypatch.setattr(table_chart, "COLOURS", {2: "black"})
-    text = ["--corpus=ptb", f"--data_dir={tmp_path / 'text'}", f"--scratch={tmp_path / 'scratch'}"]
-    _, out = study(table, "--only=true-2-*-0.001-seed-0", *text)
-    assert out.count("epoch  1") == 1 and "(1.10)" in out
-    monkeypatch.setattr(sys, "argv", ["table", "--check", f"--out={tmp_path}"])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-        launch.run(table.main)
-    flags.FLAGS.unparse_flags()
-    first = "epochwise-2-in-2-rate-0.001-seed-0"
-    assert stop.value.code == f"error: 10 cells are missing, the first {first}."
-    _, out = study(table, *text)
-    assert out.count("epoch  1") == 10
-    found, out = study(table, "--check")
-    assert out.count("epoch  1") == 0
-    rows = found["table"]["rows"]
-    assert [(row["style"], row["learning_rate"], row["article"]) for row in rows] == [
-        ("true", 0.003, 1.0),
-        ("true", 0.001, 1.1),
-        ("true", 0.0003, 1.2),
-        ("epochwise", 0.003, 1.3),
-        ("epochwise", 0.001, 1.4),
-        ("epochwise", 0.0003, 1.5),
-    ]
-    differences = [row["here"] - row["article"] for row in rows]
-    assert math.isclose(found["table"]["mean_difference"], np.mean(differences))
-    assert math.isclose(rows[0]["pattern"], differences[0] - np.mean(differences))
-    for name in ("table", "table_curves", "table_seeds"):
-        assert (tmp_path / f"{name}.png").stat().st_size > 1000
-
-
-def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
-    """The file of one cell is changed in each way in turn."""
-    cells = table_cells.cells()[:2]
-    losses = {key: [5.0] * table_cells.NUM_EPOCHS for key in ("train_loss", "valid_loss")}
-    numbers = losses | {"best_valid_loss": 5.0, "batch_size": 32}
-    for cell in cells:
-        text = json.dumps(cell.config | numbers)
-        (tmp_path / f"{cell.name}.json").write_text(text)
-    assert list(table_cells.read(tmp_path)[0]) == cells
-    path = tmp_path / f"{cells[1].name}.json"
-    for change, said in (
-        ({"seed": 1}, "has seed 1, not 0"),
-        ({"carry": "clean"}, "has carry clean, not dropped"),
-        ({"batch_size": 31}, "has batch_size 31, not 32"),
-        ({"valid_loss": [5.0]}, "has no valid_loss for each of 20 epochs"),
-        ({"train_loss": [float("nan")] * 20}, "has no train_loss for each of 20 epochs"),
-        ({"best_valid_loss": 4.0}, "has a best_valid_loss that is not the least"),
-    ):
-        path.write_text(json.dumps(cells[1].config | numbers | change))
-        with pytest.raises(UserError, match=said):
-            table_cells.read(tmp_path)
-    path.unlink()
-    assert table_cells.read(tmp_path)[1] == table_cells.cells()[1:]
-
-
-def test_names_of_cells_tell_them_apart():
-    names = [cell.name for cell in table_cells.cells()]
-    assert len(set(names)) == len(names) == 55
-
-
-def test_spread_is_pooled_over_the_cells_with_several_seeds():
-    first, second = table_cells.cells()[:2]
-    best = {first: (1.0, 3.0), second: (5.0, 6.0, 7.0)}
-    found = {
-        cell._replace(seed=seed): {"best_valid_loss": loss}
-        for cell, losses in best.items()
-        for seed, loss in enumerate(losses)
-    }
-    assert math.isclose(table_cells.spread(found), math.sqrt((2.0 + 2.0) / 3.0))
-    assert table_cells.spread({first: {"best_valid_loss": 1.0}}) is None
 
 
 def test_vanishing(study, short_text, tmp_path, monkeypatch):

@@ -1,0 +1,139 @@
+"""Tables in Markdown, from what the mains have found."""
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from experiments import table_cells
+from experiments.claims import Finding
+from experiments.table_cells import Cell
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    head = list(head)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def article_table(found: dict[Cell, dict]) -> str:
+    """The article's cells: here (the article; the difference)."""
+    here = {
+        (row["style"], row["horizon"], row["learning_rate"]): row["here"]
+        for row in table_cells.beside_article(found)
+    }
+
+    def cell(plan, i):
+        article = table_cells.ARTICLE[plan.style, plan.horizon][i]
+        loss = here.get((plan.style, plan.horizon, table_cells.RATES[i]))
+        return (
+            f"– ({article:.2f})"
+            if loss is None
+            else f"{loss:.3f} ({article:.2f}; {loss - article:+.3f})"
+        )
+
+    rates = [f"rate {rate:g}" for rate in table_cells.RATES]
+    rows = [[_plan(p), *(cell(p, i) for i in range(len(rates)))] for p in table_cells.SCHEDULES]
+    return table(["style, horizon, sequence", *rates], rows)
+
+
+def seeds_table(found: dict[Cell, dict]) -> str:
+    """The middle rate with all seeds, and the number of updates."""
+    rows = []
+    for plan in (*table_cells.SCHEDULES, *table_cells.CONTROLS):
+        cell = Cell(plan)
+        losses = table_cells.best(found, cell)
+        if losses:
+            size = found[cell]["batch_size"] * plan.seq_len
+            updates = found[cell]["corpus"]["tokens"]["train"] // size
+            mean = f"{statistics.fmean(losses):.3f}"
+            rows.append([_plan(plan), f"{updates:,}", " ".join(f"{x:.3f}" for x in losses), mean])
+    return table(["style, horizon, sequence", "updates an epoch", "each seed", "mean"], rows)
+
+
+def extras_table(found: dict[Cell, dict]) -> str:
+    """The further questions, each beside the cell it differs from least."""
+    rows = []
+    for cell in table_cells.EXTRAS:
+        losses = table_cells.best(found, cell)
+        if losses:
+            own = [cell.cell, f"state handed on {cell.carry}", f"seams {cell.seams}"]
+            usual = table_cells.best(found, Cell(cell.schedule))
+            beside = f"{usual[0]:.3f}" if usual and cell != Cell(cell.schedule) else "–"
+            rows.append([_plan(cell.schedule), ", ".join(own), f"{losses[0]:.3f}", beside])
+    head = ["style, horizon, sequence", "what is different", "loss", "vanilla, dropped, cut"]
+    return table(head, rows)
+
+
+def verdicts(findings: Iterable[Finding]) -> str:
+    """A row a claim."""
+    rows = [[f.claim, f.article, f.here, f"**{f.verdict}**"] for f in findings]
+    return table(["claim", "the article", "here", "verdict"], rows)
+
+
+def vanishing_table(rows: list[dict[str, Any]]) -> str:
+    """The factor a step."""
+    return table(
+        ["cell", "state", "epochs trained", "factor a step, median (range of seeds)", "√((E+N)/N)"],
+        [
+            [
+                row["cell"],
+                str(row["state_size"]),
+                str(row["epochs"]),
+                f"{statistics.median(row['factor']):.2f}"
+                + (
+                    f" ({min(row['factor']):.2f}–{max(row['factor']):.2f})"
+                    * (len(row["factor"]) > 1)
+                ),
+                f"{row['expected']:.2f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def timing_table(found: dict[str, Any]) -> str:
+    """Times full, with quartiles."""
+    article = found["article_ms"]
+    rows = [["the article's true style", f"{article['true'] / article['full']:.2f}", "–"]]
+    for row in found["rows"]:
+        low, median, high = row["ratio"]
+        ms = statistics.median(row["milliseconds"])
+        rows.append([row["name"], f"{median:.2f} ({low:.2f}–{high:.2f})", f"{ms:.0f} ms"])
+    return table(["loss and gradients", "times full", "median"], rows)
+
+
+def recurrence_table(shapes: list[dict[str, Any]]) -> str:
+    """What the true style costs where there is nothing but the recurrence."""
+    return table(
+        ["cell", "batch", "steps", "state", "horizon", "true over full", "counted, (h + 2) / 3"],
+        [
+            [
+                *(str(row[key]) for key in ("cell", "batch", "steps", "state", "horizon")),
+                f"{row['true']['ratio'][1]:.2f}",
+                f"{(row['horizon'] + 2) / 3:.2f}",
+            ]
+            for row in shapes
+        ],
+    )
+
+
+def gradcheck_table(found: dict[str, Any]) -> str:
+    """The largest errors."""
+    rows = []
+    for dtype, allowed in found["tolerances"].items():
+        article = max(found[dtype]["article"]["windows"].values())
+        everything = max(row["error"] for row in found[dtype]["all"])
+        rows.append([dtype, f"{article:.1e}", f"{everything:.1e}", f"{allowed:g}"])
+    head = ["", "true beside epochwise, 7 of 7 steps", "every horizon and stride", "allowed"]
+    return table(head, rows)
+
+
+def counts_table(counted: list[dict[str, Any]]) -> str:
+    """How many errors travel how many steps."""
+    steps = sorted({int(k) for row in counted for k in row["travel"]})
+    rows = [[row["style"], *(str(row["travel"].get(str(k), 0)) for k in steps)] for row in counted]
+    return table(["steps that an error travels", *map(str, steps)], rows)
+
+
+def _plan(plan) -> str:
+    return f"{plan.style}, {plan.horizon}, {plan.seq_len}"
