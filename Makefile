@@ -1,9 +1,10 @@
 # make demo: trains true truncated BPTT on real text.  make test: the whole test suite.
+# make article: every experiment of the article, then the verdicts and docs/results.md; half a day.
 # make bench: the benchmarks; make peers before it adds PyTorch and TensorFlow to them.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench peers lock clean
+.PHONY: demo test check article bench peers lock clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=20
@@ -17,6 +18,15 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q --doctest-modules tbptt_jax
+
+article: .venv/installed
+	$(BIN)/python -m experiments.diagram
+	$(BIN)/python -m experiments.gradcheck --corpus=ptb
+	$(BIN)/python -m experiments.vanishing --corpus=ptb
+	$(BIN)/python -m experiments.timing --corpus=ptb
+	$(BIN)/python -m experiments.table --corpus=ptb
+	$(BIN)/python -m experiments.compare
+	$(BIN)/python -m experiments.page
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.step_time
