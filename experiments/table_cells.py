@@ -69,9 +69,11 @@ def _own(cell):
 def cells() -> list[Cell]:
     """Every cell, in the order in which they are run."""
     middle = [Cell(plan) for plan in (*SCHEDULES, *CONTROLS)]
-    others = [Cell(plan, rate) for rate in RATES if rate != MIDDLE_RATE for plan in SCHEDULES]
+    others = [rate for rate in RATES if rate != MIDDLE_RATE]
+    article = [Cell(plan, rate) for rate in others for plan in SCHEDULES]
     seeds = [cell._replace(seed=seed) for seed in range(1, NUM_SEEDS) for cell in middle]
-    return [*middle, *others, *seeds, *EXTRAS]
+    controls = [Cell(plan, rate) for rate in others for plan in CONTROLS]
+    return [*middle, *article, *seeds, *controls, *EXTRAS]
 
 
 def read(folder: Path) -> tuple[dict[Cell, dict[str, Any]], list[Cell]]:

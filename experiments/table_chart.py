@@ -29,26 +29,32 @@ def draw(found: dict[cells.Cell, dict[str, Any]], folder: Path) -> None:
 
 
 def _beside_article(found):
-    """Ours over the article's, and what is left when the common offset is taken away."""
-    rows = cells.beside_article(found)
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
-    for rate, axis in zip(cells.RATES, axes, strict=True):
-        for place, plan in enumerate(cells.SCHEDULES):
-            mine = (r for r in rows if r["learning_rate"] == rate)
-            mine = (r for r in mine if (r["style"], r["horizon"]) == (plan.style, plan.horizon))
-            for row in mine:
-                axis.plot(place, row["article"], "D", color="0.6", ms=7, mfc="none")
-                axis.plot(place, row["here"], MARKS[plan.style], color=COLOURS[plan.horizon])
-            seeds = cells.best(found, cells.Cell(plan, rate))[1:]
-            axis.plot([place] * len(seeds), seeds, ".", color=COLOURS[plan.horizon], ms=4)
-        labels = [f"{p.style}\n{p.horizon} in {p.seq_len}" for p in cells.SCHEDULES]
-        axis.set_xticks(range(len(labels)), labels, fontsize="x-small")
-        axis.set_title(f"rate {rate:g}")
+    """Ours and the article's over the length of the sequence, from which updates follow."""
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.8), layout="constrained")
+    for i, (rate, axis) in enumerate(zip(cells.RATES, axes, strict=True)):
+        for plan in (*cells.SCHEDULES, *cells.CONTROLS):
+            control = plan in cells.CONTROLS
+            mark, colour = "^" if control else MARKS[plan.style], COLOURS[plan.horizon]
+            place = plan.seq_len + {"true": -0.8, "epochwise": 0.8}[plan.style] * (1 - control)
+            losses = cells.best(found, cells.Cell(plan, rate))
+            axis.plot([place] * len(losses), losses, mark, color=colour, mfc="none", ms=7)
+            if not control:
+                said = cells.ARTICLE[plan.style, plan.horizon][i]
+                axis.plot(place, said, "x", color=colour, ms=6)
+        axis.set(title=f"rate {rate:g}", xlabel="sequence in steps: an update each")
+        axis.set_xticks(sorted({plan.seq_len for plan in cells.SCHEDULES}))
         axis.grid(axis="y", alpha=0.3)
-    axes[0].plot([], [], "D", color="0.6", mfc="none", label="the article")
-    axes[0].plot([], [], "o", color="0.2", label="here, seed 0 (dots: other seeds)")
-    axes[0].legend(frameon=False, fontsize="small")
+    for mark, label in (
+        ("o", "true"),
+        ("s", "epochwise, a block a sequence"),
+        ("^", "epochwise, blocks in a sequence"),
+        ("x", "the article"),
+    ):
+        axes[0].plot([], [], mark, color="0.3", mfc="none", label=label)
+    for horizon, colour in COLOURS.items():
+        axes[0].plot([], [], "-", color=colour, label=f"horizon {horizon}")
     axes[0].set_ylabel("best validation loss in nats a word")
+    figure.legend(loc="outside lower center", ncols=8, frameon=False, fontsize="small")
     return figure
 
 

@@ -78,9 +78,9 @@ def test_table_runs_its_cells_once_and_checks_them(study, tmp_path, monkeypatch)
         launch.run(table.main)
     flags.FLAGS.unparse_flags()
     first = "epochwise-2-in-2-rate-0.001-seed-0"
-    assert stop.value.code == f"error: 10 cells are missing, the first {first}."
+    assert stop.value.code == f"error: 12 cells are missing, the first {first}."
     _, out = study(table, *text)
-    assert out.count("epoch  1") == 10
+    assert out.count("epoch  1") == 12
     found, out = study(table, "--check")
     assert out.count("epoch  1") == 0
     rows = found["table"]["rows"]
@@ -126,7 +126,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
 
 def test_names_of_cells_tell_them_apart():
     names = [cell.name for cell in table_cells.cells()]
-    assert len(set(names)) == len(names) == 55
+    assert len(set(names)) == len(names) == 61
 
 
 def test_spread_is_pooled_over_the_cells_with_several_seeds():
