@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from tbptt_jax._adjoint import inexact, of_next_step, pullback, take
+from tbptt_jax._per_step import real_scalar
 from tbptt_jax._random import refuse_bits_that_vmap_changes
 from tbptt_jax._schedule import check_positive
 
@@ -47,13 +48,16 @@ def lag_spectrum(
       horizon: H, how many lags to tell apart; a static integer >= 1. Parts beyond T - 1 are zero.
 
     Returns:
-      A jitted function `(params, init, xs, targets) -> LagSpectrum`; `xs` and `ys` are [T, ...].
+      A jitted function `(params, init, xs, targets) -> LagSpectrum`, to keep: it is compiled
+      once for all batches of one shape. `xs` and `ys` are [T, ...].
       The norms are in default precision or better. `parts` are as large as H gradients; inside a
       `jax.jit` whose results do not use them they are never stored.
 
     Raises:
       TypeError, ValueError: `lag_spectrum: horizon must be >= 1, got 0.`
       TypeError: the function that is returned, where the loss is not a real scalar.
+      ValueError: the function that is returned, where `xs` is not [T, ...] or no parameter is
+        floating point.
       ValueError: the function that is returned, where `f` draws from `rbg` keys, whose bits vmap
         changes.
 
@@ -79,6 +83,7 @@ def lag_spectrum(
             new_carry, y = f(params, carry, x)
             return new_carry, (carry, y)
 
+        _check_lengths(params, xs)
         jaxpr = jax.make_jaxpr(f)(params, init, take(xs, 0))
         refuse_bits_that_vmap_changes("lag_spectrum", jaxpr)
         carries, ys = jax.lax.scan(keep_carry, init, xs)[1]
@@ -111,11 +116,12 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
       fraction: share of the summed norm to hold, in (0, 1].
 
     Returns:
-      An int32 scalar in 1..H; 1 where all norms are zero.
+      An int32 scalar in 1..H; 1 where all norms are zero, H where one is nan.
 
     Raises:
       ValueError: `effective_horizon: fraction must be in (0, 1], got 1.5.`
       ValueError: `effective_horizon: spectrum must be [H] with H >= 1, got [0].`
+      TypeError: the spectrum is complex.
 
     Example:
       >>> from tbptt_jax import effective_horizon
@@ -125,21 +131,34 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"effective_horizon: fraction must be in (0, 1], got {fraction}.")
     norms = jnp.asarray(spectrum)
+    if jnp.iscomplexobj(norms):
+        raise TypeError(f"effective_horizon: spectrum must be real norms, got {norms.dtype}.")
     if norms.ndim != 1 or not norms.size:
         shape = list(norms.shape)
         raise ValueError(f"effective_horizon: spectrum must be [H] with H >= 1, got {shape}.")
-    held = jnp.cumsum(norms)
-    return 1 + jnp.sum(held < fraction * held[-1], dtype=jnp.int32)
+    held = jnp.cumsum(norms.astype(float))
+    # Not `held < ...`: where a norm is nan, no lag holds enough.
+    short = jnp.sum(~(held >= fraction * held[-1]), dtype=jnp.int32)
+    return jnp.minimum(1 + short, norms.size)
+
+
+def _check_lengths(params, xs):
+    """Something to sweep over, and something to take the gradient for."""
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(xs)]
+    if not shapes or not all(shape and shape[0] for shape in shapes):
+        raise ValueError(f"lag_spectrum: xs must be [T, ...] with T >= 1, got {shapes}.")
+    if not jax.tree.leaves(inexact(params)):
+        raise ValueError("lag_spectrum: params must have a floating-point leaf, got none.")
 
 
 def _loss_gradient(loss_fn, params, ys, targets):
     """The gradient of the loss for what it reads itself: the parameters and the outputs."""
-    loss = jax.eval_shape(loss_fn, params, ys, targets)
-    got = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(loss))
-    if getattr(loss, "shape", None) != () or not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise TypeError(f"lag_spectrum: loss_fn must return a real scalar, got {got or loss}.")
-    pull = pullback(lambda params, ys: loss_fn(params, ys, targets), params, ys)
-    return pull(jnp.ones((), loss.dtype))
+
+    def loss(params, ys):
+        return real_scalar("lag_spectrum", loss_fn(params, ys, targets))
+
+    one = jnp.ones_like(jax.eval_shape(loss, params, ys))
+    return pullback(loss, params, ys)(one)
 
 
 def _norms(part):
@@ -155,4 +174,5 @@ def _l2(leaf):
     sizes = jnp.abs(leaf).astype(float)
     largest = jnp.max(sizes, initial=0.0)
     scale = jnp.where(largest > 0.0, largest, 1.0)
-    return scale * jnp.sqrt(jnp.sum((sizes / scale) ** 2))
+    squares = jnp.sum((sizes / scale) ** 2)
+    return jnp.where(largest > 0.0, scale * jnp.sqrt(jnp.where(largest > 0.0, squares, 1.0)), 0.0)

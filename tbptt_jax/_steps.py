@@ -113,7 +113,8 @@ def _start(function, start, leaf):
         raise TypeError(
             f"{function}: init must be of the carry's dtype {dtype}, got {start.dtype}."
         )
-    return jnp.broadcast_to(start.astype(dtype), jnp.shape(leaf))
+    start = start if start.dtype == dtype else start.astype(dtype)  # keys have no astype
+    return jnp.broadcast_to(start, jnp.shape(leaf))
 
 
 def _check_structure(what, tree, carry):

@@ -208,7 +208,7 @@ def _check_chunk(window, xs, length, last) -> int:
     if not isinstance(last, bool):
         raise TypeError(
             "stream_scan: last must be True or False, and static under jax.jit (static_argnames), "
-            f"got {type(last).__name__}."
+            f"got {last!r}."
         )
     _check_types(window.xs, xs)
     lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}

@@ -87,7 +87,10 @@ def init_window(
       >>> window.xs.shape
       (19, 8)
     """
-    history = _history(horizon, stride, shortest_chunk)
+    steps, stride = check_schedule("init_window", horizon, stride)
+    if steps is None:
+        raise ValueError("init_window: a stream needs a finite horizon, got None.")
+    history = steps - _shortest(stride, shortest_chunk)
     if not isinstance(stale, bool):
         raise TypeError(f"init_window: stale must be True or False, got {stale!r}.")
     for leaf in jax.tree.leaves(xs):
@@ -101,26 +104,23 @@ def init_window(
         jax.tree.map(functools.partial(rows, history + 1), carry) if stale else carry,
         jax.tree.map(lambda leaf: rows(history, leaf[0]), xs),
         jnp.int32(0),
-        horizon,
+        steps,
         stride,
         history,
         stale,
     )
 
 
-def _history(horizon, stride, shortest_chunk):
-    """How many steps before a chunk its errors may reach."""
-    checked, stride = check_schedule("init_window", horizon, stride)
-    if checked is None:
-        raise ValueError("init_window: a stream needs a finite horizon, got None.")
+def _shortest(stride, shortest_chunk):
+    """The least number of steps that a chunk may have."""
     if shortest_chunk is None:
-        return checked - stride
+        return stride
     shortest = check_positive("init_window", "shortest_chunk", shortest_chunk)
     if shortest > stride:
         raise ValueError(
             f"init_window: shortest_chunk must be in 1..stride ({stride}), got {shortest}."
         )
-    return checked - shortest
+    return shortest
 
 
 def _copy(leaf):

@@ -75,11 +75,20 @@ def test_norms_are_those_of_the_parts():
 def test_small_parts_keep_their_l2_norm():
     """Their squares would be zero in float32."""
     step = lambda w, c, x: (w * c + x, w * c + x)
-    last = lambda w, ys, _: ys[-1]
+    last = lambda w, ys, _: jnp.sum(ys[-1])
     with jax.enable_x64(False):
-        args = jnp.float32(1e-12), jnp.float32(0.0), jnp.ones(5, jnp.float32), None
+        args = jnp.full(2, 1e-12), jnp.zeros(2), jnp.ones((5, 2)), None
         found = lag_spectrum(step, last, horizon=4)(*args)
-    np.testing.assert_allclose(found.l2, [1.0, 1e-12, 1e-24, 1e-36], rtol=1e-5)
+    np.testing.assert_allclose(found.l2, np.sqrt(2) * 10.0 ** -np.arange(0, 48, 12), rtol=1e-5)
+
+
+def test_norms_of_lags_beyond_the_sequence_have_derivatives():
+    step = lambda w, c, x: (w * c + x, w * c + x)
+    run = lag_spectrum(step, lambda w, ys, _: jnp.sum(ys), horizon=5)
+    total = lambda w: jnp.sum(run(w, jnp.array(0.0), jnp.ones(3), None).l2)
+    w = jnp.array(0.5)
+    slope = (total(w + 1e-6) - total(w - 1e-6)) / 2e-6
+    np.testing.assert_allclose(jax.grad(total)(w), slope, rtol=1e-6)
 
 
 def test_leaves_without_gradient_have_no_part():
@@ -120,10 +129,36 @@ def test_parts_that_are_not_used_are_not_stored():
         ([4.0, 2.0, 1.0, 1.0], 1.0, 4),
         ([4.0, 2.0, 2.0, 0.0], 1.0, 3),
         ([0.0, 0.0], 0.9, 1),
+        ([1.0, float("nan"), 1.0], 0.5, 3),
     ],
 )
 def test_effective_horizon_is_the_smallest_that_holds_the_fraction(norms, fraction, horizon):
     assert effective_horizon(jnp.array(norms), fraction=fraction) == horizon
+
+
+def test_effective_horizon_adds_up_in_full_precision():
+    for dtype in (jnp.int8, jnp.float16, jnp.bfloat16):
+        assert effective_horizon(jnp.full(1000, 100, dtype), fraction=0.5) == 500
+
+
+def test_complex_norms_fail():
+    with pytest.raises(TypeError, match="spectrum must be real norms, got complex128"):
+        effective_horizon(jnp.ones(3, complex))
+
+
+@pytest.mark.parametrize(
+    ("params", "xs", "said"),
+    [
+        (1.0, None, "xs must be [T, ...] with T >= 1, got []."),
+        (1.0, jnp.ones(()), "xs must be [T, ...] with T >= 1, got [()]."),
+        (1.0, jnp.ones((0, 2)), "xs must be [T, ...] with T >= 1, got [(0, 2)]."),
+        (2, jnp.ones(3), "params must have a floating-point leaf, got none."),
+    ],
+)
+def test_nothing_to_take_apart_fails(params, xs, said):
+    run = lag_spectrum(lambda w, c, x: (c, c), lambda w, ys, _: jnp.sum(ys), horizon=2)
+    with pytest.raises(ValueError, match=re.escape(f"lag_spectrum: {said}")):
+        run(params, jnp.array(1.0), xs, None)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +180,7 @@ def test_wrong_horizons_fail(horizon, error, said):
         (lambda params, ys, _: ys, "got float64[4]."),
         (lambda params, ys, _: jnp.sum(ys).astype(int), "got int64[]."),
         (lambda params, ys, _: (jnp.sum(ys), ys), "got float64[], float64[4]."),
+        (lambda params, ys, _: None, "got None."),
     ],
 )
 def test_losses_that_are_no_real_scalar_fail(loss_fn, said):

@@ -209,6 +209,20 @@ def test_fill_stands_in_for_what_is_masked():
     np.testing.assert_array_equal(grad(1.0), [0.0, 0.0, 0.5])
 
 
+def test_keys_start_anew():
+    def f(carry, x):
+        total, key = carry
+        return (total + x, jax.random.fold_in(key, 1)), jax.random.key_data(key)
+
+    init = jnp.array(0.0), jax.random.key(0)
+    flags = jnp.array([False, True, False])
+    step = with_resets(f, init)
+    other = jnp.array(0.0), jax.random.key(7)
+    _, seen = jax.lax.scan(step, other, (jnp.ones(3), flags))
+    keys = [other[1], init[1], jax.random.fold_in(init[1], 1)]
+    np.testing.assert_array_equal(seen, [jax.random.key_data(key) for key in keys])
+
+
 def test_keys_of_masked_steps_stay():
     f = with_mask(lambda c, x: (c + x["v"], x["key"]))
     xs = {"v": jnp.ones((3, 2)), "key": jax.random.split(jax.random.key(0), 3)}

@@ -294,6 +294,13 @@ def test_value_and_grad_of_a_loss_of_each_step():
         assert largest_error(grads, expected[0]) < 1e-13
 
 
+def test_any_static_integer_is_a_horizon_under_jit():
+    window = init_window(0.0, jnp.ones(4), horizon=jnp.int32(3), stride=np.int64(2))
+    assert (type(window.horizon), type(window.stride)) == (int, int)
+    step = lambda carry, x: (carry + x, carry)
+    assert jax.jit(functools.partial(stream_scan, step))(window, jnp.ones(4))[1].shape == (4,)
+
+
 def test_window_has_arrays_of_its_own():
     """It may be donated while the user's carry lives on, though one array stand there twice."""
     zeros = jnp.zeros(2)
