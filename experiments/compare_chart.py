@@ -7,13 +7,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from experiments.comparisons import Comparison
+from experiments.comparisons import Comparison, threshold
 
 COLOURS = {"holds": "#0072B2", "the opposite holds": "#D55E00", "undecided": "0.55"}
 
 
 def draw(rows: list[Comparison], path: Path) -> None:
-    """A line for each comparison; the band is twice the spread on both sides of no difference."""
+    """A line for each comparison; the band is what a difference has to exceed."""
     figure, axis = plt.subplots(figsize=(9, 1.6 + 0.24 * len(rows)), layout="constrained")
     labels, place, question = [], 0.0, None
     for row in rows:
@@ -29,14 +29,15 @@ def draw(rows: list[Comparison], path: Path) -> None:
                 fontweight="bold",
                 fontsize="small",
             )
+        limit = threshold(row.spread, row.seeds)
+        axis.plot([-limit, limit], [place] * 2, color="0.88", lw=7, solid_capstyle="butt", zorder=0)
         axis.plot(row.difference, place, "o", color=COLOURS[row.verdict], ms=6)
         if row.article is not None:
             axis.plot(row.article, place, "D", color="0.3", mfc="none", ms=6)
         first, second = (f"{p.style} {p.horizon} in {p.seq_len}" for p in (row.first, row.second))
         labels.append((place, f"{first} − {second}, rate {row.learning_rate:g}"))
         place -= 1.0
-    limit = 2.0 * rows[0].spread
-    axis.axvspan(-limit, limit, color="0.9", zorder=0, label="within twice the seeds' spread")
+    axis.plot([], [], color="0.88", lw=7, label="undecided within")
     axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)
     axis.set_yticks([y for y, _ in labels], [text for _, text in labels], fontsize="small")
     axis.set_ylim(place, 0.0)

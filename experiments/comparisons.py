@@ -1,5 +1,6 @@
 """Differences between cells of the table, beside the spread between their seeds."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -24,13 +25,22 @@ class Comparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """Whether the first is better, by more than twice the spread."""
-        return decide(-self.difference, self.spread)
+        """Whether the first is better."""
+        return decide(-self.difference, threshold(self.spread, self.seeds))
 
 
-def decide(gain: float, spread: float) -> str:
-    """A claimed gain holds, or its opposite, where it exceeds twice the spread between seeds."""
-    if abs(gain) <= 2.0 * spread:
+def threshold(spread: float, seeds: int) -> float:
+    """What a difference of two means over so many seeds has to exceed.
+
+    Twice the spread between seeds, and twice the standard error of the difference, √(2 / n) of it,
+    which is more where there is one seed.
+    """
+    return 2.0 * spread * max(1.0, math.sqrt(2.0 / seeds))
+
+
+def decide(gain: float, limit: float) -> str:
+    """A claimed gain holds, or its opposite, where it exceeds the limit."""
+    if abs(gain) <= limit:
         return UNDECIDED
     return HOLDS if gain > 0.0 else REVERSED
 
@@ -72,14 +82,16 @@ def comparisons(found: dict[cells.Cell, dict[str, Any]]) -> list[Comparison]:
     for question, plans in _pairs():
         for i, rate in enumerate(cells.RATES):
             losses = [cells.best(found, cells.Cell(plan, rate)) for plan in plans]
-            seeds = min(map(len, losses))
+            seeds = sorted(losses[0].keys() & losses[1].keys())
             if not seeds:
                 continue
-            first, second = (statistics.fmean(each[:seeds]) for each in losses)
+            first, second = (statistics.fmean(each[seed] for seed in seeds) for each in losses)
             article = None
             if all(plan in cells.SCHEDULES for plan in plans):
                 said = [cells.ARTICLE[plan.style, plan.horizon][i] for plan in plans]
                 article = round(said[0] - said[1], 2)
-            rows.append(Comparison(question, *plans, rate, first - second, seeds, article, spread))
+            rows.append(
+                Comparison(question, *plans, rate, first - second, len(seeds), article, spread)
+            )
     order = [EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, FEWER_UPDATES, SEMI]
     return sorted(rows, key=lambda row: (order.index(row.question), cells.RATES.index(row[3])))

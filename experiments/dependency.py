@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import delay, dependency_chart, launch, report
+from experiments import delay, dependency_chart, launch, report, seeds
 
 HORIZONS = (1, 2, 4, 8, 16, 32)
 STYLES = {
@@ -32,6 +32,7 @@ MILESTONES = (250, 500, 1000, 2000)
 NUM_SEEDS = 5
 
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(seeds)
 
 
 def learnt(task: delay.Task, horizon: int, stride: int, num_seeds: int) -> np.ndarray:

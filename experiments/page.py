@@ -6,11 +6,11 @@ Trains nothing; every number in the page is read from a result, and the test sui
 page is not what the results say. Seconds on any machine.
 """
 
-import json
 import string
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from experiments import claims, launch, page_tables, record, report, table_cells
@@ -21,7 +21,6 @@ flags.DEFINE_string("page", "docs/results.md", "Where to write the page.")
 
 TEMPLATE = Path(__file__).with_name("page_template.md")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
-MAINS = ("table", "vanishing", "timing", "gradcheck", "diagram", "compare")
 
 
 def text(results: Path, benchmarks: Path = BENCHMARKS) -> str:
@@ -31,7 +30,6 @@ def text(results: Path, benchmarks: Path = BENCHMARKS) -> str:
       UserError: a result is missing.
     """
     found, missing = table_cells.read(results / "table")
-    numbers = {name: _read(results / f"{name}.json") for name in MAINS}
     values = {
         "article_table": page_tables.article_table(found),
         "seeds_table": page_tables.seeds_table(found),
@@ -39,24 +37,29 @@ def text(results: Path, benchmarks: Path = BENCHMARKS) -> str:
         "missing": f"{len(missing)} of {len(found) + len(missing)} cells are still to be trained."
         if missing
         else f"All {len(found)} cells are there.",
+        "margin": f"{claims.MARGIN:g}",
+        "about_as_fast": f"{claims.ABOUT_AS_FAST:g}",
         "verdicts": page_tables.verdicts(claims.findings(results, benchmarks)),
-        "vanishing_table": page_tables.vanishing_table(numbers["vanishing"]["rows"]),
-        "timing_table": page_tables.timing_table(numbers["timing"]),
-        "recurrence_table": page_tables.recurrence_table(
-            _read(benchmarks / "recurrence.json")["shapes"]
-        ),
-        "gradcheck_table": page_tables.gradcheck_table(numbers["gradcheck"]),
-        "counts_table": page_tables.counts_table(numbers["diagram"]["counted"]),
-        **table_numbers(numbers["table"]),
-        **{f"{name}_command": _command(numbers[name]) for name in MAINS},
     }
+    for name, build in (
+        ("table", table_numbers),
+        ("vanishing", vanishing_numbers),
+        ("timing", lambda found: {"timing_table": page_tables.timing_table(found)}),
+        ("gradcheck", lambda found: {"gradcheck_table": page_tables.gradcheck_table(found)}),
+        ("diagram", lambda found: {"counts_table": page_tables.counts_table(found["counted"])}),
+        ("compare", compare_numbers),
+    ):
+        with report.readable(results / f"{name}.json") as (numbers,):
+            values |= build(numbers) | {f"{name}_command": _command(name, numbers)}
+    with report.readable(benchmarks / "recurrence.json") as (numbers,):
+        values["recurrence_table"] = page_tables.recurrence_table(numbers["shapes"])
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
 
 
 def table_numbers(found: dict[str, Any]) -> dict[str, str]:
     """What the text says of the table."""
-    names = ("mean_difference", "largest_difference", "largest_pattern")
-    numbers = {name: f"{found[name]:+.3f}" for name in names}
+    numbers = {f"{n}_difference": f"{found[f'{n}_difference']:+.3f}" for n in ("mean", "largest")}
+    numbers["largest_pattern"] = f"{abs(found['largest_pattern']):.3f}"
     within = sum(abs(row["here"] - row["article"]) <= 0.03 for row in found["rows"])
     return numbers | {
         "cells": str(found["cells"]),
@@ -67,21 +70,32 @@ def table_numbers(found: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _command(found: dict[str, Any]) -> str:
-    """The command that made a result, without where this machine keeps its text."""
-    return " ".join(word for word in found["command"].split() if "data_dir" not in word)
+def vanishing_numbers(found: dict[str, Any]) -> dict[str, str]:
+    """What the text says of vanishing gradients."""
+    rows = {(r["cell"], r["state_size"], r["epochs"]): r for r in found["rows"]}
+    left = {}
+    for state in (4, 100):
+        norms = np.median(rows["vanilla", state, 0]["l1"], axis=0)
+        left[f"left_{state}"] = f"{norms[-1] / norms[0]:.1g}"
+    return left | {"vanishing_table": page_tables.vanishing_table(found["rows"])}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        main = path.stem
-        raise UserError(f"{path} is missing; `python -m experiments.{main}` makes it.") from None
+def compare_numbers(found: dict[str, Any]) -> dict[str, str]:
+    """The chart, where there is something to compare."""
+    chart = "![Differences between cells of the table](../results/compare.png)"
+    return {"compare_chart": chart if found["comparisons"] else ""}
+
+
+def _command(name: str, found: dict[str, Any]) -> str:
+    """The command that makes a result, without where this machine keeps its text."""
+    corpus = ["--corpus=ptb"] if "--corpus=ptb" in found["command"] else []
+    return " ".join(["python -m", f"experiments.{name}", *corpus])
 
 
 def main():
     path = Path(flags.FLAGS.page)
+    if not path.name or path.is_dir():
+        raise UserError(f"--page={path} is no name of a file.")
     page = text(report.folder())
     path.parent.mkdir(parents=True, exist_ok=True)
     record.replace(path, page)

@@ -40,13 +40,14 @@ def seeds_table(found: dict[Cell, dict]) -> str:
     """The middle rate with all seeds, and the number of updates."""
     rows = []
     for plan in (*table_cells.SCHEDULES, *table_cells.CONTROLS):
-        cell = Cell(plan)
-        losses = table_cells.best(found, cell)
+        losses = table_cells.best(found, Cell(plan))
         if losses:
-            size = found[cell]["batch_size"] * plan.seq_len
-            updates = found[cell]["corpus"]["tokens"]["train"] // size
-            mean = f"{statistics.fmean(losses):.3f}"
-            rows.append([_plan(plan), f"{updates:,}", " ".join(f"{x:.3f}" for x in losses), mean])
+            numbers = found[Cell(plan, seed=min(losses))]
+            size = numbers["batch_size"] * plan.seq_len
+            updates = numbers["corpus"]["tokens"]["train"] // size
+            each = " ".join(f"{loss:.3f}" for loss in losses.values())
+            mean = f"{statistics.fmean(losses.values()):.3f}"
+            rows.append([_plan(plan), f"{updates:,}", each, mean])
     return table(["style, horizon, sequence", "updates an epoch", "each seed", "mean"], rows)
 
 
@@ -54,14 +55,14 @@ def extras_table(found: dict[Cell, dict]) -> str:
     """The further questions, each beside the cell it differs from least."""
     rows = []
     for cell in table_cells.EXTRAS:
-        losses = table_cells.best(found, cell)
-        if losses:
+        if cell in found:
             own = [cell.cell, f"state handed on {cell.carry}", f"seams {cell.seams}"]
-            usual = table_cells.best(found, Cell(cell.schedule))
-            beside = f"{usual[0]:.3f}" if usual and cell != Cell(cell.schedule) else "–"
-            rows.append([_plan(cell.schedule), ", ".join(own), f"{losses[0]:.3f}", beside])
+            usual = found.get(Cell(cell.schedule), {}) if cell != Cell(cell.schedule) else {}
+            beside = f"{usual['best_valid_loss']:.3f}" if usual else "–"
+            loss = f"{found[cell]['best_valid_loss']:.3f}"
+            rows.append([_plan(cell.schedule), ", ".join(own), loss, beside])
     head = ["style, horizon, sequence", "what is different", "loss", "vanilla, dropped, cut"]
-    return table(head, rows)
+    return table(head, rows) if rows else "None of them is there yet."
 
 
 def verdicts(findings: Iterable[Finding]) -> str:

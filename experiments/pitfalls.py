@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import launch, pitfalls_chart, report
+from experiments import launch, pitfalls_chart, report, seeds
 from tbptt_jax import truncated_scan
 
 HORIZONS = (2, 3, 4, 5, 6, 8, 10, 15, 20)
@@ -30,6 +30,7 @@ NUM_STEPS, BATCH, STATE = 40, 8, 32
 NUM_SEEDS = 20  # of the weights, inputs and errors
 
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(seeds)
 
 
 def problem(key: jax.Array, gain: float):

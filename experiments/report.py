@@ -1,8 +1,10 @@
 """What a study leaves in results/: one small JSON with its numbers, and the chart drawn from it."""
 
+import contextlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,6 @@ flags.DEFINE_string(
     "results",
     "Folder of the numbers and the chart, which are overwritten; name another for a trial.",
 )
-flags.DEFINE_integer("num_seeds", None, "Seeds; the default is the study's own.", lower_bound=1)
 
 
 def folder() -> Path:
@@ -42,3 +43,19 @@ def write(out: Path, name: str, found: dict[str, Any]) -> None:
     text = re.sub(r"\[[^][{}]*\]", lambda numbers: " ".join(numbers[0].split()), text)
     replace(path, text + "\n")
     print(f"written: {path}")
+
+
+@contextlib.contextmanager
+def readable(*paths: Path) -> Iterator[list[Any]]:
+    """The contents of results, for a block that computes with them.
+
+    Raises:
+      UserError: one is missing, is no JSON, or lacks a number that the block asks for.
+    """
+    names = " or ".join(map(str, paths))
+    try:
+        yield [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing; run its main.") from None
+    except (ValueError, KeyError, TypeError, IndexError, StopIteration):
+        raise UserError(f"{names} is damaged; run its main again.") from None

@@ -99,18 +99,23 @@ def read(folder: Path) -> tuple[dict[Cell, dict[str, Any]], list[Cell]]:
 
 
 def _check_losses(path, numbers):
+    is_loss = lambda loss: isinstance(loss, float) and math.isfinite(loss)
     for key in ("train_loss", "valid_loss"):
-        losses = numbers.get(key, [])
-        if len(losses) != NUM_EPOCHS or not all(map(math.isfinite, losses)):
+        losses = numbers.get(key)
+        if not isinstance(losses, list) or not all(map(is_loss, losses)):
+            losses = []
+        if len(losses) != NUM_EPOCHS:
             raise UserError(f"{path} has no {key} for each of {NUM_EPOCHS} epochs.")
-    if numbers["best_valid_loss"] != min(numbers["valid_loss"]):
+    if numbers.get("best_valid_loss") != min(numbers["valid_loss"]):
         raise UserError(f"{path} has a best_valid_loss that is not the least.")
+    if not isinstance(numbers.get("seconds"), float):
+        raise UserError(f"{path} has no seconds.")
 
 
-def best(found: dict[Cell, dict[str, Any]], cell: Cell) -> list[float]:
-    """The best validation loss of each seed of a cell, as far as they are there."""
-    seeds = (cell._replace(seed=seed) for seed in range(NUM_SEEDS))
-    return [found[seed]["best_valid_loss"] for seed in seeds if seed in found]
+def best(found: dict[Cell, dict[str, Any]], cell: Cell) -> dict[int, float]:
+    """The best validation loss of a cell by seed, as far as they are there."""
+    seeds = {seed: cell._replace(seed=seed) for seed in range(NUM_SEEDS)}
+    return {s: found[cell]["best_valid_loss"] for s, cell in seeds.items() if cell in found}
 
 
 def beside_article(found: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -131,7 +136,7 @@ def beside_article(found: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
 
 def spread(found: dict[Cell, dict[str, Any]]) -> float | None:
     """The standard deviation between seeds, pooled over the cells that have several."""
-    several = [best(found, cell) for cell in found if cell.seed == 0]
+    several = [[*best(found, cell).values()] for cell in {c._replace(seed=0) for c in found}]
     several = [losses for losses in several if len(losses) > 1]
     if not several:
         return None

@@ -36,13 +36,14 @@ def _beside_article(found):
             control = plan in cells.CONTROLS
             mark, colour = "^" if control else MARKS[plan.style], COLOURS[plan.horizon]
             place = plan.seq_len + {"true": -0.8, "epochwise": 0.8}[plan.style] * (1 - control)
-            losses = cells.best(found, cells.Cell(plan, rate))
+            losses = [*cells.best(found, cells.Cell(plan, rate)).values()]
             axis.plot([place] * len(losses), losses, mark, color=colour, mfc="none", ms=7)
             if not control:
                 said = cells.ARTICLE[plan.style, plan.horizon][i]
                 axis.plot(place, said, "x", color=colour, ms=6)
         axis.set(title=f"rate {rate:g}", xlabel="sequence in steps: an update each")
         axis.set_xticks(sorted({plan.seq_len for plan in cells.SCHEDULES}))
+        axis.set_xlim(2, 43)
         axis.grid(axis="y", alpha=0.3)
     for mark, label in (
         ("o", "true"),
@@ -74,7 +75,7 @@ def _curves(found):
             label = f"{plan.style} {plan.horizon} in {plan.seq_len}"
             column[0].plot(epochs, losses, label=label, **look)
             column[1].plot(updates, losses, **look)
-        column[0].set(title=f"rate {rate:g}", xlabel="epoch")
+        column[0].set(title=f"rate {rate:g}", xlabel="epoch", xticks=range(5, 21, 5))
         column[1].set(xlabel="thousand updates")
     axes[0, 0].set(ylim=(4.95, 5.6))
     if axes[0, 1].lines:
@@ -95,7 +96,7 @@ def _seeds(found):
             next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("epochwise", horizon)),
         ]
         for i, (plan, mark) in enumerate(zip(plans, kinds.values(), strict=True)):
-            losses = cells.best(found, cells.Cell(plan))
+            losses = [*cells.best(found, cells.Cell(plan)).values()]
             place = group + 0.2 * (i - 1)
             axis.plot([place] * len(losses), losses, mark, color=COLOURS[horizon], ms=5, mfc="none")
             if losses:
@@ -105,6 +106,7 @@ def _seeds(found):
         axis.plot([], [], mark, color="0.3", mfc="none", label=name)
     ticks = [f"horizon {h}\n(true in {t})" for h, t in cells.PAIRS]
     axis.set_xticks(range(len(ticks)), ticks)
+    axis.set_xlim(-0.5, len(ticks) - 0.5)
     axis.set_ylabel("best validation loss, each seed and mean")
     axis.set_title(f"rate {cells.MIDDLE_RATE:g}")
     axis.grid(axis="y", alpha=0.3)

@@ -24,11 +24,12 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import common, data, launch, models, report, training, vanishing_chart
+from experiments import common, data, launch, models, report, seeds, training, vanishing_chart
 from experiments.styles import schedule
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
 
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(seeds)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
 

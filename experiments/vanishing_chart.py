@@ -75,6 +75,11 @@ def _ratios(axis, rows, article):
     for row, colour in zip(rows, ("#D55E00", "#0072B2"), strict=False):
         lines = axis.plot(lags, np.transpose([*map(ratios, row["l1"])]), color=colour, alpha=0.4)
         lines[0].set_label(f"state {row['state_size']}, each seed")
-    axis.set(xlabel="lag in steps", ylabel="norm at the lag before over its own", ylim=(0, 10))
+    axis.set(
+        xlabel="lag in steps",
+        ylabel="norm at the lag before over its own",
+        ylim=(0, 10),
+        xticks=range(1, 20, 3),
+    )
     axis.set_title("Each step's factor, tanh RNN at start")
     axis.legend(frameon=False, fontsize="small")

@@ -35,6 +35,7 @@ from experiments import (
     launch,
     models,
     report,
+    seeds,
     training,
     williams_peng_chart,
 )
@@ -42,6 +43,7 @@ from experiments.styles import Schedule
 
 flags.DEFINE_enum("task", "delay", ("delay", "ptb"), "Which of the two tasks.")
 flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(seeds)
 flags.adopt_module_key_flags(grid)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")

@@ -103,7 +103,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
     """The file of one cell is changed in each way in turn."""
     cells = table_cells.cells()[:2]
     losses = {key: [5.0] * table_cells.NUM_EPOCHS for key in ("train_loss", "valid_loss")}
-    numbers = losses | {"best_valid_loss": 5.0, "batch_size": 32}
+    numbers = losses | {"best_valid_loss": 5.0, "batch_size": 32, "seconds": 1.0}
     for cell in cells:
         text = json.dumps(cell.config | numbers)
         (tmp_path / f"{cell.name}.json").write_text(text)
@@ -115,6 +115,10 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
         ({"batch_size": 31}, "has batch_size 31, not 32"),
         ({"valid_loss": [5.0]}, "has no valid_loss for each of 20 epochs"),
         ({"train_loss": [float("nan")] * 20}, "has no train_loss for each of 20 epochs"),
+        ({"valid_loss": None}, "has no valid_loss for each of 20 epochs"),
+        ({"valid_loss": ["5"] * 20}, "has no valid_loss for each of 20 epochs"),
+        ({"best_valid_loss": None}, "has a best_valid_loss that is not the least"),
+        ({"seconds": None}, "has no seconds"),
         ({"best_valid_loss": 4.0}, "has a best_valid_loss that is not the least"),
     ):
         path.write_text(json.dumps(cells[1].config | numbers | change))
