@@ -59,7 +59,7 @@ def main():
     if seq_len is None:
         seq_len = max(2 * horizon, SEQ_LEN)
     plans = [schedule("true", horizon, seq_len=seq_len)]
-    if horizon > 2:
+    if horizon > 2 or values.stride is not None:
         plans.append(schedule("semi", horizon, values.stride, seq_len))
     plans.append(schedule("epochwise", horizon, seq_len=seq_len))
     for plan in (*plans, *COUNTED):
