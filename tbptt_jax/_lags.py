@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import inexact, of_next_step, pullback, take
+from tbptt_jax._adjoint import inexact, of_next_step, pullback
 from tbptt_jax._per_step import real_scalar
-from tbptt_jax._random import refuse_bits_that_vmap_changes
 from tbptt_jax._schedule import check_positive
+from tbptt_jax._vmappable import check_vmappable
 
 
 class LagSpectrum(NamedTuple):
@@ -58,8 +58,8 @@ def lag_spectrum(
       TypeError: the function that is returned, where the loss is not a real scalar.
       ValueError: the function that is returned, where `xs` is not [T, ...] or no parameter is
         floating point.
-      ValueError: the function that is returned, where `f` draws from `rbg` keys, whose bits vmap
-        changes.
+      ValueError: the function that is returned, where `f` cannot be vmapped, or draws from `rbg`
+        keys, whose bits vmap changes.
 
     Example:
       >>> import jax.numpy as jnp
@@ -84,11 +84,11 @@ def lag_spectrum(
             return new_carry, (carry, y)
 
         _check_lengths(params, xs)
-        jaxpr = jax.make_jaxpr(f)(params, init, take(xs, 0))
-        refuse_bits_that_vmap_changes("lag_spectrum", jaxpr)
         carries, ys = jax.lax.scan(keep_carry, init, xs)[1]
         own, ys_error = _loss_gradient(loss_fn, params, ys, targets)
-        pull = pullback(jax.vmap(f, (None, 0, 0)), params, carries, xs)
+        all_steps = jax.vmap(f, (None, 0, 0))
+        check_vmappable("lag_spectrum", all_steps, params, carries, xs)
+        pull = pullback(all_steps, params, carries, xs)
 
         def sweep(errors, _):
             """The part at one lag, and the errors at the next."""

@@ -10,8 +10,8 @@ import jax
 from jax.extend.core import jaxpr_as_fun
 
 from tbptt_jax._adjoint import truncated_pullback
-from tbptt_jax._random import refuse_bits_that_vmap_changes
 from tbptt_jax._schedule import check_schedule
+from tbptt_jax._vmappable import check_vmappable
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -143,7 +143,8 @@ def _with_pullback(scan, step, pull, num_steps, reverse):
             return new_carry, (y, carry)
 
         last, (ys, carries) = scan(keep_carry, init, xs)
-        _check_vmappable(step, constants, carries, xs, num_steps)
+        all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
+        check_vmappable("truncated_scan", all_steps, constants, carries, xs)
         return (last, ys), (constants, carries, xs)
 
     def backward(kept, errors):
@@ -201,20 +202,6 @@ def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:
     if jax.typeof(leaf).weak_type == shape.weak_type:
         return leaf
     return jax.lax.convert_element_type(leaf, shape.dtype)
-
-
-def _check_vmappable(step, constants, carries, xs, num_steps):
-    """Makes sure that all steps can run at once, and that each is then what it was alone."""
-    try:
-        all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
-        jaxpr = jax.make_jaxpr(all_steps)(constants, carries, xs)
-    except Exception as error:
-        said = str(error).partition("\n")[0]
-        raise ValueError(
-            "truncated_scan: f must be vmappable, since the backward pass runs all steps at once; "
-            f"got {type(error).__name__}: {said}"
-        ) from error
-    refuse_bits_that_vmap_changes("truncated_scan", jaxpr)
 
 
 def _without_forward_mode(run, *args):

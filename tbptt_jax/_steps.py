@@ -38,7 +38,7 @@ def with_resets(
 
     Raises:
       ValueError: the step, `with_resets: the carry's leaves must begin with the flags' axes [4],
-        got [3, 8].`
+        got [3, 8].`, and where `init` does not broadcast.
       TypeError: the step, `with_resets: flags must be bool, got int32.`, and where `init` is not of
         the carry's structure or dtypes.
 
@@ -114,7 +114,15 @@ def _start(function, start, leaf):
             f"{function}: init must be of the carry's dtype {dtype}, got {start.dtype}."
         )
     start = start if start.dtype == dtype else start.astype(dtype)  # keys have no astype
-    return jnp.broadcast_to(start, jnp.shape(leaf))
+    shape = jnp.shape(leaf)
+    if start.ndim > len(shape) or any(
+        size not in (1, full) for size, full in zip(start.shape[::-1], shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"{function}: init's leaves must broadcast to the carry's, {list(shape)}, got "
+            f"{list(start.shape)}."
+        )
+    return jnp.broadcast_to(start, shape)
 
 
 def _check_structure(what, tree, carry):

@@ -42,7 +42,8 @@ def stream_scan(
     without the cut. Blocks of `stride` losses are counted from the stream's start. The gradient can
     be taken of all chunks together or of each by itself; those for parameters then add up, those
     for `window.xs` belong to the inputs of the steps before the chunk, and those for `window.carry`
-    to the stream's initial carry (they are zero once that is beyond reach).
+    to the stream's initial carry (they are zero once that is beyond reach; a stale window holds a
+    carry for each of its steps, and the gradient is the sum over them).
 
     If parameters change between chunks, the window before the chunk and the chunk are one run with
     the parameters of the day from the window's first carry; a stale window (see `init_window`)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from tbptt_jax._per_step import losses_of_steps
-from tbptt_jax._random import refuse_bits_that_vmap_changes
 from tbptt_jax._schedule import check_schedule
+from tbptt_jax._vmappable import refuse_bits_that_vmap_changes
 
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")

@@ -210,3 +210,17 @@ def test_rbg_keys_fail():
 def test_wrong_arguments_of_effective_horizon_fail(norms, fraction, said):
     with pytest.raises(ValueError, match=re.escape(f"effective_horizon: {said}")):
         effective_horizon(jnp.array(norms), fraction=fraction)
+
+
+def test_steps_that_cannot_be_vmapped_fail():
+    @jax.custom_batching.custom_vmap
+    def alone(c):
+        return c
+
+    @alone.def_vmap
+    def refuse(axis_size, in_batched, c):
+        raise NotImplementedError("not in a batch")
+
+    run = lag_spectrum(lambda w, c, x: (w * alone(c), c), lambda w, ys, _: jnp.sum(ys), horizon=2)
+    with pytest.raises(ValueError, match=r"lag_spectrum: f must be vmappable, .* not in a batch"):
+        run(jnp.array(0.5), jnp.array(1.0), jnp.ones(4), None)

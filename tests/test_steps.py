@@ -275,6 +275,13 @@ def test_keys_of_masked_steps_stay():
             "with_resets: init must be of the carry's dtype int64, got float64.",
         ),
         (
+            lambda: with_resets(lambda c, x: (c, x), jnp.ones((2, 3)))(
+                jnp.ones(3), (1.0, jnp.ones(3) > 0)
+            ),
+            ValueError,
+            "with_resets: init's leaves must broadcast to the carry's, [3], got [2, 3].",
+        ),
+        (
             lambda: with_resets(lambda c, x: (c, x), (0.0, 0.0))(
                 jnp.ones(3), (1.0, jnp.ones(3) > 0)
             ),

@@ -1,9 +1,11 @@
-"""Refuses random numbers that are others under vmap than alone."""
+"""Whether steps can run all at once, and are then what they are alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import jax
 
 # Primitives that vmap changes, and the keys with which it does.
 CHANGED = {
@@ -11,6 +13,28 @@ CHANGED = {
     "random_split": ("key<urbg>",),
     "random_fold_in": ("key<urbg>",),
 }
+
+
+def check_vmappable(function: str, all_steps: Callable[..., Any], *args: Any) -> None:
+    """Makes sure that all steps can run at once, and that each is then what it was alone.
+
+    Args:
+      function: name of the public function, for the error.
+      all_steps: the vmapped step.
+      args: what it will be given.
+
+    Raises:
+      ValueError: it cannot be traced, or draws from keys whose bits vmap changes.
+    """
+    try:
+        jaxpr = jax.make_jaxpr(all_steps)(*args)
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise ValueError(
+            f"{function}: f must be vmappable, since the backward pass runs all steps at once; "
+            f"got {type(error).__name__}: {said}"
+        ) from error
+    refuse_bits_that_vmap_changes(function, jaxpr)
 
 
 def refuse_bits_that_vmap_changes(function: str, jaxpr: Any) -> None:
