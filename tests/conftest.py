@@ -35,15 +35,26 @@ def strict_float64(request):
 
 
 @pytest.fixture
-def study(monkeypatch, capsys, tmp_path):
-    """Runs a study's main in this process: (its JSON by name, stdout)."""
+def exit_of(monkeypatch, tmp_path):
+    """Runs a main in this process, `tmp_path` its --out: the exit's code or message."""
 
-    def run(module, *args):
-        monkeypatch.setattr(sys, "argv", [module.__file__, f"--out={tmp_path}", *args])
+    def run(module, *args, out=tmp_path):
+        monkeypatch.setattr(sys, "argv", [module.__file__, f"--out={out}", *args])
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
             launch.run(module.main)
         flags.FLAGS.unparse_flags()
-        assert stop.value.code in (None, 0), stop.value.code
+        return stop.value.code
+
+    return run
+
+
+@pytest.fixture
+def study(exit_of, capsys, tmp_path):
+    """Runs a study's main to its good end: (its JSON by name, stdout)."""
+
+    def run(module, *args):
+        code = exit_of(module, *args)
+        assert code in (None, 0), code
         found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
         return found, capsys.readouterr().out
 

@@ -219,7 +219,7 @@ def test_steps_that_cannot_be_vmapped_fail():
 
     @alone.def_vmap
     def refuse(axis_size, in_batched, c):
-        raise NotImplementedError("not in a batch")
+        raise RuntimeError("not in a batch")
 
     run = lag_spectrum(lambda w, c, x: (w * alone(c), c), lambda w, ys, _: jnp.sum(ys), horizon=2)
     with pytest.raises(ValueError, match=r"lag_spectrum: f must be vmappable, .* not in a batch"):

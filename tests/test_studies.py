@@ -1,12 +1,9 @@
 """The mains of the studies run on tiny sizes, and write numbers and a chart."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from test_data import write
 from test_ptb import TEXTS
 
@@ -14,7 +11,6 @@ from experiments import (
     dependency,
     diagram,
     gradcheck,
-    launch,
     pitfalls,
     timing,
     training,
@@ -92,21 +88,15 @@ def test_williams_peng_on_text(study, tmp_path, monkeypatch):
     assert again["williams_peng_ptb"]["rows"] == rows
 
 
-def test_folder_that_cannot_be_ends_a_study_before_it_works(monkeypatch):
-    monkeypatch.setattr(sys, "argv", [pitfalls.__file__, "--out=/dev/null"])
+def test_folder_that_cannot_be_ends_a_study_before_it_works(exit_of, monkeypatch):
     monkeypatch.setattr(pitfalls, "errors_of_seeds", None)
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-        launch.run(pitfalls.main)
-    flags.FLAGS.unparse_flags()
-    assert stop.value.code == "error: --out=/dev/null cannot be a folder: File exists."
+    said = exit_of(pitfalls, out="/dev/null")
+    assert said == "error: --out=/dev/null cannot be a folder: File exists."
 
 
-def test_flag_of_another_main_is_refused(monkeypatch):
-    monkeypatch.setattr(sys, "argv", [pitfalls.__file__, "--learning_rate=1"])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-        launch.run(pitfalls.main)
-    flags.FLAGS.unparse_flags()
-    assert stop.value.code == "error: --learning_rate is not a flag of this command; see --help."
+def test_flag_of_another_main_is_refused(exit_of):
+    said = exit_of(pitfalls, "--learning_rate=1")
+    assert said == "error: --learning_rate is not a flag of this command; see --help."
 
 
 def test_wilson_interval():
@@ -160,7 +150,7 @@ def test_diagram(study, tmp_path):
     assert [row["stride"] for row in found["diagram"]["drawn"]] == [1, 3, 4]
 
 
-def test_gradcheck_fails_with_code_1_where_a_gradient_is_off(study, short_text, monkeypatch):
+def test_gradcheck_fails_where_a_gradient_is_off(study, exit_of, short_text, monkeypatch):
     monkeypatch.setattr(gradcheck, "NUM_STEPS", 2)
     monkeypatch.setattr(gradcheck, "BATCH", 3)
     monkeypatch.setattr(gradcheck, "TRUE", schedule("true", 2, seq_len=2))
@@ -177,8 +167,7 @@ def test_gradcheck_fails_with_code_1_where_a_gradient_is_off(study, short_text, 
         return {name: grad * (1.0 + 1e-11 * wrong) for name, grad in grads.items()}
 
     monkeypatch.setattr(gradcheck, "gradients", off)
-    with pytest.raises(AssertionError, match=r"FAILED in float64\."):
-        study(gradcheck, short_text)
+    assert exit_of(gradcheck, short_text) == "FAILED in float64."
 
 
 def test_timing(study, short_text, tmp_path):

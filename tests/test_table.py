@@ -2,16 +2,13 @@
 
 import json
 import math
-import sys
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from test_data import write
 from test_ptb import TEXTS
 
-from experiments import data, grid, launch, models, table, table_cells, table_chart, training
+from experiments import data, grid, models, table, table_cells, table_chart, training
 from experiments.errors import UserError
 from experiments.styles import schedule
 
@@ -54,7 +51,7 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
         grid.cell(*folders, "whole", model, corpus, settings)
 
 
-def test_table_runs_its_cells_once_and_checks_them(study, tmp_path, monkeypatch):
+def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, monkeypatch):
     write(tmp_path / "text", TEXTS)
     settings = training.Settings
     small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
@@ -73,12 +70,8 @@ def test_table_runs_its_cells_once_and_checks_them(study, tmp_path, monkeypatch)
     text = ["--corpus=ptb", f"--data_dir={tmp_path / 'text'}", f"--scratch={tmp_path / 'scratch'}"]
     _, out = study(table, "--only=true-2-*-0.001-seed-0", *text)
     assert out.count("epoch  1") == 1 and "(1.10)" in out
-    monkeypatch.setattr(sys, "argv", ["table", "--check", f"--out={tmp_path}"])
-    with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-        launch.run(table.main)
-    flags.FLAGS.unparse_flags()
     first = "epochwise-2-in-2-rate-0.001-seed-0"
-    assert stop.value.code == f"error: 12 cells are missing, the first {first}."
+    assert exit_of(table, "--check") == f"error: 12 cells are missing, the first {first}."
     _, out = study(table, *text)
     assert out.count("epoch  1") == 12
     found, out = study(table, "--check")
