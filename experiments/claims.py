@@ -77,7 +77,7 @@ def _table(rows: list[Comparison]) -> Iterator[Finding]:
         comparisons.SEMI: "true has the lower loss than semi-epochwise, as many updates",
     }
     for question, claim in claims.items():
-        for rate in table_cells.RATES:
+        for rate in comparisons.RATES:
             mine = [r for r in rows if r.question == question and r.learning_rate == rate]
             if not mine:
                 continue
@@ -87,7 +87,7 @@ def _table(rows: list[Comparison]) -> Iterator[Finding]:
             here = _by_horizon(horizons, [row.difference for row in mine], 3)
             need = "/".join(sorted({f"{limit:.3f}" for limit in limits}))
             yield Finding(
-                f"{claim}, rate {rate:g}",
+                f"{claim}, {comparisons.name_of(rate)}",
                 _by_horizon(horizons, [row.article for row in mine], 2) or "not there",
                 f"{here}; beyond {need} counts, seeds: {'/'.join(map(str, seeds))}",
                 overall([row.verdict for row in mine]),

@@ -7,7 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from experiments.comparisons import Comparison, threshold
+from experiments.comparisons import Comparison, name_of, threshold
 
 COLOURS = {"holds": "#0072B2", "the opposite holds": "#D55E00", "undecided": "0.55"}
 
@@ -35,7 +35,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
         if row.article is not None:
             axis.plot(row.article, place, "D", color="0.3", mfc="none", ms=6)
         first, second = (f"{p.style} {p.horizon} in {p.seq_len}" for p in (row.first, row.second))
-        labels.append((place, f"{first} − {second}, rate {row.learning_rate:g}"))
+        labels.append((place, f"{first} − {second}, {name_of(row.learning_rate)}"))
         place -= 1.0
     axis.plot([], [], color="0.88", lw=7, label="undecided within")
     axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)

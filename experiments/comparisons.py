@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from experiments import table_cells as cells
 from experiments.styles import Schedule
 
+RATES = (*cells.RATES, None)
 HOLDS, REVERSED, UNDECIDED = "holds", "the opposite holds", "undecided"
 
 
@@ -17,7 +18,7 @@ class Comparison(NamedTuple):
     question: str
     first: Schedule
     second: Schedule
-    learning_rate: float
+    learning_rate: float | None  # None: each at its best
     difference: float  # of the means over the seeds that both have
     seeds: int
     article: float | None  # the article's difference
@@ -27,6 +28,11 @@ class Comparison(NamedTuple):
     def verdict(self) -> str:
         """Whether the first is better."""
         return decide(-self.difference, threshold(self.spread, self.seeds))
+
+
+def name_of(rate: float | None) -> str:
+    """How a row's learning rate is written."""
+    return "each at its best rate" if rate is None else f"rate {rate:g}"
 
 
 def threshold(spread: float, seeds: int) -> float:
@@ -70,28 +76,42 @@ def _pairs() -> Iterator[tuple[str, tuple[Schedule, Schedule]]]:
 
 
 def comparisons(found: dict[cells.Cell, dict[str, Any]]) -> list[Comparison]:
-    """All pairs whose cells are there, at each learning rate, questions together.
+    """All pairs whose cells are there, at each learning rate and at each one's best.
 
-    The spread is pooled over the cells with several seeds, all of them at the middle rate; at the
-    other rates there is one seed.
+    The best rate is that of seed 0. The spread is pooled over the cells with several seeds, all of
+    them at the middle rate; at the other rates there is one seed.
     """
     spread = cells.spread(found)
     if spread is None:
         return []
     rows = []
     for question, plans in _pairs():
-        for i, rate in enumerate(cells.RATES):
-            losses = [cells.best(found, cells.Cell(plan, rate)) for plan in plans]
+        for rate in RATES:
+            losses = [_losses(found, plan, rate) for plan in plans]
             seeds = sorted(losses[0].keys() & losses[1].keys())
             if not seeds:
                 continue
             first, second = (statistics.fmean(each[seed] for seed in seeds) for each in losses)
             article = None
             if all(plan in cells.SCHEDULES for plan in plans):
-                said = [cells.ARTICLE[plan.style, plan.horizon][i] for plan in plans]
-                article = round(said[0] - said[1], 2)
+                article = round(_article(plans[0], rate) - _article(plans[1], rate), 2)
             rows.append(
                 Comparison(question, *plans, rate, first - second, len(seeds), article, spread)
             )
     order = [EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, FEWER_UPDATES, SEMI]
-    return sorted(rows, key=lambda row: (order.index(row.question), cells.RATES.index(row[3])))
+    return sorted(rows, key=lambda row: (order.index(row.question), RATES.index(row[3])))
+
+
+def _losses(found, plan, rate):
+    """Best validation losses by seed."""
+    if rate is not None:
+        return cells.best(found, cells.Cell(plan, rate))
+    at_rates = [cells.best(found, cells.Cell(plan, rate)) for rate in cells.RATES]
+    if not all(0 in losses for losses in at_rates):
+        return {}
+    return min(at_rates, key=lambda losses: losses[0])
+
+
+def _article(plan, rate):
+    losses = dict(zip(cells.RATES, cells.ARTICLE[plan.style, plan.horizon], strict=True))
+    return min(losses.values()) if rate is None else losses[rate]

@@ -73,6 +73,20 @@ def test_comparisons_take_means_of_the_seeds_that_both_have():
         assert math.isclose(row.difference, difference)
 
 
+def test_schedules_are_compared_at_their_best_rates():
+    rates = (0.003, 0.001, 0.0003)
+    losses = {("true", 5, 20): [(5.1,), (5.0, 5.4), (5.3,)]}
+    losses[("epochwise", 5, 5)] = [(5.4,), (5.25, 5.27), (5.2,)]
+    by_rate = {
+        (*plan, r): x for plan, each in losses.items() for r, x in zip(rates, each, strict=True)
+    }
+    *_, row = comparisons.comparisons(fabricated(by_rate))
+    assert (row.learning_rate, row.seeds, row.article) == (None, 1, -0.03)
+    assert math.isclose(row.difference, 5.0 - 5.2)
+    del by_rate["true", 5, 20, 0.003]
+    assert None not in [r.learning_rate for r in comparisons.comparisons(fabricated(by_rate))]
+
+
 def test_seeds_that_only_one_has_are_left_out():
     found = fabricated(
         {("true", 5, 20, 0.001): (5.0, 5.1), ("epochwise", 5, 5, 0.001): (5.0, 9.0, 5.02)}
