@@ -109,7 +109,7 @@ def sequences(
     if num_sequences < 1:
         raise UserError(
             f"the {name} text has {len(tokens):,} tokens, too few for one sequence: "
-            f"--batch_size={batch_size} streams of {seq_len} + 1 tokens need "
+            f"a batch of {batch_size} streams of {seq_len} + 1 tokens needs "
             f"{batch_size * (seq_len + 1):,}."
         )
     streams = tokens[: batch_size * length].reshape(batch_size, length)

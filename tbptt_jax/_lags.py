@@ -113,7 +113,7 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
     Args:
       spectrum: [H], norm of the gradient's part at each lag, lag 0 first: `l1` or `l2` of
         `lag_spectrum`. Where the last lags still matter, H is too short to tell.
-      fraction: share of the summed norm to hold, in (0, 1].
+      fraction: share of the summed norm to hold; a static number in (0, 1].
 
     Returns:
       An int32 scalar in 1..H; 1 where all norms are zero, H where one is nan.

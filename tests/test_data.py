@@ -126,6 +126,6 @@ def test_sequences_are_contiguous_streams_with_targets_shifted_by_one(batch_size
 
 
 def test_text_too_short_for_the_batch_is_refused():
-    with pytest.raises(UserError, match=r"5 tokens.*--batch_size=2 .* 2 \+ 1 tokens need 6"):
+    with pytest.raises(UserError, match=r"5 tokens.*batch of 2 .* 2 \+ 1 tokens needs 6"):
         data.sequences(np.arange(5), 2, 2, "train")
     assert len(data.sequences(np.arange(6), 2, 2, "train")[0]) == 1

@@ -83,7 +83,7 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
         (["--style=fancy"], "--style=fancy"),
         (["--keep_prob=0"], "keep_prob"),
         (["--learning_rate=-1"], "learning_rate"),
-        (["--batch_size=1000"], "--batch_size=1000"),
+        (["--batch_size=1000"], "batch of 1000"),
         (["--data_dir=nowhere"], "nowhere"),
         (["--corpus=embedded"], "--corpus=embedded"),
         (["--learning_rate=1e38"], "--learning_rate"),
