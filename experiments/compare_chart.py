@@ -28,6 +28,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
                 va="center",
                 fontweight="bold",
                 fontsize="small",
+                bbox={"color": "white", "pad": 1.0},
             )
         limit = threshold(row.spread, row.seeds)
         axis.plot([-limit, limit], [place] * 2, color="0.88", lw=7, solid_capstyle="butt", zorder=0)

@@ -55,7 +55,7 @@ def decide(gain: float, limit: float) -> str:
 EQUAL_HORIZON = "true beside epochwise, equal horizon"
 EQUAL_LENGTH = "full beside true, equal sequences"
 EQUAL_UPDATES = "true beside epochwise, equal horizon and updates"
-FEWER_UPDATES = "epochwise, a half to a quarter of the updates beside all"
+FEWER_UPDATES = "epochwise, an update for two to four blocks beside one for each"
 SEMI = "true beside semi-epochwise, equal horizon and updates"
 
 
