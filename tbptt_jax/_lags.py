@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -111,8 +112,8 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
         min { h : Σ_{i<h} ‖gᵢ‖ ≥ fraction · Σᵢ ‖gᵢ‖ }
 
     Args:
-      spectrum: [H], norm of the gradient's part at each lag, lag 0 first: `l1` or `l2` of
-        `lag_spectrum`. Where the last lags still matter, H is too short to tell.
+      spectrum: [H], norm of the gradient's part at each lag, lag 0 first: `l1` or `l2` of a
+        `LagSpectrum`. Where the last lags still matter, H is too short to tell.
       fraction: share of the summed norm to hold; a static number in (0, 1].
 
     Returns:
@@ -121,15 +122,23 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
     Raises:
       ValueError: `effective_horizon: fraction must be in (0, 1], got 1.5.`
       ValueError: `effective_horizon: spectrum must be [H] with H >= 1, got [0].`
-      TypeError: the spectrum is complex.
+      TypeError: the fraction is traced or no number; the spectrum is complex or no array.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> from tbptt_jax import effective_horizon
-      >>> print(effective_horizon([8.0, 4.0, 2.0, 1.0], fraction=0.9))
+      >>> print(effective_horizon(jnp.array([8.0, 4.0, 2.0, 1.0]), fraction=0.9))
       3
     """
+    if not isinstance(fraction, numbers.Real):
+        raise TypeError(f"effective_horizon: fraction must be a static number, got {fraction!r}.")
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"effective_horizon: fraction must be in (0, 1], got {fraction}.")
+    if jax.tree.structure(spectrum) != jax.tree.structure(0):
+        got = type(spectrum).__name__
+        raise TypeError(
+            f"effective_horizon: spectrum must be an array, l1 or l2 of a LagSpectrum, got {got}."
+        )
     norms = jnp.asarray(spectrum)
     if jnp.iscomplexobj(norms):
         raise TypeError(f"effective_horizon: spectrum must be real norms, got {norms.dtype}.")
@@ -173,6 +182,7 @@ def _l2(leaf):
     """The L2 norm, without the squares of small numbers, which would be zero at long lags."""
     sizes = jnp.abs(leaf).astype(float)
     largest = jnp.max(sizes, initial=0.0)
-    scale = jnp.where(largest > 0.0, largest, 1.0)
-    squares = jnp.sum((sizes / scale) ** 2)
-    return jnp.where(largest > 0.0, scale * jnp.sqrt(jnp.where(largest > 0.0, squares, 1.0)), 0.0)
+    usual = (largest > 0.0) & jnp.isfinite(largest)
+    scaled = sizes / jnp.where(usual, largest, 1.0)
+    squares = jnp.where(usual, jnp.sum(scaled**2), 1.0)
+    return jnp.where(usual, largest * jnp.sqrt(squares), largest)  # as it is: zero, inf or nan

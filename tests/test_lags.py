@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tbptt_jax import effective_horizon, lag_spectrum
+from tbptt_jax import LagSpectrum, effective_horizon, lag_spectrum
 
 NUM_STEPS = 7
 CELLS = ("tanh_rnn", "gru", "lstm", "two_layers", "counting_rnn", "complex_rnn")
@@ -80,6 +80,20 @@ def test_small_parts_keep_their_l2_norm():
         args = jnp.full(2, 1e-12), jnp.zeros(2), jnp.ones((5, 2)), None
         found = lag_spectrum(step, last, horizon=4)(*args)
     np.testing.assert_allclose(found.l2, np.sqrt(2) * 10.0 ** -np.arange(0, 48, 12), rtol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_norms_of_parts_that_are_not_finite_are_not_finite(bad):
+    step = lambda w, c, x: (w["good"] * c, w["good"] * c + w["bad"] * x)
+    run = lag_spectrum(step, lambda w, ys, _: jnp.sum(ys), horizon=2)
+    w = {"good": jnp.full(2, 0.5), "bad": jnp.full(2, 0.5)}
+    xs = jnp.ones((4, 2)).at[1, 0].set(bad)
+    found = run(w, jnp.ones(2), xs, None)
+    for norms in (found.l1, found.l2, found.leaf_l1["bad"], found.leaf_l2["bad"]):
+        assert not jnp.isfinite(norms[0])
+    assert jnp.all(jnp.isfinite(found.leaf_l2["good"]))
+    if jnp.isnan(bad):
+        assert effective_horizon(found.l1) == effective_horizon(found.l2) == 2
 
 
 def test_norms_of_lags_beyond_the_sequence_have_derivatives():
@@ -210,6 +224,19 @@ def test_rbg_keys_fail():
 def test_wrong_arguments_of_effective_horizon_fail(norms, fraction, said):
     with pytest.raises(ValueError, match=re.escape(f"effective_horizon: {said}")):
         effective_horizon(jnp.array(norms), fraction=fraction)
+
+
+def test_what_is_no_spectrum_or_no_number_fails():
+    spectrum = LagSpectrum(None, *[jnp.ones(2)] * 4)
+    for wrong in (spectrum, [1.0, 2.0], None):
+        got = f"l1 or l2 of a LagSpectrum, got {type(wrong).__name__}"
+        with pytest.raises(TypeError, match=got):
+            effective_horizon(wrong)
+    for wrong in ("0.9", jnp.array([0.5, 0.9])):
+        with pytest.raises(TypeError, match="fraction must be a static number, got"):
+            effective_horizon(spectrum.l1, fraction=wrong)
+    with pytest.raises(TypeError, match="fraction must be a static number, got"):
+        jax.jit(lambda x: effective_horizon(spectrum.l1, fraction=x))(0.5)
 
 
 def test_steps_that_cannot_be_vmapped_fail():
