@@ -1,5 +1,6 @@
 """The article's claims, each with a verdict computed from the numbers in results/."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from experiments.comparisons import HOLDS, REVERSED, UNDECIDED, Comparison, deci
 
 ABOUT_AS_FAST = 1.1  # times full BPTT
 MARGIN = 0.02  # nats: losses within it are equally good
+NUM_SCHEDULES = 28  # of horizons 1 to 7 and strides up to the horizon
 ARTICLE_COUNTS = (42, 7)  # errors that travel 7 steps of 49: true, epochwise
+EARLY = 5  # steps over which vanishing gradients are looked at apart
 NOT = "does not hold"
 
 
@@ -23,7 +26,7 @@ class Finding(NamedTuple):
     article: str
     here: str
     verdict: str
-    sources: tuple[str, ...] = ()  # files, or the folder, of the numbers
+    sources: tuple[str, ...] = ()  # files, or the folder, of the numbers, in a checkout
 
 
 def findings(results: Path, benchmarks: Path) -> list[Finding]:
@@ -51,9 +54,15 @@ def findings(results: Path, benchmarks: Path) -> list[Finding]:
     ):
         if all(path.exists() for path in paths):
             with report.readable(*paths) as numbers:
-                names = tuple(path.name for path in paths)
-                made += [finding._replace(sources=names) for finding in build(*numbers)]
+                sources = tuple(_source(path, benchmarks) for path in paths)
+                made += [finding._replace(sources=sources) for finding in build(*numbers)]
     return made
+
+
+def _source(path, benchmarks):
+    """Where a result is in a checkout."""
+    folder = "benchmarks/results" if path.parent == benchmarks else "results"
+    return f"{folder}/{path.name}"
 
 
 def overall(verdicts: list[str]) -> str:
@@ -73,7 +82,8 @@ def _table(rows: list[Comparison]) -> Iterator[Finding]:
         comparisons.EQUAL_HORIZON: "true has the lower loss at equal horizon",
         comparisons.EQUAL_LENGTH: "full has the lower loss in sequences of equal length",
         comparisons.EQUAL_UPDATES: "true has the lower loss at equal horizon, as many updates",
-        comparisons.FEWER_UPDATES: "epochwise gains from a half to a quarter of the updates",
+        comparisons.FEWER_UPDATES: "epochwise has the lower loss with an update for two to four "
+        "blocks than with one for each",
         comparisons.SEMI: "true has the lower loss than semi-epochwise, as many updates",
     }
     for question, claim in claims.items():
@@ -81,24 +91,23 @@ def _table(rows: list[Comparison]) -> Iterator[Finding]:
             mine = [r for r in rows if r.question == question and r.learning_rate == rate]
             if not mine:
                 continue
-            seeds = sorted({row.seeds for row in mine})
-            limits = [comparisons.threshold(row.spread, row.seeds) for row in mine]
             horizons = [min(row.first.horizon, row.second.horizon) for row in mine]
-            here = _by_horizon(horizons, [row.difference for row in mine], 3)
-            need = "/".join(sorted({f"{limit:.3f}" for limit in limits}))
+            each = [f"{r.difference:+.3f} ± {r.limit:.3f} ({r.verdict})" for r in mine]
+            article = [None if row.article is None else f"{row.article:+.2f}" for row in mine]
+            seeds = "/".join(map(str, sorted({row.seeds for row in mine})))
             yield Finding(
                 f"{claim}, {comparisons.name_of(rate)}",
-                _by_horizon(horizons, [row.article for row in mine], 2) or "not there",
-                f"{here}; beyond {need} counts, seeds: {'/'.join(map(str, seeds))}",
+                _by_horizon(horizons, article) or "not there",
+                f"{_by_horizon(horizons, each)}; seeds: {seeds}",
                 overall([row.verdict for row in mine]),
-                ("table",),
+                ("results/table",),
             )
 
 
-def _by_horizon(horizons, values, digits):
-    """Differences with the horizon of the truncated style."""
-    pairs = zip(horizons, values, strict=True)
-    return ", ".join(f"h {h}: {value:+.{digits}f}" for h, value in pairs if value is not None)
+def _by_horizon(horizons, texts):
+    """What is said of each horizon, the truncated style's."""
+    pairs = zip(horizons, texts, strict=True)
+    return ", ".join(f"h {horizon}: {text}" for horizon, text in pairs if text is not None)
 
 
 def _speed(timing, training_step, recurrence) -> Iterator[Finding]:
@@ -124,6 +133,11 @@ def _speed(timing, training_step, recurrence) -> Iterator[Finding]:
     )
 
 
+def early_factor(norms: list[float]) -> float:
+    """By how much norms, lag 0 first, fall a step over the first steps: a geometric mean."""
+    return (norms[0] / norms[EARLY]) ** (1 / EARLY)
+
+
 def _vanishing(found) -> Iterator[Finding]:
     ratios = np.divide(found["article_l1"][:-1], found["article_l1"][1:])
     low, high = min(ratios), max(ratios)
@@ -131,6 +145,7 @@ def _vanishing(found) -> Iterator[Finding]:
     for row in found["rows"]:
         if row["cell"] == "vanilla" and row["state_size"] in (4, 100):
             factor = statistics.median(row["factor"])
+            early = statistics.median(map(early_factor, row["l1"]))
             when = f"after {row['epochs']} epochs" if row["epochs"] else "at initialisation"
             seeds = len(row["factor"])
             spread = f" ({min(row['factor']):.2f}-{max(row['factor']):.2f}, {seeds} seeds)"
@@ -140,37 +155,42 @@ def _vanishing(found) -> Iterator[Finding]:
                 f"gradients shrink by a factor of about 3 to 4 a step: state {row['state_size']}, "
                 f"{when}",
                 said if is_theirs else "not there",
-                f"{factor:.2f}{spread if seeds > 1 else ', 1 seed'}; √((E+N)/N) is "
-                f"{row['expected']:.2f}",
+                f"{factor:.2f}{spread if seeds > 1 else ', 1 seed'}, over the first {EARLY} steps "
+                f"{early:.2f}; √((E+N)/N) is {row['expected']:.2f}",
                 HOLDS if low <= factor <= high else NOT,
             )
 
 
 def _dependencies(found) -> Iterator[Finding]:
-    """The share of the possible gain that is learnt at the longest delays within the horizon."""
-    milestones = found["task"]["milestones"]
+    """The share of the possible gain that is learnt at the longest delays within the horizon.
+
+    Seeds are paired: at each, both styles start from the same parameters and see the same stream.
+    """
 
     def shares(style, horizon):
-        """[seeds, milestones], mean over the delays of the horizon's last quarter."""
+        """[milestones, seeds], mean over the delays of the horizon's last quarter."""
         row = next(r for r in found["learnt"] if (r["style"], r["horizon"]) == (style, horizon))
         share = np.array(row["share"])  # [delays, seeds, milestones], delay 1 first
-        return np.mean(share[horizon * 3 // 4 - 1 : horizon - 1], axis=0)
+        return np.mean(share[horizon * 3 // 4 - 1 : horizon - 1], axis=0).T
 
     for horizon in (8, 16):
-        true, epochwise = (shares(style, horizon) for style in ("true", "epochwise"))
-        for i in (0, len(milestones) - 1):
-            pair = true[:, i], epochwise[:, i]
-            spread = float(np.sqrt(np.mean([np.var(each, ddof=1) for each in pair])))
-            limit = comparisons.threshold(spread, len(pair[0]))
-            means = [float(np.mean(each)) for each in pair]
-            yield Finding(
-                "true learns more of the dependencies near its horizon than epochwise: horizon "
-                f"{horizon}, after {milestones[i]} updates",
-                "concluded from the losses",
-                f"delays {horizon * 3 // 4} to {horizon - 1}: true {means[0]:.0%} of the possible "
-                f"gain, epochwise {means[1]:.0%}; beyond {limit:.0%} counts, seeds: {len(pair[0])}",
-                decide(means[0] - means[1], limit),
+        said, made = [], []
+        styles = shares("true", horizon), shares("epochwise", horizon)
+        for updates, true, epochwise in zip(found["task"]["milestones"], *styles, strict=True):
+            gains = (true - epochwise).tolist()
+            limit = 2.0 * statistics.stdev(gains) if len(gains) > 1 else math.inf
+            made.append(decide(statistics.fmean(gains), limit))
+            said.append(
+                f"after {updates} updates {np.mean(true):.0%} and {np.mean(epochwise):.0%}, "
+                f"{statistics.fmean(gains):+.1%} ± {limit:.1%} ({made[-1]})"
             )
+        yield Finding(
+            "true learns more of the dependencies near its horizon than epochwise: horizon "
+            f"{horizon}, delays {horizon * 3 // 4} to {horizon - 1}",
+            "concluded from the losses",
+            f"{'; '.join(said)}; of the possible gain, {styles[0].shape[1]} seeds, paired",
+            overall(made),
+        )
 
 
 def _williams_peng(delay, ptb) -> Iterator[Finding]:
@@ -218,6 +238,8 @@ def _counting(found) -> Iterator[Finding]:
 
 def _gradients(found) -> Iterator[Finding]:
     limits = found["tolerances"]
+    if not limits or any(len(found[t]["all"]) != NUM_SCHEDULES for t in limits):
+        raise ValueError("the check is not whole")
     article = {t: max(found[t]["article"]["windows"].values()) for t in limits}
     everything = {t: max(row["error"] for row in found[t]["all"]) for t in limits}
     for claim, said, errors in (

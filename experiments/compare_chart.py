@@ -7,9 +7,15 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from experiments.comparisons import Comparison, name_of, threshold
+from experiments.comparisons import (
+    HOLDS,
+    REVERSED,
+    UNDECIDED,
+    Comparison,
+    name_of,
+)
 
-COLOURS = {"holds": "#0072B2", "the opposite holds": "#D55E00", "undecided": "0.55"}
+COLOURS = {HOLDS: "#0072B2", REVERSED: "#D55E00", UNDECIDED: "0.55"}
 
 
 def draw(rows: list[Comparison], path: Path) -> None:
@@ -30,8 +36,14 @@ def draw(rows: list[Comparison], path: Path) -> None:
                 fontsize="small",
                 bbox={"color": "white", "pad": 1.0},
             )
-        limit = threshold(row.spread, row.seeds)
-        axis.plot([-limit, limit], [place] * 2, color="0.88", lw=7, solid_capstyle="butt", zorder=0)
+        axis.plot(
+            [-row.limit, row.limit],
+            [place] * 2,
+            color="0.88",
+            lw=7,
+            solid_capstyle="butt",
+            zorder=0,
+        )
         axis.plot(row.difference, place, "o", color=COLOURS[row.verdict], ms=6)
         if row.article is not None:
             axis.plot(row.article, place, "D", color="0.3", mfc="none", ms=6)

@@ -25,9 +25,14 @@ class Comparison(NamedTuple):
     spread: float  # standard deviation between seeds
 
     @property
+    def limit(self) -> float:
+        """What the difference has to exceed."""
+        return threshold(self.spread, self.seeds)
+
+    @property
     def verdict(self) -> str:
         """Whether the first is better."""
-        return decide(-self.difference, threshold(self.spread, self.seeds))
+        return decide(-self.difference, self.limit)
 
 
 def name_of(rate: float | None) -> str:
@@ -46,7 +51,7 @@ def threshold(spread: float, seeds: int) -> float:
 
 def decide(gain: float, limit: float) -> str:
     """A claimed gain holds, or its opposite, where it exceeds the limit."""
-    if abs(gain) <= limit:
+    if not abs(gain) > limit:
         return UNDECIDED
     return HOLDS if gain > 0.0 else REVERSED
 
@@ -61,7 +66,8 @@ SEMI = "true beside semi-epochwise, equal horizon and updates"
 
 def _pairs() -> Iterator[tuple[str, tuple[Schedule, Schedule]]]:
     plans = {(plan.style, plan.horizon): plan for plan in cells.SCHEDULES}
-    extras = {(cell.schedule.style, cell.schedule.horizon): cell.schedule for cell in cells.EXTRAS}
+    extras = [cell.schedule for cell in cells.EXTRAS if cell == cells.Cell(cell.schedule)]
+    extras = {(plan.style, plan.horizon): plan for plan in extras}
     for control in cells.CONTROLS:
         true, epochwise = plans["true", control.horizon], plans["epochwise", control.horizon]
         yield EQUAL_HORIZON, (true, epochwise)
@@ -99,7 +105,7 @@ def comparisons(found: dict[cells.Cell, dict[str, Any]]) -> list[Comparison]:
                 Comparison(question, *plans, rate, first - second, len(seeds), article, spread)
             )
     order = [EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, FEWER_UPDATES, SEMI]
-    return sorted(rows, key=lambda row: (order.index(row.question), RATES.index(row[3])))
+    return sorted(rows, key=lambda row: (order.index(row.question), RATES.index(row.learning_rate)))
 
 
 def _losses(found, plan, rate):

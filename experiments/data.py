@@ -14,7 +14,7 @@ from experiments.errors import UserError
 
 SPLITS: tuple[str, ...] = ("train", "valid", "test")
 CORPORA = ("auto", "ptb", "embedded")
-# Mikolov's preparation of the Penn Treebank.
+PTB = "Penn Treebank"  # in Mikolov's preparation
 PTB_MD5 = {
     "train": "f26c4b92c5fdc7b3f8c7cdcb991d8420",
     "valid": "aa0affc06ff7c36e977d7cd49e3839bf",
@@ -71,7 +71,7 @@ def read_corpus(corpus: str, data_dir: str | os.PathLike | None = None) -> Corpu
         )
     texts = {split: _read_text(path) for split, path in paths.items()}
     is_ptb = all(_md5(texts[split]) == PTB_MD5[split] for split in SPLITS)
-    return _corpus("Penn Treebank" if is_ptb else f"text in {folder}", texts)
+    return _corpus(PTB if is_ptb else f"text in {folder}", texts)
 
 
 def find_splits(folder: Path) -> dict[str, Path] | None:

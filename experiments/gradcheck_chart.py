@@ -22,10 +22,11 @@ def draw(found: dict, path: Path) -> None:
         for row in rows:
             grid[row["horizon"] - 1, row["stride"] - 1] = np.log10(row["error"] / tolerance + 1e-9)
             place = row["stride"], row["horizon"]
-            axis.text(*place, f"{row['error']:.0e}", ha="center", va="center", fontsize="x-small")
+            look = {"ha": "center", "va": "center", "fontsize": "x-small", "color": "white"}
+            axis.text(*place, f"{row['error']:.0e}", bbox={"color": "0.2", "pad": 1.5}, **look)
         ends = 0.5, size + 0.5
         extent = (*ends, *ends)
-        image = axis.imshow(grid, vmin=-4, vmax=1, cmap="RdYlGn_r", extent=extent, origin="lower")
+        image = axis.imshow(grid, vmin=-4, vmax=1, cmap="cividis", extent=extent, origin="lower")
         images.append(image)
         axis.set(xlabel="stride", ylabel="horizon", xticks=range(1, size + 1))
         axis.set_title(f"{dtype}: difference from the definition, must be ≤ {tolerance:g}")

@@ -55,7 +55,7 @@ def cell(
     }
     found |= result._asdict() | record.environment()
     folder.mkdir(parents=True, exist_ok=True)
-    record.replace(path, json.dumps(found, indent=1) + "\n")
+    record.replace(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
     return found
 
 
@@ -76,6 +76,6 @@ def read(path: Path) -> dict[str, Any]:
       UserError: the file is damaged.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(record.read_json(path))
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged; remove it to run it again.") from None

@@ -2,10 +2,11 @@
 
   python -m experiments.page
 
-Trains nothing; every number in the page is read from a result, and the test suite fails where the
-page is not what the results say. Seconds on any machine.
+Trains nothing. Our numbers are read from the results, but for a few words of the discussion; the
+test suite fails where the page is not what the results say. Seconds on any machine.
 """
 
+import json
 import string
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ def text(results: Path, benchmarks: Path = BENCHMARKS) -> str:
       UserError: a result is missing.
     """
     found, missing = table_cells.read(results / "table")
+    findings = claims.findings(results, benchmarks)
+    summary = table_cells.summary(found)
+    _check_is_new(results / "table.json", "table --check", summary)
+    said = {"claims": [finding._asdict() for finding in findings]}
+    _check_is_new(results / "compare.json", "compare", said)
     values = {
         "article_table": page_tables.article_table(found),
         "seeds_table": page_tables.seeds_table(found),
@@ -39,32 +45,39 @@ def text(results: Path, benchmarks: Path = BENCHMARKS) -> str:
         else f"All {len(found)} cells are there.",
         "margin": f"{claims.MARGIN:g}",
         "about_as_fast": f"{claims.ABOUT_AS_FAST:g}",
-        "verdicts": page_tables.verdicts(claims.findings(results, benchmarks)),
+        "verdicts": page_tables.verdicts(findings),
     }
+    values |= table_numbers(summary)
     for name, build in (
-        ("table", table_numbers),
         ("vanishing", vanishing_numbers),
         ("timing", lambda found: {"timing_table": page_tables.timing_table(found)}),
         ("gradcheck", lambda found: {"gradcheck_table": page_tables.gradcheck_table(found)}),
         ("diagram", lambda found: {"counts_table": page_tables.counts_table(found["counted"])}),
-        ("compare", compare_numbers),
     ):
         with report.readable(results / f"{name}.json") as (numbers,):
-            values |= build(numbers) | {f"{name}_command": _command(name, numbers)}
+            values |= build(numbers) | {f"{name}_command": _command(numbers)}
     with report.readable(benchmarks / "recurrence.json") as (numbers,):
         values["recurrence_table"] = page_tables.recurrence_table(numbers["shapes"])
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
 
 
+def _check_is_new(path, main, numbers):
+    """Makes sure that a result that is computed from others is what they say now."""
+    with report.readable(path) as (found,):
+        for name, value in numbers.items():
+            if found[name] != json.loads(json.dumps(value)):
+                raise UserError(f"{path} is old; run `python -m experiments.{main}` again.")
+
+
 def table_numbers(found: dict[str, Any]) -> dict[str, str]:
     """What the text says of the table."""
     numbers = {f"{n}_difference": f"{found[f'{n}_difference']:+.3f}" for n in ("mean", "largest")}
-    numbers["largest_pattern"] = f"{abs(found['largest_pattern']):.3f}"
     within = sum(abs(row["here"] - row["article"]) <= 0.03 for row in found["rows"])
     return numbers | {
         "cells": str(found["cells"]),
         "within": str(within),
         "mean_size": f"{found['mean_size_of_difference']:.3f}",
+        "largest_pattern": f"{abs(found['largest_pattern']):.3f}",
         "spread": f"{found['spread_of_seeds']:.3f}" if found["spread_of_seeds"] else "not measured",
         "hours": f"{found['hours']:.1f}",
     }
@@ -80,25 +93,25 @@ def vanishing_numbers(found: dict[str, Any]) -> dict[str, str]:
     return left | {"vanishing_table": page_tables.vanishing_table(found["rows"])}
 
 
-def compare_numbers(found: dict[str, Any]) -> dict[str, str]:
-    """The chart, where there is something to compare."""
-    chart = "![Differences between cells of the table](../results/compare.png)"
-    return {"compare_chart": chart if found["comparisons"] else ""}
-
-
-def _command(name: str, found: dict[str, Any]) -> str:
-    """The command that makes a result, without where this machine keeps its text."""
-    corpus = ["--corpus=ptb"] if "--corpus=ptb" in found["command"] else []
-    return " ".join(["python -m", f"experiments.{name}", *corpus])
+def _command(found: dict[str, Any]) -> str:
+    """The command that made a result, without where it found its text and wrote."""
+    words = found["command"].split()
+    return " ".join(word for word in words if not word.startswith(("--data_dir=", "--out=")))
 
 
 def main():
-    path = Path(flags.FLAGS.page)
-    if not path.name or path.is_dir():
+    values = flags.FLAGS
+    results, path = report.finished(), Path(values.page)
+    if values["out"].present and not values["page"].present:
+        raise UserError("--out names other results than the page's; give them a --page too.")
+    if not path.name or (path.exists() and not path.is_file()):
         raise UserError(f"--page={path} is no name of a file.")
-    page = text(report.folder())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record.replace(path, page)
+    page = text(results)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.replace(path.resolve(), page)
+    except OSError as error:
+        raise UserError(f"--page={path} cannot be written: {error.strerror}.") from None
     print(f"written: {path}")
 
 

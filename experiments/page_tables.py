@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from experiments import table_cells
+from experiments import claims, table_cells
 from experiments.claims import Finding
+from experiments.styles import Schedule
 from experiments.table_cells import Cell
 
 
@@ -52,39 +53,52 @@ def seeds_table(found: dict[Cell, dict]) -> str:
 
 
 def extras_table(found: dict[Cell, dict]) -> str:
-    """The further questions, each beside the cell it differs from least."""
+    """The further questions, each beside the cell without what is different."""
+    usual = Cell(table_cells.SCHEDULES[0])
+    names = {"cell": "", "carry": "carry: ", "seams": "seams: "}
     rows = []
     for cell in table_cells.EXTRAS:
         if cell in found:
-            own = [cell.cell, f"state handed on {cell.carry}", f"seams {cell.seams}"]
-            usual = found.get(Cell(cell.schedule), {}) if cell != Cell(cell.schedule) else {}
-            beside = f"{usual['best_valid_loss']:.3f}" if usual else "–"
-            loss = f"{found[cell]['best_valid_loss']:.3f}"
-            rows.append([_plan(cell.schedule), ", ".join(own), loss, beside])
-    head = ["style, horizon, sequence", "what is different", "loss", "vanilla, dropped, cut"]
+            own = [
+                before + getattr(cell, name)
+                for name, before in names.items()
+                if getattr(cell, name) != getattr(usual, name)
+            ]
+            beside = Cell(cell.schedule)
+            has = own and beside in found
+            losses = [found[c]["best_valid_loss"] for c in (cell, *[beside] * bool(has))]
+            shown = [f"{loss:.3f}" for loss in losses] + ["–"] * (not has)
+            rows.append([_plan(cell.schedule), ", ".join(own) or "the schedule", *shown])
+    head = ["style, horizon, sequence", "what is different", "loss", "without"]
     return table(head, rows) if rows else "None of them is there yet."
 
 
 def verdicts(findings: Iterable[Finding]) -> str:
     """A row a claim."""
-    rows = [[f.claim, f.article, f.here, f"**{f.verdict}**"] for f in findings]
-    return table(["claim", "the article", "here", "verdict"], rows)
+    link = lambda source: f"[{source.rsplit('/', 1)[-1]}](../{source})"
+    rows = [
+        [f.claim, f.article, f.here, f"**{f.verdict}**", ", ".join(map(link, f.sources))]
+        for f in findings
+    ]
+    return table(["claim", "the article", "here", "verdict", "from"], rows)
 
 
 def vanishing_table(rows: list[dict[str, Any]]) -> str:
-    """The factor a step."""
+    """The factor a step, over all lags and over the first."""
+
+    def of_seeds(values):
+        median, low, high = statistics.median(values), min(values), max(values)
+        return f"{median:.2f} ({low:.2f}–{high:.2f})" if len(values) > 1 else f"{median:.2f}"
+
+    head = ["cell", "state", "epochs trained", "factor a step, median (range of seeds)"]
+    head += [f"over the first {claims.EARLY} steps", "√((E+N)/N)"]
     return table(
-        ["cell", "state", "epochs trained", "factor a step, median (range of seeds)", "√((E+N)/N)"],
+        head,
         [
             [
-                row["cell"],
-                str(row["state_size"]),
-                str(row["epochs"]),
-                f"{statistics.median(row['factor']):.2f}"
-                + (
-                    f" ({min(row['factor']):.2f}–{max(row['factor']):.2f})"
-                    * (len(row["factor"]) > 1)
-                ),
+                *(str(row[name]) for name in ("cell", "state_size", "epochs")),
+                of_seeds(row["factor"]),
+                of_seeds(list(map(claims.early_factor, row["l1"]))),
                 f"{row['expected']:.2f}",
             ]
             for row in rows
@@ -136,5 +150,5 @@ def counts_table(counted: list[dict[str, Any]]) -> str:
     return table(["steps that an error travels", *map(str, steps)], rows)
 
 
-def _plan(plan) -> str:
+def _plan(plan: Schedule) -> str:
     return f"{plan.style}, {plan.horizon}, {plan.seq_len}"

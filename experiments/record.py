@@ -45,7 +45,7 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
                     )
             replace(path, json.dumps(config | environment(), indent=2) + "\n")
             return
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        found = dict(read_json(path))
     except FileExistsError:
         raise UserError(f"--workdir={workdir} is a file; name a folder.") from None
     except OSError as error:
@@ -169,6 +169,20 @@ def _epoch(line: bytes) -> int | None:
         return json.loads(line)["epoch"]
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file without nan and inf, which are no JSON.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is not such a file.
+    """
+
+    def refuse(name):
+        raise ValueError(f"{path} holds {name}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 def replace(path: Path, text: str) -> None:

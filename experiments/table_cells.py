@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import grid, training
+from experiments import data, grid, training
 from experiments.errors import UserError
 from experiments.styles import Schedule, schedule
 
@@ -17,8 +17,14 @@ SCHEDULES = [schedule("true", h, seq_len=t) for h, t in PAIRS]
 SCHEDULES += [schedule("epochwise", h) for h in (5, 10, 20, 40)]
 # Epochwise inside the true style's sequences: as many updates as the true style.
 CONTROLS = [schedule("epochwise", h, seq_len=t) for h, t in PAIRS]
-# What all cells have in common.
-SHARED = ("batch_size", "keep_prob", "backward", "embed_size", "state_size", "corpus")
+# What all cells have in common, and the article's; the corpus is the Penn Treebank.
+SHARED = {
+    "batch_size": 32,
+    "keep_prob": 0.8,
+    "backward": "sweeps",
+    "embed_size": 50,
+    "state_size": 100,
+}
 # Best validation losses of the article, at its three rates.
 ARTICLE = {
     ("true", 5): (5.12, 5.01, 5.09),
@@ -54,7 +60,7 @@ class Cell(NamedTuple):
     @property
     def config(self) -> dict[str, Any]:
         """What its file must say."""
-        return self.schedule._asdict() | {"num_epochs": NUM_EPOCHS} | dict(_own(self))
+        return self.schedule._asdict() | {"num_epochs": NUM_EPOCHS} | SHARED | dict(_own(self))
 
     def settings(self) -> training.Settings:
         """How it is trained; the cell apart, which is the model's."""
@@ -63,6 +69,7 @@ class Cell(NamedTuple):
 
 
 def _own(cell):
+    """Its fields but for the schedule."""
     return [(name, getattr(cell, name)) for name in Cell._fields if name != "schedule"]
 
 
@@ -80,8 +87,8 @@ def read(folder: Path) -> tuple[dict[Cell, dict[str, Any]], list[Cell]]:
     """The finished cells, and those that are missing.
 
     Raises:
-      UserError: a cell is not whole, or is not what its name says, or was trained otherwise than
-        the others.
+      UserError: a cell is not whole, is not what its name says, or was trained on another text or
+        with other sizes than the article's.
     """
     found, missing = {}, []
     for cell in cells():
@@ -90,16 +97,27 @@ def read(folder: Path) -> tuple[dict[Cell, dict[str, Any]], list[Cell]]:
             missing.append(cell)
             continue
         found[cell] = grid.read(path)
-        first = next(iter(found.values()))
-        for key, value in (cell.config | {key: first.get(key) for key in SHARED}).items():
+        for key, value in cell.config.items():
             if found[cell].get(key) != value:
                 raise UserError(f"{path} has {key} {found[cell].get(key)}, not {value}.")
+        check_corpus(path, found[cell].get("corpus"))
         _check_losses(path, found[cell])
     return found, missing
 
 
+def check_corpus(source: Any, corpus: Any) -> None:
+    """Makes sure that a run's text is the article's.
+
+    Raises:
+      UserError: it is another.
+    """
+    if not isinstance(corpus, dict) or corpus.get("md5") != data.PTB_MD5:
+        name = corpus.get("name") if isinstance(corpus, dict) else corpus
+        raise UserError(f"{source} is of {name}, not of the {data.PTB}.")
+
+
 def _check_losses(path, numbers):
-    is_loss = lambda loss: isinstance(loss, float) and math.isfinite(loss)
+    is_loss = lambda loss: isinstance(loss, float) and 0.0 < loss < math.inf
     for key in ("train_loss", "valid_loss"):
         losses = numbers.get(key)
         if not isinstance(losses, list) or not all(map(is_loss, losses)):
@@ -110,6 +128,8 @@ def _check_losses(path, numbers):
         raise UserError(f"{path} has a best_valid_loss that is not the least.")
     if not isinstance(numbers.get("seconds"), float):
         raise UserError(f"{path} has no seconds.")
+    if numbers["valid_loss"].index(numbers["best_valid_loss"]) + 1 != numbers.get("best_epoch"):
+        raise UserError(f"{path} has a best_epoch that is not that of its best_valid_loss.")
 
 
 def best(found: dict[Cell, dict[str, Any]], cell: Cell) -> dict[int, float]:
@@ -132,6 +152,22 @@ def beside_article(found: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
                 rows.append(row)
     offset = statistics.fmean(row["here"] - row["article"] for row in rows) if rows else 0.0
     return [row | {"pattern": row["here"] - row["article"] - offset} for row in rows]
+
+
+def summary(found: dict[Cell, dict[str, Any]]) -> dict[str, Any]:
+    """How far the article's cells are from ours, as far as they are there; at least one must be."""
+    rows = beside_article(found)
+    differences = [row["here"] - row["article"] for row in rows]
+    return {
+        "cells": len(rows),
+        "mean_difference": statistics.fmean(differences),
+        "mean_size_of_difference": statistics.fmean(map(abs, differences)),
+        "largest_difference": max(differences, key=abs),
+        "largest_pattern": max((row["pattern"] for row in rows), key=abs),
+        "hours": sum(numbers["seconds"] for numbers in found.values()) / 3600,
+        "spread_of_seeds": spread(found),
+        "rows": rows,
+    }
 
 
 def spread(found: dict[Cell, dict[str, Any]]) -> float | None:

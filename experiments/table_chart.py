@@ -30,7 +30,7 @@ def draw(found: dict[cells.Cell, dict[str, Any]], folder: Path) -> None:
 
 def _beside_article(found):
     """Ours and the article's over the length of the sequence, from which updates follow."""
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4.8), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(13, 4.8), sharey=True, layout="constrained")
     for i, (rate, axis) in enumerate(zip(cells.RATES, axes, strict=True)):
         for plan in (*cells.SCHEDULES, *cells.CONTROLS):
             control = plan in cells.CONTROLS
@@ -41,7 +41,7 @@ def _beside_article(found):
             if not control:
                 said = cells.ARTICLE[plan.style, plan.horizon][i]
                 axis.plot(place, said, "x", color=colour, ms=6)
-        axis.set(title=f"rate {rate:g}", xlabel="sequence in steps: an update each")
+        axis.set(title=f"rate {rate:g}", xlabel="sequence in steps (true left, epochwise right)")
         axis.set_xticks(sorted({plan.seq_len for plan in cells.SCHEDULES}))
         axis.set_xlim(2, 43)
         axis.grid(axis="y", alpha=0.3)
@@ -76,7 +76,7 @@ def _curves(found):
             column[0].plot(epochs, losses, label=label, **look)
             column[1].plot(updates, losses, **look)
         column[0].set(title=f"rate {rate:g}", xlabel="epoch", xticks=range(5, 21, 5))
-        column[1].set(xlabel="thousand updates")
+        column[1].set(xlabel="thousand updates", xscale="log")
     axes[0, 0].set(ylim=(4.95, 5.6))
     if axes[0, 1].lines:
         axes[0, 1].legend(frameon=False, fontsize="small")

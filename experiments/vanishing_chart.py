@@ -27,7 +27,8 @@ def draw(found: dict, path: Path) -> None:
         expected = next(r["expected"] for r in found["rows"] if r["state_size"] == state)
         line = [expected**-k for k in lags]
         axis.plot(lags, line, ":", color="0.5", label="√((E+N)/N) a step")
-    axes[1, 0].legend(frameon=False, fontsize="small")
+    for axis in axes[1, :-1]:
+        axis.legend(frameon=False, fontsize="small")
     _over_states(axes[0, -1], [row for row in found["rows"] if not row["epochs"]])
     tanh = [r for r in found["rows"] if r["cell"] == "vanilla" and not r["epochs"]]
     _ratios(axes[1, -1], [r for r in tanh if r["state_size"] in states], found["article_l1"])
@@ -72,8 +73,9 @@ def _ratios(axis, rows, article):
     ratios = lambda norms: np.divide(norms[:-1], norms[1:])
     lags = np.arange(1, len(article))
     axis.plot(lags, ratios(article), "o", color="0.5", label="the article, state 4")
-    for row, colour in zip(rows, ("#D55E00", "#0072B2"), strict=False):
-        lines = axis.plot(lags, np.transpose([*map(ratios, row["l1"])]), color=colour, alpha=0.4)
+    for row, line in zip(rows, ("-", "--"), strict=False):
+        each = np.transpose([*map(ratios, row["l1"])])
+        lines = axis.plot(lags, each, line, color=COLOURS["vanilla"], lw=0.8, alpha=0.5)
         lines[0].set_label(f"state {row['state_size']}, each seed")
     axis.set(
         xlabel="lag in steps",
