@@ -38,7 +38,7 @@ def run(only: str, folder: Path, scratch: Path) -> None:
     if not chosen:
         raise UserError(f"--only={only} matches no cell, such as {cells.cells()[0].name}.")
     corpus = common.corpus_from_flags()
-    cells.check_corpus("the text", {"name": corpus.name, "md5": corpus.md5})
+    cells.check_corpus("experiments.table", {"name": corpus.name, "md5": corpus.md5})
     build = models.LanguageModel
     for cell in chosen:
         model = build(len(corpus.vocabulary), embed_size=50, state_size=100, cell=cell.cell)

@@ -113,7 +113,7 @@ def check_corpus(source: Any, corpus: Any) -> None:
     """
     if not isinstance(corpus, dict) or corpus.get("md5") != data.PTB_MD5:
         name = corpus.get("name") if isinstance(corpus, dict) else corpus
-        raise UserError(f"{source} is of {name}, not of the {data.PTB}.")
+        raise UserError(f"{source}: the text is {name}, not the {data.PTB}.")
 
 
 def _check_losses(path, numbers):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import claims, page
+from experiments import claims, compare, comparisons, data, page, table, table_cells
+from experiments.comparisons import HOLDS, REVERSED
 from experiments.errors import UserError
 
 pytestmark = pytest.mark.standard
@@ -25,6 +26,81 @@ def test_the_verdicts_are_what_the_results_say():
     found = json.loads((RESULTS / "compare.json").read_text())["claims"]
     findings = claims.findings(RESULTS, ROOT / "benchmarks" / "results")
     assert found == json.loads(json.dumps([finding._asdict() for finding in findings]))
+
+
+def test_the_readme_has_the_tables_numbers():
+    found, _ = table_cells.read(RESULTS / "table")
+    summary = table_cells.summary(found)
+    text = (ROOT / "README.md").read_text()
+    for row in summary["rows"]:
+        start = f"| {row['style']}, {row['horizon']}, {row['seq_len']} |"
+        (line,) = [line for line in text.splitlines() if line.startswith(start)]
+        assert f"| {row['here']:.3f} ({row['article']:.2f}) |" in line
+    assert f"within {abs(summary['largest_difference']):.3f} of the article" in text
+    assert f"on average {summary['mean_size_of_difference']:.3f}" in text
+
+
+def write_cells(folder):
+    """All cells, made up: at every horizon full < true < semi < epochwise in its sequences."""
+    losses = {"full": 4.9, "true": 5.0, "semi": 5.05, "epochwise": 5.1}
+    for cell in table_cells.cells():
+        plan = cell.schedule
+        alone = 0.1 * (plan.style == "epochwise" and plan.seq_len == plan.horizon)
+        loss = losses[plan.style] + alone + 0.001 * cell.seed
+        rest = [6.0] * (table_cells.NUM_EPOCHS - 1)
+        numbers = {"train_loss": [5.0, *rest], "valid_loss": [loss, *rest], "seconds": 360.0}
+        numbers |= {"best_valid_loss": loss, "best_epoch": 1}
+        numbers["corpus"] = {"name": data.PTB, "md5": data.PTB_MD5, "tokens": {"train": 929589}}
+        (folder / f"{cell.name}.json").write_text(json.dumps(cell.config | numbers))
+
+
+def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
+    results, written = tmp_path / "results", tmp_path / "page.md"
+    shutil.copytree(RESULTS, results)
+    (results / "compare.png").unlink(missing_ok=True)
+    write_cells(results / "table")
+    for old, main in (("table", "table --check"), ("compare", "compare")):
+        with pytest.raises(UserError, match=rf"{old}\.json is old; .*experiments\.{main}"):
+            page.text(results)
+        assert exit_of(table if old == "table" else compare, *main.split()[1:], out=results) is None
+    assert (results / "compare.png").stat().st_size > 1000
+    assert exit_of(page, f"--page={written}", out=results) is None
+    assert written.read_text() == page.text(results)
+
+    rows = json.loads((results / "compare.json").read_text())["comparisons"]
+    found = {}
+    for row in rows:
+        found.setdefault(row["question"], []).append(round(row["difference"], 3))
+    assert found == {
+        comparisons.EQUAL_HORIZON: [-0.2] * 12,
+        comparisons.EQUAL_LENGTH: [0.2] * 2 + [0.2, -0.1, 0.2] + [0.2] * 4,
+        comparisons.EQUAL_UPDATES: [-0.1] * 12,
+        comparisons.FEWER_UPDATES: [-0.1] * 12,
+        comparisons.SEMI: [-0.05],
+    }
+    findings = {finding.claim: finding for finding in claims.findings(results, page.BENCHMARKS)}
+    better = findings["true has the lower loss at equal horizon, rate 0.0003"]
+    limit = f"{comparisons.threshold(0.001, 1):.3f}"
+    each = [f"h {h}: -0.200 ± {limit} (holds)" for h in (5, 10, 20)]
+    assert better.here == f"{', '.join(each)}; seeds: 1" and better.verdict == HOLDS
+    assert better.article == "h 5: +0.05, h 10: +0.07, h 20: +0.07"
+    full = findings["full has the lower loss in sequences of equal length, rate 0.001"]
+    assert "h 10: -0.100" in full.here and full.verdict == f"{HOLDS} in 1, {REVERSED} in 2"
+    assert full.article == "h 5: -0.02, h 20: -0.01"
+
+
+def test_the_page_is_not_written_where_it_should_not_be(exit_of, tmp_path):
+    cases = {
+        ("--page=/dev/null",): "error: --page=/dev/null is no name of a file.",
+        (f"--page={tmp_path}",): f"error: --page={tmp_path} is no name of a file.",
+        (): "error: --out names other results than the page's; give them a --page too.",
+    }
+    for args, said in cases.items():
+        assert exit_of(page, *args, out=RESULTS) == said
+    for main in (page, compare):
+        said = exit_of(main, out=tmp_path / "none")
+        assert said == f"error: --out={tmp_path / 'none'} is no folder of results."
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_page_links_to_what_is_there():

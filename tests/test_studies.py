@@ -1,16 +1,21 @@
 """The mains of the studies run on tiny sizes, and write numbers and a chart."""
 
+import functools
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_data import write
 from test_ptb import TEXTS
 
 from experiments import (
+    data,
     dependency,
     diagram,
     gradcheck,
+    models,
     pitfalls,
     timing,
     training,
@@ -18,6 +23,7 @@ from experiments import (
     williams_peng,
 )
 from experiments.styles import schedule
+from tbptt_jax import truncated_scan
 
 pytestmark = pytest.mark.standard
 
@@ -129,6 +135,41 @@ def test_vanishing(study, short_text, tmp_path, monkeypatch):
     assert (tmp_path / "vanishing.png").stat().st_size > 1000
 
 
+def test_vanishing_is_of_the_kernels_and_of_late_words(monkeypatch):
+    """Each part is what one more step of horizon adds to the gradient, of the loss at the end."""
+    monkeypatch.setattr(vanishing, "HORIZON", 3)
+    model = models.LanguageModel(7, 5, 4)
+    params = models.init_params(model, jax.random.key(0))
+    tokens, targets = jax.random.randint(jax.random.key(1), (2, 5, 3), 0, 7)
+    inputs, carry = models.Inputs(tokens), models.init_carry(model, 3)
+
+    def loss(params, horizon):
+        step = functools.partial(models.step, model, params)
+        _, ys = truncated_scan(step, carry, inputs, horizon=horizon)
+        logits = ys[2:] @ params["readout"]["kernel"] + params["readout"]["bias"]
+        one_hot = jax.nn.one_hot(targets[2:], 7)
+        return -jnp.sum(one_hot * jax.nn.log_softmax(logits))
+
+    grads = [jax.grad(loss)(params, horizon)["recurrence"] for horizon in (1, 2, 3)]
+    found = vanishing.make_norms(model)(params, tokens, targets)
+    flat = [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(each) if leaf.ndim == 2])
+        for each in grads
+    ]
+    parts = np.diff([np.zeros_like(flat[0]), *flat], axis=0)
+    np.testing.assert_allclose(found, np.sum(np.abs(parts), axis=1), rtol=1e-4)
+
+
+def test_vanishing_is_measured_after_training(short_text, monkeypatch):
+    monkeypatch.setattr(vanishing, "NUM_EPOCHS", 1)
+    corpus = data.read_corpus("ptb", short_text.removeprefix("--data_dir="))
+    tokens, targets = data.sequences(corpus.train, 4, 40, "train")
+    args = models.LanguageModel(len(corpus.vocabulary), 50, 4), (tokens[0], targets[0]), corpus
+    trained = vanishing.trained(*args)
+    monkeypatch.setattr(vanishing.training, "train", lambda *_: None)
+    assert trained["l1"] != vanishing.trained(*args)["l1"]
+
+
 def test_diagram(study, tmp_path):
     found, out = study(diagram)
     drawn = found["diagram"]["drawn"]
@@ -150,24 +191,44 @@ def test_diagram(study, tmp_path):
     assert [row["stride"] for row in found["diagram"]["drawn"]] == [1, 3, 4]
 
 
-def test_gradcheck_fails_where_a_gradient_is_off(study, exit_of, short_text, monkeypatch):
+@pytest.fixture
+def short_gradcheck(monkeypatch):
     monkeypatch.setattr(gradcheck, "NUM_STEPS", 2)
     monkeypatch.setattr(gradcheck, "BATCH", 3)
     monkeypatch.setattr(gradcheck, "TRUE", schedule("true", 2, seq_len=2))
     monkeypatch.setattr(gradcheck, "EPOCHWISE", schedule("epochwise", 2))
-    found, _ = study(gradcheck, short_text)
+
+
+def test_gradcheck(study, short_gradcheck, short_text):
+    found, out = study(gradcheck, short_text)
     for dtype in ("float32", "float64"):
         rows = found["gradcheck"][dtype]["all"]
         assert [(row["horizon"], row["stride"]) for row in rows] == [(1, 1), (2, 1), (2, 2)]
+    assert "largest error in float64" in out
+
+
+@pytest.mark.parametrize("fault", [-1e-11, math.nan])
+@pytest.mark.parametrize(
+    ("backward", "style", "horizon"),
+    [("sweeps", "semi", 1), ("windows", "semi", 1), ("sweeps", "true", 2), ("windows", "true", 2)],
+)
+def test_gradcheck_fails_where_a_gradient_is_off(
+    exit_of, short_gradcheck, short_text, tmp_path, monkeypatch, backward, style, horizon, fault
+):
+    """In one entry of one array of one path, of the article's test or of that of all schedules."""
     real = gradcheck.gradients
 
-    def off(model, batch, plan, backward, dtype):
-        grads = real(model, batch, plan, backward, dtype)
-        wrong = backward == "sweeps" and plan.stride == 2 and dtype == "float64"
-        return {name: grad * (1.0 + 1e-11 * wrong) for name, grad in grads.items()}
+    def off(model, batch, plan, path, dtype):
+        grads = real(model, batch, plan, path, dtype)
+        if (path, plan.style, plan.horizon, dtype) == (backward, style, horizon, "float64"):
+            *_, last = grads
+            place = np.unravel_index(np.argmax(np.abs(grads[last])), grads[last].shape)
+            grads[last] = grads[last].at[place].add(fault * np.abs(grads[last][place]))
+        return grads
 
     monkeypatch.setattr(gradcheck, "gradients", off)
     assert exit_of(gradcheck, short_text) == "FAILED in float64."
+    assert not (tmp_path / "gradcheck.json").exists()
 
 
 def test_timing(study, short_text, tmp_path):
@@ -175,5 +236,9 @@ def test_timing(study, short_text, tmp_path):
     rows = found["timing"]["rows"]
     assert [row["name"] for row in rows] == list(timing.CALLS)
     assert rows[0]["ratio"] == [1.0, 1.0, 1.0] and len(rows[1]["milliseconds"]) == 2
+    for row in rows[1:]:
+        ratios = np.divide(row["milliseconds"], rows[0]["milliseconds"])
+        assert math.isclose(row["ratio"][1], np.mean(ratios), rel_tol=1e-2)
+    assert rows[2]["ratio"][1] > 1.5 * rows[1]["ratio"][1]  # the definition
     assert "the article's true style  2.16" in out
     assert (tmp_path / "timing.png").stat().st_size > 1000

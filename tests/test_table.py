@@ -53,6 +53,8 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
 
 def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, monkeypatch):
     write(tmp_path / "text", TEXTS)
+    md5 = data.read_corpus("ptb", tmp_path / "text").md5
+    monkeypatch.setattr(data, "PTB_MD5", md5)
     settings = training.Settings
     small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
     monkeypatch.setattr(table_cells.training, "Settings", small)
@@ -62,6 +64,7 @@ def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, mon
         "CONTROLS": [schedule("epochwise", 2, seq_len=4)],
         "EXTRAS": [table_cells.Cell(schedule("full", seq_len=4), cell="lstm", carry="clean")],
         "ARTICLE": {("true", 2): (1.0, 1.1, 1.2), ("epochwise", 2): (1.3, 1.4, 1.5)},
+        "SHARED": table_cells.SHARED | {"batch_size": 4},
         "NUM_EPOCHS": 1,
         "NUM_SEEDS": 2,
     }.items():
@@ -71,7 +74,12 @@ def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, mon
     _, out = study(table, "--only=true-2-*-0.001-seed-0", *text)
     assert out.count("epoch  1") == 1 and "(1.10)" in out
     first = "epochwise-2-in-2-rate-0.001-seed-0"
+    before = {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
+    assert len(before) == 4
     assert exit_of(table, "--check") == f"error: 12 cells are missing, the first {first}."
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
+    said = exit_of(table, "--check", "--only=true*")
+    assert said == "error: --check is of all cells; it takes no --only."
     _, out = study(table, *text)
     assert out.count("epoch  1") == 12
     found, out = study(table, "--check")
@@ -92,11 +100,18 @@ def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, mon
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
+def test_the_table_is_trained_on_the_articles_text_alone(exit_of, short_text):
+    said = exit_of(table, short_text)
+    assert said.startswith("error: experiments.table: the text is text in ")
+    assert said.endswith("not the Penn Treebank.")
+
+
 def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
     """The file of one cell is changed in each way in turn."""
     cells = table_cells.cells()[:2]
     losses = {key: [5.0] * table_cells.NUM_EPOCHS for key in ("train_loss", "valid_loss")}
-    numbers = losses | {"best_valid_loss": 5.0, "batch_size": 32, "seconds": 1.0}
+    numbers = losses | {"best_valid_loss": 5.0, "best_epoch": 1, "seconds": 1.0}
+    numbers["corpus"] = {"name": data.PTB, "md5": data.PTB_MD5}
     for cell in cells:
         text = json.dumps(cell.config | numbers)
         (tmp_path / f"{cell.name}.json").write_text(text)
@@ -105,9 +120,13 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
     for change, said in (
         ({"seed": 1}, "has seed 1, not 0"),
         ({"carry": "clean"}, "has carry clean, not dropped"),
-        ({"batch_size": 31}, "has batch_size 31, not 32"),
+        *(({name: 1}, f"has {name} 1, not {value}") for name, value in table_cells.SHARED.items()),
+        ({"corpus": {"name": "another", "md5": {}}}, "the text is another, not the Penn Treebank"),
+        ({"corpus": None}, "the text is None, not the Penn Treebank"),
+        ({"best_epoch": 2}, "has a best_epoch that is not that of its best_valid_loss"),
+        ({"valid_loss": [-5.0] * 20}, "has no valid_loss for each of 20 epochs"),
         ({"valid_loss": [5.0]}, "has no valid_loss for each of 20 epochs"),
-        ({"train_loss": [float("nan")] * 20}, "has no train_loss for each of 20 epochs"),
+        ({"train_loss": [float("nan")] * 20}, "is damaged"),
         ({"valid_loss": None}, "has no valid_loss for each of 20 epochs"),
         ({"valid_loss": ["5"] * 20}, "has no valid_loss for each of 20 epochs"),
         ({"best_valid_loss": None}, "has a best_valid_loss that is not the least"),
