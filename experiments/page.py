@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import claims, launch, page_tables, record, report, table_cells
+from experiments import claims, comparisons, launch, page_tables, record, report, table_cells
 from experiments.errors import UserError
 
 flags.adopt_module_key_flags(report)
@@ -36,6 +36,7 @@ def text(results: Path, benchmarks: Path = BENCHMARKS) -> str:
     values = {
         "article_table": page_tables.article_table(found),
         "seeds_table": page_tables.seeds_table(found),
+        "parts_table": page_tables.parts_table(comparisons.comparisons(found)),
         "extras_table": page_tables.extras_table(found),
         "missing": f"{len(missing)} of {len(found) + len(missing)} cells are still to be trained."
         if missing

@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from experiments import claims, table_cells
+from experiments import claims, comparisons, table_cells
 from experiments.claims import Finding
+from experiments.comparisons import Comparison
 from experiments.styles import Schedule
 from experiments.table_cells import Cell
 
@@ -50,6 +51,28 @@ def seeds_table(found: dict[Cell, dict]) -> str:
             mean = f"{statistics.fmean(losses.values()):.3f}"
             rows.append([_plan(plan), f"{updates:,}", each, mean])
     return table(["style, horizon, sequence", "updates an epoch", "each seed", "mean"], rows)
+
+
+def parts_table(rows: Iterable[Comparison]) -> str:
+    """What the difference at equal horizon is made of: style, and number of updates."""
+    asked = (
+        comparisons.EQUAL_HORIZON,
+        comparisons.EQUAL_UPDATES,
+        comparisons.FEWER_UPDATES,
+    )
+    found = {}
+    for row in rows:
+        if row.question in asked and row.learning_rate is not None:
+            horizon = min(row.first.horizon, row.second.horizon)
+            found.setdefault((row.learning_rate, horizon), {})[row.question] = row
+    lines = []
+    for (rate, horizon), parts in found.items():
+        if len(parts) == len(asked):
+            whole, style, updates = (f"{parts[question].difference:+.3f}" for question in asked)
+            article = f"{parts[comparisons.EQUAL_HORIZON].article:+.2f}"
+            lines.append([f"{rate:g}", str(horizon), article, whole, style, updates])
+    head = ["rate", "horizon", "the article", "true − epochwise", "of it style", "of it updates"]
+    return table(head, lines)
 
 
 def extras_table(found: dict[Cell, dict]) -> str:

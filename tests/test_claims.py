@@ -26,6 +26,10 @@ def test_only_differences_beyond_twice_the_spread_count(gain, verdict):
     assert comparisons.decide(gain, 0.2) == verdict
 
 
+def test_what_is_no_number_is_undecided():
+    assert comparisons.decide(math.nan, 0.2) == comparisons.decide(0.3, math.nan) == UNDECIDED
+
+
 def test_one_seed_has_to_differ_by_more_than_several():
     limits = [comparisons.threshold(0.1, seeds) for seeds in (1, 2, 3)]
     assert all(map(math.isclose, limits, (0.2 * math.sqrt(2.0), 0.2, 0.2)))
