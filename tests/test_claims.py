@@ -238,7 +238,10 @@ def test_damaged_results_are_refused(tmp_path, content):
     [
         ({"corpus": "another text"}, "is of another text, not of the Penn Treebank"),
         ({"tolerances": {}}, "is damaged"),
-        ({"float64": {"all": [], "article": {}}}, "is damaged"),
+        (
+            {"float64": {"all": [{"error": 0.0}], "article": {"windows": {"all": 0.0}}}},
+            "is damaged",
+        ),
         ({"float32": math.nan}, "is damaged"),
     ],
 )
