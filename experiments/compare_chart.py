@@ -7,13 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from experiments.comparisons import (
-    HOLDS,
-    REVERSED,
-    UNDECIDED,
-    Comparison,
-    name_of,
-)
+from experiments.comparisons import HOLDS, REVERSED, UNDECIDED, Comparison, name_of
 
 COLOURS = {HOLDS: "#0072B2", REVERSED: "#D55E00", UNDECIDED: "0.55"}
 
@@ -36,14 +30,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
                 fontsize="small",
                 bbox={"color": "white", "pad": 1.0},
             )
-        axis.plot(
-            [-row.limit, row.limit],
-            [place] * 2,
-            color="0.88",
-            lw=7,
-            solid_capstyle="butt",
-            zorder=0,
-        )
+        axis.barh(place, 2 * row.limit, 0.4, -row.limit, color="0.88", zorder=0)
         axis.plot(row.difference, place, "o", color=COLOURS[row.verdict], ms=6)
         if row.article is not None:
             axis.plot(row.article, place, "D", color="0.3", mfc="none", ms=6)

@@ -55,11 +55,7 @@ def seeds_table(found: dict[Cell, dict]) -> str:
 
 def parts_table(rows: Iterable[Comparison]) -> str:
     """What the difference at equal horizon is made of: style, and number of updates."""
-    asked = (
-        comparisons.EQUAL_HORIZON,
-        comparisons.EQUAL_UPDATES,
-        comparisons.FEWER_UPDATES,
-    )
+    asked = comparisons.EQUAL_HORIZON, comparisons.EQUAL_UPDATES, comparisons.FEWER_UPDATES
     found = {}
     for row in rows:
         if row.question in asked and row.learning_rate is not None:
@@ -77,21 +73,18 @@ def parts_table(rows: Iterable[Comparison]) -> str:
 
 def extras_table(found: dict[Cell, dict]) -> str:
     """The further questions, each beside the cell without what is different."""
-    usual = Cell(table_cells.SCHEDULES[0])
+    loss = lambda cell: f"{found[cell]['best_valid_loss']:.3f}" if cell in found else "–"
     names = {"cell": "", "carry": "carry: ", "seams": "seams: "}
     rows = []
-    for cell in table_cells.EXTRAS:
-        if cell in found:
-            own = [
-                before + getattr(cell, name)
-                for name, before in names.items()
-                if getattr(cell, name) != getattr(usual, name)
-            ]
-            beside = Cell(cell.schedule)
-            has = own and beside in found
-            losses = [found[c]["best_valid_loss"] for c in (cell, *[beside] * bool(has))]
-            shown = [f"{loss:.3f}" for loss in losses] + ["–"] * (not has)
-            rows.append([_plan(cell.schedule), ", ".join(own) or "the schedule", *shown])
+    for cell in [cell for cell in table_cells.EXTRAS if cell in found]:
+        plain = Cell(cell.schedule)
+        own = [
+            before + getattr(cell, name)
+            for name, before in names.items()
+            if getattr(cell, name) != getattr(plain, name)
+        ]
+        what, without = (", ".join(own), loss(plain)) if own else ("the schedule", "–")
+        rows.append([_plan(cell.schedule), what, loss(cell), without])
     head = ["style, horizon, sequence", "what is different", "loss", "without"]
     return table(head, rows) if rows else "None of them is there yet."
 

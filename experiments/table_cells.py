@@ -172,7 +172,10 @@ def summary(found: dict[Cell, dict[str, Any]]) -> dict[str, Any]:
 
 def spread(found: dict[Cell, dict[str, Any]]) -> float | None:
     """The standard deviation between seeds, pooled over the cells that have several."""
-    several = [[*best(found, cell).values()] for cell in {c._replace(seed=0) for c in found}]
+    kinds = dict.fromkeys(
+        cell._replace(seed=0) for cell in found
+    )  # a set has another order in each process
+    several = [[*best(found, cell).values()] for cell in kinds]
     several = [losses for losses in several if len(losses) > 1]
     if not several:
         return None
