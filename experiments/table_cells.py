@@ -164,7 +164,7 @@ def summary(found: dict[Cell, dict[str, Any]]) -> dict[str, Any]:
         "mean_size_of_difference": statistics.fmean(map(abs, differences)),
         "largest_difference": max(differences, key=abs),
         "largest_pattern": max((row["pattern"] for row in rows), key=abs),
-        "hours": sum(numbers["seconds"] for numbers in found.values()) / 3600,
+        "hours": math.fsum(numbers["seconds"] for numbers in found.values()) / 3600,
         "spread_of_seeds": spread(found),
         "rows": rows,
     }
@@ -180,7 +180,7 @@ def spread(found: dict[Cell, dict[str, Any]]) -> float | None:
     if not several:
         return None
     squares = [statistics.variance(losses) * (len(losses) - 1) for losses in several]
-    return math.sqrt(sum(squares) / sum(len(losses) - 1 for losses in several))
+    return math.sqrt(math.fsum(squares) / sum(len(losses) - 1 for losses in several))
 
 
 HORIZON_20 = [schedule("true", 20, seq_len=40), schedule("epochwise", 20), CONTROLS[-1]]
