@@ -51,7 +51,9 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
         grid.cell(*folders, "whole", model, corpus, settings)
 
 
-def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, monkeypatch):
+@pytest.fixture
+def tiny_table(tmp_path, monkeypatch):
+    """A table of 13 cells of one epoch on a few words; the flags that name them."""
     write(tmp_path / "text", TEXTS)
     md5 = data.read_corpus("ptb", tmp_path / "text").md5
     monkeypatch.setattr(data, "PTB_MD5", md5)
@@ -70,20 +72,25 @@ def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, mon
     }.items():
         monkeypatch.setattr(table_cells, name, value)
     monkeypatch.setattr(table_chart, "COLOURS", {2: "black"})
-    text = ["--corpus=ptb", f"--data_dir={tmp_path / 'text'}", f"--scratch={tmp_path / 'scratch'}"]
-    _, out = study(table, "--only=true-2-*-0.001-seed-0", *text)
+    return [
+        "--corpus=ptb",
+        f"--data_dir={tmp_path / 'text'}",
+        f"--scratch={tmp_path / 'scratch'}",
+    ]
+
+
+def test_table_runs_its_cells_once(study, tiny_table):
+    _, out = study(table, "--only=true-2-*-0.001-seed-0", *tiny_table)
     assert out.count("epoch  1") == 1 and "(1.10)" in out
-    first = "epochwise-2-in-2-rate-0.001-seed-0"
-    before = {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
-    assert len(before) == 4
-    assert exit_of(table, "--check") == f"error: 12 cells are missing, the first {first}."
-    assert before == {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
-    said = exit_of(table, "--check", "--only=true*")
-    assert said == "error: --check is of all cells; it takes no --only."
-    _, out = study(table, *text)
+    first, out = study(table, *tiny_table)
     assert out.count("epoch  1") == 12
-    found, out = study(table, "--check")
+    again, out = study(table, "--check")
     assert out.count("epoch  1") == 0
+    assert again["table"]["rows"] == first["table"]["rows"]
+
+
+def test_table_is_drawn_beside_the_articles(study, tiny_table, tmp_path):
+    found, _ = study(table, *tiny_table)
     rows = found["table"]["rows"]
     assert [(row["style"], row["learning_rate"], row["article"]) for row in rows] == [
         ("true", 0.003, 1.0),
@@ -98,6 +105,17 @@ def test_table_runs_its_cells_once_and_checks_them(study, exit_of, tmp_path, mon
     assert math.isclose(rows[0]["pattern"], differences[0] - np.mean(differences))
     for name in ("table", "table_curves", "table_seeds"):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_check_writes_nothing_where_a_cell_is_missing(study, exit_of, tiny_table, tmp_path):
+    study(table, "--only=true-2-*-0.001-seed-0", *tiny_table)
+    before = {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
+    assert len(before) == 4
+    first = "epochwise-2-in-2-rate-0.001-seed-0"
+    assert exit_of(table, "--check") == f"error: 12 cells are missing, the first {first}."
+    assert before == {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
+    said = exit_of(table, "--check", "--only=true*")
+    assert said == "error: --check is of all cells; it takes no --only."
 
 
 def test_the_table_is_trained_on_the_articles_text_alone(exit_of, short_text):
