@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, PartitionSpec
 from test_gradient import RECURRENCES, largest_error, scan_gradients
 
 from tbptt_jax import init_window, stream_scan, stream_value_and_grad, truncated_scan
@@ -259,48 +258,3 @@ def test_window_has_arrays_of_its_own():
         use(window)
     np.testing.assert_array_equal(zeros, 0.0)
     assert not any(leaf is zeros for leaf in jax.tree.leaves(window.carry))
-
-
-@pytest.mark.parametrize("stale", [False, True])
-def test_streams_side_by_side_under_vmap(stale):
-    """Each with a window of its own, one further than the other."""
-    problem = cells.problem("tanh_rnn", 12)
-
-    def grads(num_before, init, xs):
-        window = init_window(init, xs, horizon=5, stale=stale)
-        window = jax.lax.fori_loop(0, num_before, lambda i, w: advance(w, xs, i), window)
-        part = jax.lax.dynamic_slice_in_dim(xs, 3 * num_before, 3)
-        loss = lambda params, window: chunk_loss(
-            problem, params, window, part, {"twice": jnp.tile(jnp.sin(part[:, :1]), 3)}, False
-        )
-        return jax.grad(loss, has_aux=True)(problem.params, window)[0]
-
-    def advance(window, xs, i):
-        f = functools.partial(problem.f, problem.params)
-        return stream_scan(f, window, jax.lax.dynamic_slice_in_dim(xs, 3 * i, 3))[0]
-
-    args = jnp.array([0, 2]), problem.init, problem.xs.swapaxes(0, 1)
-    together = jax.jit(jax.vmap(grads))(*args)
-    for i in range(2):
-        alone = grads(*jax.tree.map(lambda leaf, i=i: leaf[i], args))
-        assert largest_error(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone) < 1e-12
-
-
-def test_streams_of_a_batch_on_two_devices():
-    """Inside shard_map, each device has half of the batch."""
-    problem = cells.problem("lstm", 12)
-    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,))
-
-    def grads(init, xs, errors):
-        window, total = init_window(init, xs, horizon=5, stride=2), None
-        for first in range(0, 12, 4):
-            here = functools.partial(cut, first=first, end=first + 4)
-            grad = jax.grad(functools.partial(chunk_loss, problem), has_aux=True)
-            part, window = grad(problem.params, window, here(xs), here(errors), False)
-            total = part if total is None else definition.add(total, part)
-        return total
-
-    over_batch = PartitionSpec("batch"), PartitionSpec(None, "batch"), PartitionSpec(None, "batch")
-    summed = jax.shard_map(grads, mesh=mesh, in_specs=over_batch, out_specs=PartitionSpec())
-    args = problem.init, problem.xs, problem.ys_error
-    assert largest_error(jax.jit(summed)(*args), grads(*args)) < 1e-12
