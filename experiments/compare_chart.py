@@ -7,7 +7,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from experiments.comparisons import HOLDS, REVERSED, UNDECIDED, Comparison, name_of
+from experiments.comparisons import Comparison, name_of
+from experiments.verdicts import HOLDS, REVERSED, UNDECIDED
 
 COLOURS = {HOLDS: "#0072B2", REVERSED: "#D55E00", UNDECIDED: "0.55"}
 

@@ -1,15 +1,14 @@
 """Differences between cells of the table, beside the spread between their seeds."""
 
-import math
 import statistics
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from experiments import table_cells as cells
 from experiments.styles import Schedule
+from experiments.verdicts import decide, threshold
 
 RATES = (*cells.RATES, None)
-HOLDS, REVERSED, UNDECIDED = "holds", "the opposite holds", "undecided"
 
 
 class Comparison(NamedTuple):
@@ -38,22 +37,6 @@ class Comparison(NamedTuple):
 def name_of(rate: float | None) -> str:
     """How a row's learning rate is written."""
     return "each at its best rate" if rate is None else f"rate {rate:g}"
-
-
-def threshold(spread: float, seeds: int) -> float:
-    """What a difference of two means over so many seeds has to exceed.
-
-    Twice the spread between seeds, and twice the standard error of the difference, √(2 / n) of it,
-    which is more where there is one seed.
-    """
-    return 2.0 * spread * max(1.0, math.sqrt(2.0 / seeds))
-
-
-def decide(gain: float, limit: float) -> str:
-    """A claimed gain holds, or its opposite, where it exceeds the limit."""
-    if not abs(gain) > limit:
-        return UNDECIDED
-    return HOLDS if gain > 0.0 else REVERSED
 
 
 # Each asks whether the first of every pair of schedules has the lower loss.

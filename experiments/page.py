@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import claims, comparisons, launch, page_tables, record, report, table_cells
+from experiments import (
+    claims,
+    comparisons,
+    launch,
+    page_tables,
+    record,
+    report,
+    study_claims,
+    table_cells,
+)
 from experiments.errors import UserError
 
 flags.adopt_module_key_flags(report)
@@ -41,7 +50,7 @@ def text(results: Path, benchmarks: Path = BENCHMARKS) -> str:
         "missing": f"{len(missing)} of {len(found) + len(missing)} cells are still to be trained."
         if missing
         else f"All {len(found)} cells are there.",
-        "margin": f"{claims.MARGIN:g}",
+        "margin": f"{study_claims.MARGIN:g}",
         "about_as_fast": f"{claims.ABOUT_AS_FAST:g}",
         "verdicts": page_tables.verdicts(findings),
     }

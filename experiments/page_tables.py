@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments import claims, comparisons, table_cells
-from experiments.claims import Finding
 from experiments.comparisons import Comparison
 from experiments.styles import Schedule
 from experiments.table_cells import Cell
+from experiments.verdicts import Finding
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import claims, comparisons, table_cells
-from experiments.claims import NOT
-from experiments.comparisons import HOLDS, REVERSED, UNDECIDED
+from experiments import claims, comparisons, table_cells, verdicts
 from experiments.errors import UserError
+from experiments.verdicts import HOLDS, NOT, REVERSED, UNDECIDED
 
 pytestmark = pytest.mark.standard
 
@@ -23,21 +22,21 @@ RESULTS, BENCHMARKS = ROOT / "results", ROOT / "benchmarks" / "results"
     [(0.21, HOLDS), (0.19, UNDECIDED), (0.0, UNDECIDED), (-0.19, UNDECIDED), (-0.21, REVERSED)],
 )
 def test_only_differences_beyond_twice_the_spread_count(gain, verdict):
-    assert comparisons.decide(gain, 0.2) == verdict
+    assert verdicts.decide(gain, 0.2) == verdict
 
 
 def test_what_is_no_number_is_undecided():
-    assert comparisons.decide(math.nan, 0.2) == comparisons.decide(0.3, math.nan) == UNDECIDED
+    assert verdicts.decide(math.nan, 0.2) == verdicts.decide(0.3, math.nan) == UNDECIDED
 
 
 def test_one_seed_has_to_differ_by_more_than_several():
-    limits = [comparisons.threshold(0.1, seeds) for seeds in (1, 2, 3)]
+    limits = [verdicts.threshold(0.1, seeds) for seeds in (1, 2, 3)]
     assert all(map(math.isclose, limits, (0.2 * math.sqrt(2.0), 0.2, 0.2)))
 
 
 def test_several_comparisons_hold_together_where_they_agree():
-    assert claims.overall([HOLDS, HOLDS]) == HOLDS
-    assert claims.overall([REVERSED, HOLDS, HOLDS]) == "holds in 2, the opposite holds in 1"
+    assert verdicts.overall([HOLDS, HOLDS]) == HOLDS
+    assert verdicts.overall([REVERSED, HOLDS, HOLDS]) == "holds in 2, the opposite holds in 1"
 
 
 def fabricated(losses):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from experiments import claims, compare, comparisons, data, page, table, table_cells
-from experiments.comparisons import HOLDS, REVERSED
 from experiments.errors import UserError
+from experiments.verdicts import HOLDS, REVERSED, threshold
 
 pytestmark = pytest.mark.standard
 
@@ -81,7 +81,7 @@ def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
     }
     findings = {finding.claim: finding for finding in claims.findings(results, page.BENCHMARKS)}
     better = findings["true has the lower loss at equal horizon, rate 0.0003"]
-    limit = f"{comparisons.threshold(0.001, 1):.3f}"
+    limit = f"{threshold(0.001, 1):.3f}"
     each = [f"h {h}: -0.200 ± {limit} (holds)" for h in (5, 10, 20)]
     assert better.here == f"{', '.join(each)}; seeds: 1" and better.verdict == HOLDS
     assert better.article == "h 5: +0.05, h 10: +0.07, h 20: +0.07"

@@ -1,0 +1,44 @@
+"""When a difference counts, and what a claim is given as its verdict."""
+
+import math
+from typing import NamedTuple
+
+HOLDS, REVERSED, UNDECIDED = "holds", "the opposite holds", "undecided"
+NOT = "does not hold"
+
+
+class Finding(NamedTuple):
+    """A claim, and what became of it."""
+
+    claim: str
+    article: str
+    here: str
+    verdict: str
+    sources: tuple[str, ...] = ()  # files, or the folder, of the numbers, in a checkout
+
+
+def threshold(spread: float, seeds: int) -> float:
+    """What a difference of two means over so many seeds has to exceed.
+
+    Twice the spread between seeds, and twice the standard error of the difference, √(2 / n) of it,
+    which is more where there is one seed.
+    """
+    return 2.0 * spread * max(1.0, math.sqrt(2.0 / seeds))
+
+
+def decide(gain: float, limit: float) -> str:
+    """A claimed gain holds, or its opposite, where it exceeds the limit."""
+    if not abs(gain) > limit:
+        return UNDECIDED
+    return HOLDS if gain > 0.0 else REVERSED
+
+
+def overall(verdicts: list[str]) -> str:
+    """The verdict of several comparisons together: theirs, where they agree."""
+    if not verdicts:
+        raise ValueError("overall: there must be a verdict, got none.")
+    counts = {verdict: verdicts.count(verdict) for verdict in (HOLDS, REVERSED, UNDECIDED)}
+    agreed = [verdict for verdict, count in counts.items() if count == len(verdicts)]
+    if agreed:
+        return agreed[0]
+    return ", ".join(f"{verdict} in {count}" for verdict, count in counts.items() if count)
