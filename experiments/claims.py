@@ -64,7 +64,7 @@ def _table(rows: list[Comparison]) -> Iterator[Finding]:
         comparisons.EQUAL_UPDATES: "true has the lower loss at equal horizon, as many updates",
         comparisons.FEWER_UPDATES: "epochwise has the lower loss with an update for two to four "
         "blocks than with one for each",
-        comparisons.SEMI: "true has the lower loss than semi-epochwise, as many updates",
+        comparisons.SEMI: "true has the lower loss beside semi-epochwise, as many updates",
     }
     for question, claim in claims.items():
         for rate in comparisons.RATES:
