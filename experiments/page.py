@@ -23,6 +23,7 @@ from experiments import (
     report,
     study_claims,
     table_cells,
+    verdicts,
 )
 from experiments.errors import UserError
 
@@ -82,13 +83,15 @@ def _check_is_new(path, main, numbers):
 def table_numbers(found: dict[str, Any]) -> dict[str, str]:
     """What the text says of the table."""
     numbers = {f"{n}_difference": f"{found[f'{n}_difference']:+.3f}" for n in ("mean", "largest")}
+    spread = found["spread_of_seeds"]
     within = sum(abs(row["here"] - row["article"]) <= 0.03 for row in found["rows"])
     return numbers | {
         "cells": str(found["cells"]),
         "within": str(within),
         "mean_size": f"{found['mean_size_of_difference']:.3f}",
         "largest_pattern": f"{abs(found['largest_pattern']):.3f}",
-        "spread": f"{found['spread_of_seeds']:.3f}" if found["spread_of_seeds"] else "not measured",
+        "spread": f"{spread:.3f}" if spread else "not measured",
+        "one_seed": f"{verdicts.threshold(spread, 1):.3f}" if spread else "what was not measured",
         "hours": f"{found['hours']:.1f}",
     }
 

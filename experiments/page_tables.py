@@ -73,7 +73,7 @@ def parts_table(rows: Iterable[Comparison]) -> str:
 
 def extras_table(found: dict[Cell, dict]) -> str:
     """The further questions, each beside the cell without what is different."""
-    loss = lambda cell: f"{found[cell]['best_valid_loss']:.3f}" if cell in found else "–"
+    loss = lambda cell: found[cell]["best_valid_loss"]
     names = {"cell": "", "carry": "carry: ", "seams": "seams: "}
     rows = []
     for cell in [cell for cell in table_cells.EXTRAS if cell in found]:
@@ -83,9 +83,12 @@ def extras_table(found: dict[Cell, dict]) -> str:
             for name, before in names.items()
             if getattr(cell, name) != getattr(plain, name)
         ]
-        what, without = (", ".join(own), loss(plain)) if own else ("the schedule", "–")
-        rows.append([_plan(cell.schedule), what, loss(cell), without])
-    head = ["style, horizon, sequence", "what is different", "loss", "without"]
+        beside = ["–", "–"]
+        if own and plain in found:
+            beside = [f"{loss(plain):.3f}", f"{loss(cell) - loss(plain):+.3f}"]
+        what = ", ".join(own) or "the schedule"
+        rows.append([_plan(cell.schedule), what, f"{loss(cell):.3f}", *beside])
+    head = ["style, horizon, sequence", "what is different", "loss", "without", "difference"]
     return table(head, rows) if rows else "None of them is there yet."
 
 

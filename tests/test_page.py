@@ -41,6 +41,11 @@ def test_the_readme_has_the_tables_numbers():
     assert f"on average {summary['mean_size_of_difference']:.3f}" in text
 
 
+def test_the_committed_table_is_whole():
+    found, missing = table_cells.read(RESULTS / "table")
+    assert not missing and len(found) == 61
+
+
 def write_cells(folder):
     """All cells, made up: at every horizon full < true < semi < epochwise in its sequences."""
     losses = {"full": 4.9, "true": 5.0, "semi": 5.05, "epochwise": 5.1}
