@@ -68,7 +68,7 @@ def tiny_table(tmp_path, monkeypatch):
         "ARTICLE": {("true", 2): (1.0, 1.1, 1.2), ("epochwise", 2): (1.3, 1.4, 1.5)},
         "SHARED": table_cells.SHARED | {"batch_size": 4},
         "NUM_EPOCHS": 1,
-        "NUM_SEEDS": 2,
+        "NUM_SEEDS": {0.003: 2, 0.001: 2, 0.0003: 1},
     }.items():
         monkeypatch.setattr(table_cells, name, value)
     monkeypatch.setattr(table_chart, "COLOURS", {2: "black"})
@@ -164,7 +164,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
 
 def test_names_of_cells_tell_them_apart():
     names = [cell.name for cell in table_cells.cells()]
-    assert len(set(names)) == len(names) == 61
+    assert len(set(names)) == len(names) == 74
 
 
 def test_spread_is_pooled_over_the_cells_with_several_seeds():
