@@ -1,59 +1,76 @@
 """The article's claims, each with a verdict computed from the numbers in results/."""
 
+import itertools
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from experiments import comparisons, report, study_claims, table_cells
+from experiments import comparisons, report, study_claims
 from experiments.comparisons import Comparison
-from experiments.verdicts import HOLDS, NOT, Finding, overall
+from experiments.decay import factor
+from experiments.verdicts import HOLDS, NOT, REVERSED, Finding, overall
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
 ABOUT_AS_FAST = 1.1  # times full BPTT
-NUM_SCHEDULES = 28  # of horizons 1 to 7 and strides up to the horizon
+SCHEDULES = {(horizon, stride) for horizon in range(1, 8) for stride in range(1, horizon + 1)}
 ARTICLE_COUNTS = (42, 7)  # errors that travel 7 steps of 49: true, epochwise
 EARLY = 5  # steps over which vanishing gradients are looked at apart
 
 
-def findings(results: Path, benchmarks: Path) -> list[Finding]:
+class Source(NamedTuple):
+    """Files, and the claims that are decided by their numbers."""
+
+    build: Callable[..., Iterator[Finding]]
+    results: tuple[str, ...]
+    benchmarks: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """In a checkout."""
+        benchmarks = (f"benchmarks/results/{name}" for name in self.benchmarks)
+        return (*(f"results/{name}" for name in self.results), *benchmarks)
+
+    def files(self, results: Path, benchmarks: Path) -> list[Path]:
+        """In these folders."""
+        return [*map(results.joinpath, self.results), *map(benchmarks.joinpath, self.benchmarks)]
+
+
+def findings(rows: list[Comparison], results: Path, benchmarks: Path = BENCHMARKS) -> list[Finding]:
     """Every claim whose numbers are there.
 
     Args:
+      rows: the table's comparisons.
       results: the folder of the experiments' results.
       benchmarks: that of the benchmarks'.
+
+    Raises:
+      UserError: a result is damaged.
     """
-    found, _ = table_cells.read(results / "table")
-    rows = comparisons.comparisons(found)
-    made = [*_table(rows)]
-    for build, *paths in (
-        (
-            _speed,
-            results / "timing.json",
-            benchmarks / "training_step.json",
-            benchmarks / "recurrence.json",
-        ),
-        (_vanishing, results / "vanishing.json"),
-        (study_claims.dependencies, results / "dependency.json"),
-        (
-            study_claims.williams_peng,
-            results / "williams_peng_delay.json",
-            results / "williams_peng_ptb.json",
-        ),
-        (_counting, results / "diagram.json"),
-        (_gradients, results / "gradcheck.json"),
-    ):
-        if all(path.exists() for path in paths):
-            with report.readable(*paths) as numbers:
-                sources = tuple(_source(path, benchmarks) for path in paths)
-                made += [finding._replace(sources=sources) for finding in build(*numbers)]
+    made = [*_table(rows), *_worth(rows)]
+    for source in SOURCES:
+        files = source.files(results, benchmarks)
+        if all(path.exists() for path in files):
+            with report.readable(*files) as numbers:
+                found = [f._replace(sources=source.paths) for f in source.build(*numbers)]
+                if not found:
+                    raise ValueError("there is nothing in it")
+            made += found
     return made
 
 
-def _source(path, benchmarks):
-    """Where a result is in a checkout."""
-    folder = "benchmarks/results" if path.parent == benchmarks else "results"
-    return f"{folder}/{path.name}"
+def missing(results: Path, benchmarks: Path = BENCHMARKS) -> list[Path]:
+    """The files that claims need and that are not there."""
+    files = [path for source in SOURCES for path in source.files(results, benchmarks)]
+    return [path for path in files if not path.exists()]
+
+
+def contents(findings: list[Finding], rows: list[Comparison]) -> dict[str, Any]:
+    """What results/compare.json says."""
+    return {
+        "claims": [finding._asdict() for finding in findings],
+        "comparisons": [row._asdict() | {"verdict": row.verdict} for row in rows],
+    }
 
 
 def _table(rows: list[Comparison]) -> Iterator[Finding]:
@@ -90,12 +107,31 @@ def _by_horizon(horizons, texts):
     return ", ".join(f"h {horizon}: {text}" for horizon, text in pairs if text is not None)
 
 
+def _worth(rows: list[Comparison]) -> Iterator[Finding]:
+    """The article's first conclusion, as far as losses decide it."""
+    rates = [row for row in rows if row.learning_rate is not None]
+    verdicts = [row.verdict for row in rates if row.question == comparisons.EQUAL_LENGTH]
+    if verdicts:
+        ahead, behind = verdicts.count(REVERSED), verdicts.count(HOLDS)
+        yield Finding(
+            "true BPTT is not worth it for this model: its loss is nowhere lower than full BPTT's "
+            "in sequences of equal length",
+            "its first conclusion",
+            f"lower by more than the noise in {ahead} of {len(verdicts)} comparisons, higher in "
+            f"{behind}",
+            NOT if ahead else HOLDS,
+            ("results/table",),
+        )
+
+
 def _speed(timing, training_step, recurrence) -> Iterator[Finding]:
     article = timing["article_ms"]["true"] / timing["article_ms"]["full"]
     sweeps = next(row for row in timing["rows"] if "sweeps" in row["name"])["ratio"]
     definition = next(row for row in timing["rows"] if "definition" in row["name"])["ratio"]
     step = training_step["training"]["true"]["over_full"]
     alone = [shape["true"]["ratio"][1] for shape in recurrence["shapes"]]
+    if not all(0.0 < low <= middle <= high for low, middle, high in (sweeps, definition, step)):
+        raise ValueError("no quartiles of ratios of times")
     yield Finding(
         "an efficient true BPTT is about as fast as full BPTT, where a readout of 10,000 words "
         "dominates",
@@ -113,31 +149,26 @@ def _speed(timing, training_step, recurrence) -> Iterator[Finding]:
     )
 
 
-def early_factor(norms: list[float]) -> float:
-    """By how much norms, lag 0 first, fall a step over the first steps: a geometric mean."""
-    return (norms[0] / norms[EARLY]) ** (1 / EARLY)
-
-
 def _vanishing(found) -> Iterator[Finding]:
-    ratios = np.divide(found["article_l1"][:-1], found["article_l1"][1:])
+    article = found["article_l1"]
+    ratios = [before / after for before, after in itertools.pairwise(article)]
     low, high = min(ratios), max(ratios)
-    mean = float(np.exp(np.mean(np.log(ratios))))
     for row in found["rows"]:
         if row["cell"] == "vanilla" and row["state_size"] in (4, 100):
-            factor = statistics.median(row["factor"])
-            early = statistics.median(map(early_factor, row["l1"]))
+            median = statistics.median(row["factor"])
+            early = statistics.median(factor(norms[: EARLY + 1]) for norms in row["l1"])
             when = f"after {row['epochs']} epochs" if row["epochs"] else "at initialisation"
             seeds = len(row["factor"])
             spread = f" ({min(row['factor']):.2f}-{max(row['factor']):.2f}, {seeds} seeds)"
-            said = f"{mean:.2f} a step ({low:.2f}-{high:.2f})"
+            said = f"{factor(article):.2f} a step ({low:.2f}-{high:.2f})"
             is_theirs = row["state_size"] == 4 and not row["epochs"]
             yield Finding(
                 f"gradients shrink by a factor of about 3 to 4 a step: state {row['state_size']}, "
                 f"{when}",
                 said if is_theirs else "not there",
-                f"{factor:.2f}{spread if seeds > 1 else ', 1 seed'}, over the first {EARLY} steps "
+                f"{median:.2f}{spread if seeds > 1 else ', 1 seed'}, over the first {EARLY} steps "
                 f"{early:.2f}; √((E+N)/N) is {row['expected']:.2f}",
-                HOLDS if low <= factor <= high else NOT,
+                HOLDS if low <= median <= high else NOT,
             )
 
 
@@ -156,7 +187,8 @@ def _counting(found) -> Iterator[Finding]:
 
 def _gradients(found) -> Iterator[Finding]:
     limits = found["tolerances"]
-    if not limits or any(len(found[t]["all"]) != NUM_SCHEDULES for t in limits):
+    schedules = lambda dtype: sorted((r["horizon"], r["stride"]) for r in found[dtype]["all"])
+    if not limits or any(schedules(dtype) != sorted(SCHEDULES) for dtype in limits):
         raise ValueError("the check is not whole")
     article = {t: max(found[t]["article"]["windows"].values()) for t in limits}
     everything = {t: max(row["error"] for row in found[t]["all"]) for t in limits}
@@ -171,3 +203,13 @@ def _gradients(found) -> Iterator[Finding]:
         here = ", ".join(f"within {error:.0e} in {dtype}" for dtype, error in errors.items())
         within = all(errors[dtype] <= limit for dtype, limit in limits.items())
         yield Finding(claim, said, f"{here} of the largest entry", HOLDS if within else NOT)
+
+
+SOURCES = (
+    Source(_speed, ("timing.json",), ("training_step.json", "recurrence.json")),
+    Source(_vanishing, ("vanishing.json",)),
+    Source(study_claims.dependencies, ("dependency.json",)),
+    Source(study_claims.williams_peng, ("williams_peng_delay.json", "williams_peng_ptb.json")),
+    Source(_counting, ("diagram.json",)),
+    Source(_gradients, ("gradcheck.json",)),
+)

@@ -7,7 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from experiments.comparisons import Comparison, name_of
+from experiments.comparisons import EQUAL_LENGTH, Comparison, name_of
 from experiments.verdicts import HOLDS, REVERSED, UNDECIDED
 
 COLOURS = {HOLDS: "#0072B2", REVERSED: "#D55E00", UNDECIDED: "0.55"}
@@ -36,6 +36,8 @@ def draw(rows: list[Comparison], path: Path) -> None:
         if row.article is not None:
             axis.plot(row.article, place, "D", color="0.3", mfc="none", ms=6)
         first, second = (f"{p.style} {p.horizon} in {p.seq_len}" for p in (row.first, row.second))
+        if row.question == EQUAL_LENGTH:  # epochwise in one block
+            first = f"full in {row.first.seq_len}"
         labels.append((place, f"{first} − {second}, {name_of(row.learning_rate)}"))
         place -= 1.0
     axis.plot([], [], color="0.88", lw=7, label="undecided within")

@@ -67,11 +67,10 @@ def _pairs() -> Iterator[tuple[str, tuple[Schedule, Schedule]]]:
 def comparisons(found: dict[cells.Cell, dict[str, Any]]) -> list[Comparison]:
     """All pairs whose cells are there, at each learning rate and at each one's best.
 
-    The best rate is that of seed 0. The spread is pooled over the cells with several seeds, all of
-    them at the middle rate; at the other rates there is one seed.
+    The best rate is that of seed 0. The spread is that of the seeds at the rate; of all rates where
+    it has one seed, and for each at its best.
     """
-    spread = cells.spread(found)
-    if spread is None:
+    if cells.spread(found) is None:
         return []
     rows = []
     for question, plans in _pairs():
@@ -84,6 +83,7 @@ def comparisons(found: dict[cells.Cell, dict[str, Any]]) -> list[Comparison]:
             article = None
             if all(plan in cells.SCHEDULES for plan in plans):
                 article = round(_article(plans[0], rate) - _article(plans[1], rate), 2)
+            spread = cells.spread(found, rate)
             rows.append(
                 Comparison(question, *plans, rate, first - second, len(seeds), article, spread)
             )

@@ -84,6 +84,11 @@ def find_splits(folder: Path) -> dict[str, Path] | None:
     return None
 
 
+def num_sequences(length: int, seq_len: int) -> int:
+    """How many sequences a stream is cut into; the last token that they use is a target only."""
+    return (length - 1) // seq_len
+
+
 def sequences(
     tokens: np.ndarray, batch_size: int, seq_len: int, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -105,8 +110,8 @@ def sequences(
       UserError: there is not one sequence in the text.
     """
     length = len(tokens) // batch_size
-    num_sequences = (length - 1) // seq_len
-    if num_sequences < 1:
+    num = num_sequences(length, seq_len)
+    if num < 1:
         raise UserError(
             f"the {name} text has {len(tokens):,} tokens, too few for one sequence: "
             f"a batch of {batch_size} streams of {seq_len} + 1 tokens needs "
@@ -115,8 +120,8 @@ def sequences(
     streams = tokens[: batch_size * length].reshape(batch_size, length)
 
     def cut(first):
-        used = streams[:, first : first + num_sequences * seq_len]
-        return used.reshape(batch_size, num_sequences, seq_len).transpose(1, 2, 0)
+        used = streams[:, first : first + num * seq_len]
+        return used.reshape(batch_size, num, seq_len).transpose(1, 2, 0)
 
     return cut(0), cut(1)
 

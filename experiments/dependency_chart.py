@@ -12,7 +12,7 @@ import numpy as np
 def draw(found: dict, path: Path) -> None:
     """Draws the report of `dependency.main` into a PNG file.
 
-    A row is a horizon, a column a delay; the line marks the longest delay that a horizon reaches.
+    A row is a horizon, a column a delay; the line marks the longest delay that errors reach.
     """
     styles = list(dict.fromkeys(row["style"] for row in found["learnt"]))
     milestones = found["task"]["milestones"]
@@ -34,7 +34,8 @@ def draw(found: dict, path: Path) -> None:
             images.append(axis.imshow(shares, vmin=0.0, vmax=1.0, aspect="auto", cmap="viridis"))
             reach = np.array([row["horizon"] - 1 for row in rows])  # in columns: delay 1 is the 0th
             edges = np.repeat(np.arange(len(rows) + 1) - 0.5, 2)[1:-1]
-            axis.plot(np.repeat(reach - 0.5, 2), edges, color="red", linewidth=1.5)
+            label = "errors reach the delays left of it"
+            axis.plot(np.repeat(reach - 0.5, 2), edges, color="red", linewidth=1.5, label=label)
             axis.set_title(f"{style}, {milestones[milestone]} updates")
         row_axes[0].set_yticks(range(len(rows)), [str(row["horizon"]) for row in rows])
         row_axes[0].set_ylabel("horizon")
@@ -42,6 +43,8 @@ def draw(found: dict, path: Path) -> None:
     for axis in axes[-1]:
         axis.set_xticks([d - 1 for d in delays], [str(d) for d in delays])
         axis.set_xlabel("delay d")
-    figure.colorbar(images[0], ax=axes, label="share of the possible gain that is learnt")
+    axes[0, 0].legend(frameon=False, labelcolor="white", loc="upper right")
+    label = f"share of the possible gain that is learnt, median of {found['num_seeds']} seeds"
+    figure.colorbar(images[0], ax=axes, label=label)
     figure.savefig(path, dpi=110)
     plt.close(figure)

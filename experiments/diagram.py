@@ -1,11 +1,12 @@
 """Which error reaches which step? Pictures of the styles of truncation, and their counts.
 
   python -m experiments.diagram
-  python -m experiments.diagram --bptt=7 --seq_len=49
+  python -m experiments.diagram --bptt=7 --seq_len=49 --out=runs
 
 By default the article's two pictures, 6 steps and a horizon of 3, in the true and the epochwise
-style, with the semi-epochwise one between them; any other horizon, length and stride by flags. What
-is drawn is not a formula: it is the derivative of `truncated_scan`, step by step.
+style, with the semi-epochwise one between them; any other horizon, length (by default twice the
+horizon, and at least 6) and stride by flags. What is drawn is not a formula: it is the derivative
+of `truncated_scan`, step by step.
 
 It also counts the article's example of 49 errors and a horizon of 7. Epochwise, 7 of them travel 7
 steps. In the true style 43 do, and one each 1 to 6; the article's text says 42, its code's windows
@@ -20,6 +21,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, diagram_chart, launch, report
+from experiments.errors import UserError
 from experiments.styles import Schedule, schedule
 from tbptt_jax import truncated_scan
 
@@ -58,6 +60,15 @@ def main():
     horizon, seq_len = values.bptt or HORIZON, values.seq_len
     if seq_len is None:
         seq_len = max(2 * horizon, SEQ_LEN)
+    if horizon > seq_len:
+        raise UserError(
+            f"--bptt={horizon} is longer than --seq_len={seq_len}: no error can travel that far."
+        )
+    if values.stride is not None and not 1 < values.stride < horizon:
+        raise UserError(
+            f"--stride={values.stride} is not between 1 and --bptt={horizon}; the two themselves "
+            "are the true and the epochwise style, which are drawn in any case."
+        )
     plans = [schedule("true", horizon, seq_len=seq_len)]
     if horizon > 2 or values.stride is not None:
         plans.append(schedule("semi", horizon, values.stride, seq_len))

@@ -1,14 +1,16 @@
 """Tables in Markdown, from what the mains have found."""
 
+import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
 
 from experiments import claims, comparisons, table_cells
 from experiments.comparisons import Comparison
+from experiments.decay import factor
 from experiments.styles import Schedule
 from experiments.table_cells import Cell
-from experiments.verdicts import Finding
+from experiments.verdicts import Finding, threshold
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -39,18 +41,21 @@ def article_table(found: dict[Cell, dict]) -> str:
 
 
 def seeds_table(found: dict[Cell, dict]) -> str:
-    """The middle rate with all seeds, and the number of updates."""
+    """The rates with several seeds, each seed and the mean; and the number of updates."""
     rows = []
     for plan in (*table_cells.SCHEDULES, *table_cells.CONTROLS):
-        losses = table_cells.best(found, Cell(plan))
-        if losses:
-            numbers = found[Cell(plan, seed=min(losses))]
-            size = numbers["batch_size"] * plan.seq_len
-            updates = numbers["corpus"]["tokens"]["train"] // size
-            each = " ".join(f"{loss:.3f}" for loss in losses.values())
-            mean = f"{statistics.fmean(losses.values()):.3f}"
-            rows.append([_plan(plan), f"{updates:,}", each, mean])
-    return table(["style, horizon, sequence", "updates an epoch", "each seed", "mean"], rows)
+        row = [_plan(plan), "–"]
+        for rate in table_cells.SEVERAL:
+            losses = table_cells.best(found, Cell(plan, rate))
+            row += [" ".join(f"{loss:.3f}" for loss in losses.values()) or "–"]
+            row += [f"{statistics.fmean(losses.values()):.3f}" if losses else "–"]
+            if losses:
+                row[1] = f"{table_cells.updates_per_epoch(found[Cell(plan, rate, min(losses))]):,}"
+        rows.append(row)
+    head = ["style, horizon, sequence", "updates an epoch"]
+    for rate in table_cells.SEVERAL:
+        head += [f"rate {rate:g}, each seed", "mean"]
+    return table(head, rows)
 
 
 def parts_table(rows: Iterable[Comparison]) -> str:
@@ -67,32 +72,40 @@ def parts_table(rows: Iterable[Comparison]) -> str:
             whole, style, updates = (f"{parts[question].difference:+.3f}" for question in asked)
             article = f"{parts[comparisons.EQUAL_HORIZON].article:+.2f}"
             lines.append([f"{rate:g}", str(horizon), article, whole, style, updates])
-    head = ["rate", "horizon", "the article", "true − epochwise", "of it style", "of it updates"]
+    head = [
+        "rate",
+        "horizon",
+        "the article",
+        "true − epochwise",
+        "due to the style",
+        "due to the updates",
+    ]
     return table(head, lines)
 
 
 def extras_table(found: dict[Cell, dict]) -> str:
-    """The further questions, each beside the cell without what is different."""
+    """The further questions, each beside the cell without the last thing that is different."""
     loss = lambda cell: found[cell]["best_valid_loss"]
-    names = {"cell": "", "carry": "carry: ", "seams": "seams: "}
     rows = []
     for cell in [cell for cell in table_cells.EXTRAS if cell in found]:
-        plain = Cell(cell.schedule)
-        own = [
-            before + getattr(cell, name)
-            for name, before in names.items()
-            if getattr(cell, name) != getattr(plain, name)
-        ]
-        beside = ["–", "–"]
-        if own and plain in found:
-            beside = [f"{loss(plain):.3f}", f"{loss(cell) - loss(plain):+.3f}"]
-        what = ", ".join(own) or "the schedule"
-        rows.append([_plan(cell.schedule), what, f"{loss(cell):.3f}", *beside])
-    head = ["style, horizon, sequence", "what is different", "loss", "without", "difference"]
+        usual = Cell(cell.schedule)
+        own = [name for name in cell._fields[3:] if getattr(cell, name) != getattr(usual, name)]
+        row = [_plan(cell.schedule), f"{cell.learning_rate:g}", "the schedule"]
+        row += [f"{loss(cell):.3f}", "–", "–"]
+        if own:
+            row[2] = ", ".join(f"{name}: {getattr(cell, name)}" for name in own)
+            without = cell._replace(**{own[-1]: getattr(usual, own[-1])})
+            if without in found:
+                spread = table_cells.spread(found, cell.learning_rate) or math.inf
+                difference = f"{loss(cell) - loss(without):+.3f} ± {threshold(spread, 1):.3f}"
+                row[4:] = f"{loss(without):.3f}", difference
+        rows.append(row)
+    head = ["style, horizon, sequence", "rate", "what is different", "loss"]
+    head += ["without the last", "difference"]
     return table(head, rows) if rows else "None of them is there yet."
 
 
-def verdicts(findings: Iterable[Finding]) -> str:
+def verdicts_table(findings: Iterable[Finding]) -> str:
     """A row a claim."""
     link = lambda source: f"[{source.rsplit('/', 1)[-1]}](../{source})"
     rows = [
@@ -117,7 +130,7 @@ def vanishing_table(rows: list[dict[str, Any]]) -> str:
             [
                 *(str(row[name]) for name in ("cell", "state_size", "epochs")),
                 of_seeds(row["factor"]),
-                of_seeds(list(map(claims.early_factor, row["l1"]))),
+                of_seeds([factor(norms[: claims.EARLY + 1]) for norms in row["l1"]]),
                 f"{row['expected']:.2f}",
             ]
             for row in rows

@@ -17,7 +17,7 @@ from experiments.record import environment, read_json, replace
 flags.DEFINE_string(
     "out",
     "results",
-    "Folder of the numbers and the chart, which are overwritten; name another for a trial.",
+    "Folder of results: those that this main makes are overwritten; name another for a trial.",
 )
 
 

@@ -11,6 +11,7 @@ from experiments.styles import Schedule, schedule
 
 NUM_SEEDS = {0.003: 2, 0.001: 3, 0.0003: 1}  # at each learning rate
 RATES = (*NUM_SEEDS,)
+SEVERAL = [rate for rate, num_seeds in NUM_SEEDS.items() if num_seeds > 1]
 MIDDLE_RATE = 0.001
 NUM_EPOCHS = 20
 PAIRS = ((5, 20), (10, 30), (20, 40))  # horizon and sequence length of the true style
@@ -105,7 +106,7 @@ def read(folder: Path) -> tuple[dict[Cell, dict[str, Any]], list[Cell]]:
             if found[cell].get(key) != value:
                 raise UserError(f"{path} has {key} {found[cell].get(key)}, not {value}.")
         check_corpus(path, found[cell].get("corpus"))
-        _check_losses(path, found[cell])
+        _check_numbers(path, found[cell])
     return found, missing
 
 
@@ -120,7 +121,7 @@ def check_corpus(source: Any, corpus: Any) -> None:
         raise UserError(f"{source}: the text is {name}, not the {data.PTB}.")
 
 
-def _check_losses(path, numbers):
+def _check_numbers(path, numbers):
     is_loss = lambda loss: isinstance(loss, float) and 0.0 < loss < math.inf
     for key in ("train_loss", "valid_loss"):
         losses = numbers.get(key)
@@ -128,12 +129,21 @@ def _check_losses(path, numbers):
             losses = []
         if len(losses) != NUM_EPOCHS:
             raise UserError(f"{path} has no {key} for each of {NUM_EPOCHS} epochs.")
+    tokens = numbers["corpus"].get("tokens")
+    if not isinstance(tokens, dict) or not isinstance(tokens.get("train"), int):
+        raise UserError(f"{path} has no number of tokens of its training text.")
     if numbers.get("best_valid_loss") != min(numbers["valid_loss"]):
         raise UserError(f"{path} has a best_valid_loss that is not the least.")
     if not isinstance(numbers.get("seconds"), float):
         raise UserError(f"{path} has no seconds.")
     if numbers["valid_loss"].index(numbers["best_valid_loss"]) + 1 != numbers.get("best_epoch"):
         raise UserError(f"{path} has a best_epoch that is not that of its best_valid_loss.")
+
+
+def updates_per_epoch(numbers: dict[str, Any]) -> int:
+    """Of a finished run: one for each sequence."""
+    length = numbers["corpus"]["tokens"]["train"] // numbers["batch_size"]
+    return data.num_sequences(length, numbers["seq_len"])
 
 
 def best(found: dict[Cell, dict[str, Any]], cell: Cell) -> dict[int, float]:
@@ -159,8 +169,14 @@ def beside_article(found: dict[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary(found: dict[Cell, dict[str, Any]]) -> dict[str, Any]:
-    """How far the article's cells are from ours, as far as they are there; at least one must be."""
+    """How far the article's cells are from ours, as far as they are there.
+
+    Raises:
+      UserError: none is.
+    """
     rows = beside_article(found)
+    if not rows:
+        raise UserError("no cell of the article's table is there; run experiments.table.")
     differences = [row["here"] - row["article"] for row in rows]
     return {
         "cells": len(rows),
@@ -169,27 +185,29 @@ def summary(found: dict[Cell, dict[str, Any]]) -> dict[str, Any]:
         "largest_difference": max(differences, key=abs),
         "largest_pattern": max((row["pattern"] for row in rows), key=abs),
         "hours": math.fsum(numbers["seconds"] for numbers in found.values()) / 3600,
-        "spread_of_seeds": spread(found),
+        "spread_of_seeds": {f"{rate:g}": spread(found, rate) for rate in SEVERAL},
         "rows": rows,
     }
 
 
-def spread(found: dict[Cell, dict[str, Any]]) -> float | None:
-    """The standard deviation between seeds, pooled over the cells that have several."""
-    kinds = dict.fromkeys(
-        cell._replace(seed=0) for cell in found
-    )  # a set has another order in each process
+def spread(found: dict[Cell, dict[str, Any]], rate: float | None = None) -> float | None:
+    """The standard deviation between seeds, pooled over the cells that have several.
+
+    Those are the cells of a learning rate, and of all rates where it has none or is None.
+    """
+    alike = [cell._replace(seed=0) for cell in found if rate in (None, cell.learning_rate)]
+    kinds = dict.fromkeys(alike)  # a set has another order in each process
     several = [[*best(found, cell).values()] for cell in kinds]
     several = [losses for losses in several if len(losses) > 1]
     if not several:
-        return None
+        return None if rate is None else spread(found)
     squares = [statistics.variance(losses) * (len(losses) - 1) for losses in several]
     return math.sqrt(math.fsum(squares) / sum(len(losses) - 1 for losses in several))
 
 
 HORIZON_20 = [schedule("true", 20, seq_len=40), schedule("epochwise", 20), CONTROLS[-1]]
-# Further questions, at seed 0: full BPTT in 30 steps; semi-epochwise; the state carried on as it is,
-# and then with seams that errors cross; the same state where dropout meets it most often; an LSTM.
+# Further questions, at seed 0: full BPTT in 30 steps; semi-epochwise; the state carried on clean,
+# then with seams that errors cross, and where dropout meets it most often; an LSTM.
 EXTRAS = [Cell(schedule("full", seq_len=30)), Cell(schedule("semi", 20, 10, seq_len=40))]
 EXTRAS += [Cell(plan, carry="clean") for plan in SCHEDULES if plan.style == "true"]
 EXTRAS += [cell._replace(seams="exact") for cell in EXTRAS[-3:]]

@@ -69,8 +69,7 @@ def _curves(found):
                 continue
             losses = numbers["valid_loss"]
             epochs = np.arange(1, len(losses) + 1)
-            words = numbers["corpus"]["tokens"]["train"]
-            updates = epochs * (words // (numbers["batch_size"] * plan.seq_len)) / 1000
+            updates = epochs * cells.updates_per_epoch(numbers) / 1000
             look = {"color": COLOURS[plan.horizon], "ls": LINES[plan.style], "lw": 1.3}
             label = f"{plan.style} {plan.horizon} in {plan.seq_len}"
             column[0].plot(epochs, losses, label=label, **look)
@@ -87,28 +86,31 @@ def _curves(found):
 
 def _seeds(found):
     """True, epochwise, and epochwise with as many updates as true, with all seeds."""
-    figure, axis = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    shape = {"figsize": (6.2 * len(cells.SEVERAL), 4.4), "layout": "constrained"}
+    figure, axes = plt.subplots(1, len(cells.SEVERAL), squeeze=False, **shape)
     kinds = {"true": "o", "epochwise, as many updates": "^", "epochwise": "s"}
-    for group, (horizon, _) in enumerate(cells.PAIRS):
-        plans = [
-            next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("true", horizon)),
-            next(p for p in cells.CONTROLS if p.horizon == horizon),
-            next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("epochwise", horizon)),
-        ]
-        for i, (plan, mark) in enumerate(zip(plans, kinds.values(), strict=True)):
-            losses = [*cells.best(found, cells.Cell(plan)).values()]
-            place = group + 0.2 * (i - 1)
-            axis.plot([place] * len(losses), losses, mark, color=COLOURS[horizon], ms=5, mfc="none")
-            if losses:
-                mean = statistics.fmean(losses)
-                axis.plot([place - 0.07, place + 0.07], [mean] * 2, color=COLOURS[horizon])
-    for name, mark in kinds.items():
-        axis.plot([], [], mark, color="0.3", mfc="none", label=name)
     ticks = [f"horizon {h}\n(true in {t})" for h, t in cells.PAIRS]
-    axis.set_xticks(range(len(ticks)), ticks)
-    axis.set_xlim(-0.5, len(ticks) - 0.5)
-    axis.set_ylabel("best validation loss, each seed and mean")
-    axis.set_title(f"rate {cells.MIDDLE_RATE:g}")
-    axis.grid(axis="y", alpha=0.3)
-    axis.legend(frameon=False, fontsize="small")
+    for rate, axis in zip(cells.SEVERAL, axes[0], strict=True):
+        for group, (horizon, _) in enumerate(cells.PAIRS):
+            plans = [
+                next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("true", horizon)),
+                next(p for p in cells.CONTROLS if p.horizon == horizon),
+                next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("epochwise", horizon)),
+            ]
+            for i, (plan, mark) in enumerate(zip(plans, kinds.values(), strict=True)):
+                losses = [*cells.best(found, cells.Cell(plan, rate)).values()]
+                look = {"color": COLOURS[horizon], "ms": 5, "mfc": "none"}
+                place = group + 0.2 * (i - 1)
+                axis.plot([place] * len(losses), losses, mark, **look)
+                if losses:
+                    mean = statistics.fmean(losses)
+                    axis.plot([place - 0.07, place + 0.07], [mean] * 2, color=COLOURS[horizon])
+        axis.set_xticks(range(len(ticks)), ticks)
+        axis.set_xlim(-0.5, len(ticks) - 0.5)
+        axis.set_title(f"rate {rate:g}")
+        axis.grid(axis="y", alpha=0.3)
+    for name, mark in kinds.items():
+        axes[0, 0].plot([], [], mark, color="0.3", mfc="none", label=name)
+    axes[0, 0].set_ylabel("best validation loss, each seed and mean")
+    axes[0, 0].legend(frameon=False, fontsize="small")
     return figure

@@ -19,6 +19,7 @@ def draw(found: dict, path: Path) -> None:
         axis.text(high + 0.03, place, f"{median:.2f}", va="center")
     axis.axvline(1.0, color="0.3", linewidth=1)
     axis.set_yticks(range(len(bars)), [name for name, _, _ in bars])
+    axis.set_xlim(right=1.1 * max(high for _, (_, _, high), _ in bars))  # with room for its label
     axis.set(xlabel="time for loss and gradients, over full BPTT's")
     axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)

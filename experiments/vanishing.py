@@ -25,6 +25,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, data, launch, models, report, seeds, training, vanishing_chart
+from experiments.decay import factor
 from experiments.styles import schedule
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
 
@@ -62,11 +63,6 @@ ARTICLE = (
     1.51207473e-07,
     5.28676978e-08,
 )
-
-
-def factor(norms: Any) -> float:
-    """By how much the norms fall from lag to lag: the geometric mean of the ratios."""
-    return float(norms[0] / norms[-1]) ** (1 / (len(norms) - 1))
 
 
 def expected_factor(state_size: int) -> float:

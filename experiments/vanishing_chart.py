@@ -21,7 +21,7 @@ def draw(found: dict, path: Path) -> None:
         for axis, scale in zip(column, ("linear", "log"), strict=True):
             _by_lag(axis, rows, found["article_l1"] if state == states[0] else None)
             axis.set(yscale=scale, xlabel="lag in steps", ylabel="L1 norm over lag 0's")
-            axis.set_title(f"state {state}, {scale}")
+            axis.set_title(f"state {state}, {scale}" + " (lines as below)" * (scale == "linear"))
     lags = range(len(found["article_l1"]))
     for state, axis in zip(states, axes[1], strict=False):
         expected = next(r["expected"] for r in found["rows"] if r["state_size"] == state)

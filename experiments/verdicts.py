@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 HOLDS, REVERSED, UNDECIDED = "holds", "the opposite holds", "undecided"
 NOT = "does not hold"
+MORE_OFTEN = "more often"  # where as often is claimed
 
 
 class Finding(NamedTuple):
@@ -31,6 +32,15 @@ def decide(gain: float, limit: float) -> str:
     if not abs(gain) > limit:
         return UNDECIDED
     return HOLDS if gain > 0.0 else REVERSED
+
+
+def as_well(loss: float, limit: float, margin: float) -> str:
+    """A loss beyond another's is none where it is below the margin, noise included; it is one where
+    it exceeds the noise.
+    """
+    if loss + limit < margin:
+        return HOLDS
+    return NOT if loss - limit > 0.0 else UNDECIDED
 
 
 def overall(verdicts: list[str]) -> str:

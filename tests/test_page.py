@@ -24,9 +24,10 @@ def test_the_page_is_what_the_results_say():
 
 
 def test_the_verdicts_are_what_the_results_say():
-    found = json.loads((RESULTS / "compare.json").read_text())["claims"]
-    findings = claims.findings(RESULTS, ROOT / "benchmarks" / "results")
-    assert found == json.loads(json.dumps([finding._asdict() for finding in findings]))
+    found = json.loads((RESULTS / "compare.json").read_text())
+    rows = comparisons.comparisons(table_cells.read(RESULTS / "table")[0])
+    contents = json.loads(json.dumps(claims.contents(claims.findings(rows, RESULTS), rows)))
+    assert contents == {name: found[name] for name in contents}
 
 
 def test_the_readme_has_the_tables_numbers():
@@ -63,7 +64,7 @@ def write_cells(folder):
 def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
     results, written = tmp_path / "results", tmp_path / "page.md"
     shutil.copytree(RESULTS, results)
-    (results / "compare.png").unlink(missing_ok=True)
+    (results / "compare.png").unlink()
     write_cells(results / "table")
     for old, main in (("table", "table --check"), ("compare", "compare")):
         with pytest.raises(UserError, match=rf"{old}\.json is old; .*experiments\.{main}"):
@@ -84,7 +85,8 @@ def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
         comparisons.FEWER_UPDATES: [-0.1] * 12,
         comparisons.SEMI: [-0.05],
     }
-    findings = {finding.claim: finding for finding in claims.findings(results, page.BENCHMARKS)}
+    made = comparisons.comparisons(table_cells.read(results / "table")[0])
+    findings = {finding.claim: finding for finding in claims.findings(made, results)}
     better = findings["true has the lower loss at equal horizon, rate 0.0003"]
     limit = f"{threshold(0.001, 1):.3f}"
     each = [f"h {h}: -0.200 ± {limit} (holds)" for h in (5, 10, 20)]
@@ -121,9 +123,34 @@ def test_the_page_links_to_what_is_there():
 
 def test_a_missing_or_damaged_result_is_named(tmp_path):
     shutil.copytree(RESULTS, tmp_path / "results")
-    (tmp_path / "results" / "timing.json").unlink()
-    with pytest.raises(UserError, match=r"timing\.json is missing; run its main\."):
-        page.text(tmp_path / "results")
-    (tmp_path / "results" / "timing.json").write_text("{}")
-    with pytest.raises(UserError, match=r"timing\.json .*is damaged; run its main again\."):
-        page.text(tmp_path / "results")
+    results = tmp_path / "results"
+    for name in ("timing", "dependency"):
+        kept = (results / f"{name}.json").read_bytes()
+        (results / f"{name}.json").unlink()
+        with pytest.raises(UserError, match=rf"{name}\.json is missing; run its main\."):
+            page.text(results)
+        (results / f"{name}.json").write_text("{}")
+        with pytest.raises(UserError, match=rf"{name}\.json.* is damaged; run its main again\."):
+            page.text(results)
+        (results / f"{name}.json").write_bytes(kept)
+    said = json.loads((results / "compare.json").read_text())
+    (results / "compare.json").write_text(json.dumps(said | {"comparisons": []}))
+    with pytest.raises(UserError, match=r"compare\.json is old"):
+        page.text(results)
+    shutil.rmtree(results / "table")
+    with pytest.raises(UserError, match=r"no cell of the article's table is there"):
+        page.text(results)
+
+
+def test_compare_names_what_is_missing(exit_of, capsys, tmp_path):
+    results = tmp_path / "results"
+    shutil.copytree(RESULTS, results)
+    (results / "dependency.json").unlink()
+    assert exit_of(compare, out=results) is None
+    said = f"{results / 'dependency.json'} is missing, and so are the claims that need it"
+    assert said in capsys.readouterr().err
+    shutil.rmtree(results / "table")
+    before = (results / "compare.json").read_bytes()
+    said = f"error: {results / 'table'} has no cells to compare; run experiments.table first."
+    assert exit_of(compare, out=results) == said
+    assert (results / "compare.json").read_bytes() == before

@@ -107,11 +107,20 @@ def test_table_is_drawn_beside_the_articles(study, tiny_table, tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
+def test_check_of_no_cells_fails_and_makes_no_folder(exit_of, tmp_path):
+    said = exit_of(table, "--check")
+    assert said == "error: 74 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
+    assert list(tmp_path.iterdir()) == []
+    none = tmp_path / "none"
+    assert exit_of(table, "--check", out=none) == f"error: --out={none} is no folder of results."
+    assert not none.exists()
+
+
 def test_check_writes_nothing_where_a_cell_is_missing(study, exit_of, tiny_table, tmp_path):
     study(table, "--only=true-2-*-0.001-seed-0", *tiny_table)
     before = {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
     assert len(before) == 4
-    first = "epochwise-2-in-2-rate-0.001-seed-0"
+    first = "true-2-in-4-rate-0.003-seed-0"
     assert exit_of(table, "--check") == f"error: 12 cells are missing, the first {first}."
     assert before == {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
     said = exit_of(table, "--check", "--only=true*")
@@ -129,7 +138,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
     cells = table_cells.cells()[:2]
     losses = {key: [5.0] * table_cells.NUM_EPOCHS for key in ("train_loss", "valid_loss")}
     numbers = losses | {"best_valid_loss": 5.0, "best_epoch": 1, "seconds": 1.0}
-    numbers["corpus"] = {"name": data.PTB, "md5": data.PTB_MD5}
+    numbers["corpus"] = {"name": data.PTB, "md5": data.PTB_MD5, "tokens": {"train": 929589}}
     for cell in cells:
         text = json.dumps(cell.config | numbers)
         (tmp_path / f"{cell.name}.json").write_text(text)
@@ -144,6 +153,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
         ({"embed_size": 51}, "has embed_size 51, not 50"),
         ({"state_size": 4}, "has state_size 4, not 100"),
         ({"corpus": {"name": "another", "md5": {}}}, "the text is another, not the Penn Treebank"),
+        ({"corpus": {"md5": data.PTB_MD5}}, "has no number of tokens of its training text"),
         ({"corpus": None}, "the text is None, not the Penn Treebank"),
         ({"best_epoch": 2}, "has a best_epoch that is not that of its best_valid_loss"),
         ({"valid_loss": [-5.0] * 20}, "has no valid_loss for each of 20 epochs"),
@@ -177,3 +187,22 @@ def test_spread_is_pooled_over_the_cells_with_several_seeds():
     }
     assert math.isclose(table_cells.spread(found), math.sqrt((2.0 + 2.0) / 3.0))
     assert table_cells.spread({first: {"best_valid_loss": 1.0}}) is None
+
+
+def test_spread_is_that_of_a_rate_or_of_all():
+    plan = table_cells.SCHEDULES[0]
+    best = {0.003: (1.0, 5.0), 0.001: (1.0, 2.0, 3.0), 0.0003: (4.0,)}
+    found = {
+        table_cells.Cell(plan, rate, seed): {"best_valid_loss": loss}
+        for rate, losses in best.items()
+        for seed, loss in enumerate(losses)
+    }
+    whole = math.sqrt((8.0 + 2.0) / 3.0)
+    for rate, spread in {0.003: 8.0**0.5, 0.001: 1.0, 0.0003: whole, None: whole}.items():
+        assert math.isclose(table_cells.spread(found, rate), spread)
+
+
+def test_updates_per_epoch_are_the_sequences_of_the_text():
+    numbers = {"corpus": {"tokens": {"train": 81}}, "batch_size": 2, "seq_len": 4}
+    inputs, _ = data.sequences(np.arange(81, dtype=np.int32), 2, 4, "train")
+    assert table_cells.updates_per_epoch(numbers) == len(inputs) == 9
