@@ -70,20 +70,18 @@ def comparisons(found: dict[cells.Cell, dict[str, Any]]) -> list[Comparison]:
     The best rate is that of seed 0. The spread is that of the seeds at the rate; of all rates where
     it has one seed, and for each at its best.
     """
-    if cells.spread(found) is None:
-        return []
     rows = []
     for question, plans in _pairs():
         for rate in RATES:
             losses = [_losses(found, plan, rate) for plan in plans]
             seeds = sorted(losses[0].keys() & losses[1].keys())
-            if not seeds:
+            spread = cells.spread(found, rate)
+            if not seeds or spread is None:
                 continue
             first, second = (statistics.fmean(each[seed] for seed in seeds) for each in losses)
             article = None
             if all(plan in cells.SCHEDULES for plan in plans):
                 article = round(_article(plans[0], rate) - _article(plans[1], rate), 2)
-            spread = cells.spread(found, rate)
             rows.append(
                 Comparison(question, *plans, rate, first - second, len(seeds), article, spread)
             )

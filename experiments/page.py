@@ -7,6 +7,8 @@ test suite fails where the page is not what the results say. Seconds on any mach
 """
 
 import json
+import math
+import statistics
 import string
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,10 @@ def table_numbers(found: dict[str, Any]) -> dict[str, str]:
     spreads = found["spread_of_seeds"].items()
     said = [f"{spread:.3f} at the rate of {rate}" for rate, spread in spreads if spread]
     within = sum(abs(row["here"] - row["article"]) <= AIM for row in found["rows"])
+    pattern = statistics.pstdev(row["pattern"] for row in found["rows"])
     return numbers | {
+        "pattern": f"{pattern:.3f}",
+        "offset_error": f"{pattern / math.sqrt(found['cells']):.3f}",
         "cells": str(found["cells"]),
         "within": str(within),
         "aim": f"{AIM:g}",

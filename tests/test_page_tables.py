@@ -137,11 +137,12 @@ def test_counts_are_in_the_order_of_the_steps():
 
 
 def test_summary_counts_what_is_within_the_aim():
-    row = {"here": 5.0}
-    rows = [row | {"article": 5.029}, row | {"article": 4.969}, row | {"article": 5.031}]
+    pairs = ((5.029, 0.02), (4.969, 0.02), (5.031, 0.02), (5.02, 0.06))
+    rows = [{"here": 5.0, "article": article, "pattern": pattern} for article, pattern in pairs]
     found = dict.fromkeys(("mean_difference", "largest_difference", "mean_size_of_difference"), 0.1)
-    found |= {"largest_pattern": -0.2, "cells": 3, "hours": 1.0, "rows": rows}
+    found |= {"largest_pattern": -0.2, "cells": 4, "hours": 1.0, "rows": rows}
     found["spread_of_seeds"] = {"0.003": 0.012, "0.001": 0.008}
     said = page.table_numbers(found)
-    assert said["within"] == "1" and said["largest_pattern"] == "0.200"
+    assert said["within"] == "2" and said["largest_pattern"] == "0.200"
+    assert (said["pattern"], said["offset_error"]) == ("0.017", "0.009")
     assert said["spread"] == "0.012 at the rate of 0.003 and 0.008 at the rate of 0.001"
