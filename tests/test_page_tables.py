@@ -88,7 +88,7 @@ def test_verdicts_link_to_what_they_are_from():
 
 
 def test_vanishing_has_the_factor_over_all_lags_and_over_the_first():
-    norms = [2.0**-k for k in range(6)] + [2.0**-5] * 14  # a half a step, then level
+    norms = [1.0] * 5 + [2.0**-5] * 15  # five steps, of which the last is all
     row = {"cell": "gru", "state_size": 4, "epochs": 0, "expected": 3.0}
     rows = [row | {"factor": [1.0, 3.0, 2.5], "l1": [norms] * 3}]
     rows.append(row | {"epochs": 3, "factor": [2.0], "l1": [norms]})
