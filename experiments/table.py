@@ -50,7 +50,8 @@ def run(only: str, folder: Path, scratch: Path) -> None:
 def print_table(found: dict[cells.Cell, dict[str, Any]]) -> None:
     """Every cell beside the article's, as far as they are there."""
     print("best validation loss, seed 0 (the article's; standard deviation of the seeds)")
-    print("style      horizon  sequence  " + "  ".join(f"rate {rate:<16g}" for rate in cells.RATES))
+    rates = "  ".join(f"rate {rate:<16g}" for rate in cells.RATES)
+    print(f"style      horizon  sequence  {rates}".rstrip())
     for plan in (*cells.SCHEDULES, *cells.CONTROLS):
         columns = []
         for i, rate in enumerate(cells.RATES):
