@@ -68,7 +68,8 @@ def tiny_table(tmp_path, monkeypatch):
         "ARTICLE": {("true", 2): (1.0, 1.1, 1.2), ("epochwise", 2): (1.3, 1.4, 1.5)},
         "SHARED": table_cells.SHARED | {"batch_size": 4},
         "NUM_EPOCHS": 1,
-        "NUM_SEEDS": {0.003: 2, 0.001: 2, 0.0003: 1},
+        "NUM_SEEDS": {0.003: 1, 0.001: 2, 0.0003: 1},
+        "SEVERAL": [0.001],
     }.items():
         monkeypatch.setattr(table_cells, name, value)
     monkeypatch.setattr(table_chart, "COLOURS", {2: "black"})
