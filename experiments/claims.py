@@ -89,7 +89,7 @@ def _table(rows: list[Comparison]) -> Iterator[Finding]:
             if not mine:
                 continue
             horizons = [min(row.first.horizon, row.second.horizon) for row in mine]
-            each = [f"{r.difference:+.3f} ± {r.limit:.3f} ({r.verdict})" for r in mine]
+            each = [f"{r.difference:+z.3f} ± {r.limit:.3f} ({r.verdict})" for r in mine]
             article = [None if row.article is None else f"{row.article:+.2f}" for row in mine]
             seeds = "/".join(map(str, sorted({row.seeds for row in mine})))
             yield Finding(

@@ -32,7 +32,7 @@ def article_table(found: dict[Cell, dict]) -> str:
         return (
             f"– ({article:.2f})"
             if loss is None
-            else f"{loss:.3f} ({article:.2f}; {loss - article:+.3f})"
+            else f"{loss:.3f} ({article:.2f}; {loss - article:+z.3f})"
         )
 
     rates = [f"rate {rate:g}" for rate in table_cells.RATES]
@@ -69,7 +69,7 @@ def parts_table(rows: Iterable[Comparison]) -> str:
     lines = []
     for (rate, horizon), parts in found.items():
         if len(parts) == len(asked):
-            whole, style, updates = (f"{parts[question].difference:+.3f}" for question in asked)
+            whole, style, updates = (f"{parts[question].difference:+z.3f}" for question in asked)
             article = f"{parts[comparisons.EQUAL_HORIZON].article:+.2f}"
             lines.append([f"{rate:g}", str(horizon), article, whole, style, updates])
     head = [
@@ -97,7 +97,7 @@ def extras_table(found: dict[Cell, dict]) -> str:
             without = cell._replace(**{own[-1]: getattr(usual, own[-1])})
             if without in found:
                 spread = table_cells.spread(found, cell.learning_rate) or math.inf
-                difference = f"{loss(cell) - loss(without):+.3f} ± {threshold(spread, 1):.3f}"
+                difference = f"{loss(cell) - loss(without):+z.3f} ± {threshold(spread, 1):.3f}"
                 row[4:] = f"{loss(without):.3f}", difference
         rows.append(row)
     head = ["style, horizon, sequence", "rate", "what is different", "loss"]

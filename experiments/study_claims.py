@@ -62,8 +62,8 @@ def _learnt(found, horizon, delays, claim, article):
         limit = 2.0 * statistics.stdev(gains) if len(gains) > 1 else math.inf
         made.append(decide(statistics.fmean(gains), limit))
         said.append(
-            f"after {updates} updates {np.mean(true):.0%} and {np.mean(epochwise):.0%}, "
-            f"{statistics.fmean(gains):+.1%} ± {limit:.1%} ({made[-1]})"
+            f"after {updates} updates {np.mean(true):z.0%} and {np.mean(epochwise):z.0%}, "
+            f"{statistics.fmean(gains):+z.1%} ± {limit:.1%} ({made[-1]})"
         )
     here = f"{'; '.join(said)}; of the possible gain, {styles[0].shape[1]} seeds, paired"
     return Finding(claim, article, here, overall(made))
