@@ -37,7 +37,7 @@ class Source(NamedTuple):
 
 
 def findings(rows: list[Comparison], results: Path, benchmarks: Path = BENCHMARKS) -> list[Finding]:
-    """Every claim whose numbers are there.
+    """Every claim.
 
     Args:
       rows: the table's comparisons.
@@ -45,24 +45,16 @@ def findings(rows: list[Comparison], results: Path, benchmarks: Path = BENCHMARK
       benchmarks: that of the benchmarks'.
 
     Raises:
-      UserError: a result is damaged.
+      UserError: a result is missing or damaged.
     """
     made = [*_table(rows), *_worth(rows)]
     for source in SOURCES:
-        files = source.files(results, benchmarks)
-        if all(path.exists() for path in files):
-            with report.readable(*files) as numbers:
-                found = [f._replace(sources=source.paths) for f in source.build(*numbers)]
-                if not found:
-                    raise ValueError("there is nothing in it")
-            made += found
+        with report.readable(*source.files(results, benchmarks)) as numbers:
+            found = [f._replace(sources=source.paths) for f in source.build(*numbers)]
+            if not found:
+                raise ValueError("there is nothing in it")
+        made += found
     return made
-
-
-def missing(results: Path, benchmarks: Path = BENCHMARKS) -> list[Path]:
-    """The files that claims need and that are not there."""
-    files = [path for source in SOURCES for path in source.files(results, benchmarks)]
-    return [path for path in files if not path.exists()]
 
 
 def contents(findings: list[Finding], rows: list[Comparison]) -> dict[str, Any]:

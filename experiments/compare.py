@@ -2,7 +2,7 @@
 
   python -m experiments.compare
 
-Trains nothing: it reads what the other mains have left, and takes seconds. A claim about losses
+Trains nothing: it reads what all the other mains have left, and takes seconds. A claim about losses
 holds only where the difference exceeds twice the spread (the standard deviation) between seeds,
 pooled over the cells of that rate that have several, and 2.8 times where there is one seed;
 otherwise it is undecided. At the rate of 0.0003, which has one seed, the spread is that of the
@@ -10,7 +10,6 @@ others. To expect: the true style beats the epochwise one at equal horizon and r
 to it at 0.0003, as in the article, where it makes a half to a quarter of its updates.
 """
 
-import sys
 import textwrap
 
 from absl import flags
@@ -32,8 +31,6 @@ def main():
         for name in ("article", "here"):
             text = f"{name}: {getattr(finding, name)}"
             print(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="      "))
-    for path in claims.missing(out):
-        print(f"{path} is missing, and so are the claims that need it", file=sys.stderr)
     compare_chart.draw(rows, out / "compare.png")
     report.write(out, "compare", claims.contents(findings, rows))
 

@@ -41,8 +41,6 @@ def text(results: Path) -> str:
     Raises:
       UserError: a result is missing.
     """
-    for path in claims.missing(results):
-        raise UserError(f"{path} is missing; run its main.")
     found, missing = table_cells.read(results / "table")
     rows = comparisons.comparisons(found)
     findings = claims.findings(rows, results)
@@ -90,9 +88,11 @@ def table_numbers(found: dict[str, Any]) -> dict[str, str]:
     said = [f"{spread:.3f} at the rate of {rate}" for rate, spread in spreads if spread]
     within = sum(abs(row["here"] - row["article"]) <= AIM for row in found["rows"])
     pattern = statistics.pstdev(row["pattern"] for row in found["rows"])
+    error = pattern / math.sqrt(found["cells"])
     return numbers | {
         "pattern": f"{pattern:.3f}",
-        "offset_error": f"{pattern / math.sqrt(found['cells']):.3f}",
+        "offset_error": f"{error:.3f}",
+        "offset_errors": f"{abs(found['mean_difference']) / error:.1f}",
         "cells": str(found["cells"]),
         "within": str(within),
         "aim": f"{AIM:g}",

@@ -45,7 +45,7 @@ def seeds_table(found: dict[Cell, dict]) -> str:
     rows = []
     for plan in (*table_cells.SCHEDULES, *table_cells.CONTROLS):
         row = [_plan(plan), "–"]
-        for rate in table_cells.SEVERAL:
+        for rate in table_cells.REPEATED_RATES:
             losses = table_cells.best(found, Cell(plan, rate))
             row += [" ".join(f"{loss:.3f}" for loss in losses.values()) or "–"]
             row += [f"{statistics.fmean(losses.values()):.3f}" if losses else "–"]
@@ -53,7 +53,7 @@ def seeds_table(found: dict[Cell, dict]) -> str:
                 row[1] = f"{table_cells.updates_per_epoch(found[Cell(plan, rate, min(losses))]):,}"
         rows.append(row)
     head = ["style, horizon, sequence", "updates an epoch"]
-    for rate in table_cells.SEVERAL:
+    for rate in table_cells.REPEATED_RATES:
         head += [f"rate {rate:g}, each seed", "mean"]
     return table(head, rows)
 

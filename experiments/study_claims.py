@@ -72,7 +72,7 @@ def _learnt(found, horizon, delays, claim, article):
 def williams_peng(delay, ptb) -> Iterator[Finding]:
     """Passes of 2h steps, once every h, beside one of h steps at every step."""
     rows = {row["schedule"]: row for row in delay["rows"]}
-    updates, trials = 1000, delay["num_seeds"]
+    updates, trials = 1000, delay["num_seeds"]  # for so many updates the task was made
     milestone = delay["task"]["milestones"].index(updates)
     names = ("BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)")
     single, double, _ = (rows[name]["intervals"][milestone] for name in names)

@@ -11,7 +11,7 @@ from experiments.styles import Schedule, schedule
 
 NUM_SEEDS = {0.003: 2, 0.001: 3, 0.0003: 1}  # at each learning rate
 RATES = (*NUM_SEEDS,)
-SEVERAL = [rate for rate, num_seeds in NUM_SEEDS.items() if num_seeds > 1]
+REPEATED_RATES = [rate for rate in RATES if NUM_SEEDS[rate] > 1]
 MIDDLE_RATE = 0.001
 NUM_EPOCHS = 20
 PAIRS = ((5, 20), (10, 30), (20, 40))  # horizon and sequence length of the true style
@@ -185,7 +185,7 @@ def summary(found: dict[Cell, dict[str, Any]]) -> dict[str, Any]:
         "largest_difference": max(differences, key=abs),
         "largest_pattern": max((row["pattern"] for row in rows), key=abs),
         "hours": math.fsum(numbers["seconds"] for numbers in found.values()) / 3600,
-        "spread_of_seeds": {f"{rate:g}": spread(found, rate) for rate in SEVERAL},
+        "spread_of_seeds": {f"{rate:g}": spread(found, rate) for rate in REPEATED_RATES},
         "rows": rows,
     }
 
@@ -193,7 +193,7 @@ def summary(found: dict[Cell, dict[str, Any]]) -> dict[str, Any]:
 def spread(found: dict[Cell, dict[str, Any]], rate: float | None = None) -> float | None:
     """The standard deviation between seeds, pooled over the cells that have several.
 
-    Those are the cells of a learning rate, and of all rates where it has none or is None.
+    Those are the cells of one learning rate; of all, where it has none of them or is None.
     """
     alike = [cell._replace(seed=0) for cell in found if rate in (None, cell.learning_rate)]
     kinds = dict.fromkeys(alike)  # a set has another order in each process

@@ -86,11 +86,11 @@ def _curves(found):
 
 def _seeds(found):
     """True, epochwise, and epochwise with as many updates as true, with all seeds."""
-    shape = {"figsize": (6.2 * len(cells.SEVERAL), 4.4), "layout": "constrained"}
-    figure, axes = plt.subplots(1, len(cells.SEVERAL), squeeze=False, **shape)
+    shape = {"figsize": (6.2 * len(cells.REPEATED_RATES), 4.4), "layout": "constrained"}
+    figure, axes = plt.subplots(1, len(cells.REPEATED_RATES), squeeze=False, **shape)
     kinds = {"true": "o", "epochwise, as many updates": "^", "epochwise": "s"}
     ticks = [f"horizon {h}\n(true in {t})" for h, t in cells.PAIRS]
-    for rate, axis in zip(cells.SEVERAL, axes[0], strict=True):
+    for rate, axis in zip(cells.REPEATED_RATES, axes[0], strict=True):
         for group, (horizon, _) in enumerate(cells.PAIRS):
             plans = [
                 next(p for p in cells.SCHEDULES if (p.style, p.horizon) == ("true", horizon)),

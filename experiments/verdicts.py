@@ -34,13 +34,15 @@ def decide(gain: float, limit: float) -> str:
     return HOLDS if gain > 0.0 else REVERSED
 
 
-def as_well(loss: float, limit: float, margin: float) -> str:
-    """A loss beyond another's is none where it is below the margin, noise included; it is one where
-    it exceeds the noise.
+def as_well(excess: float, limit: float, margin: float) -> str:
+    """Whether a loss is as good as another, which it exceeds by `excess`, give or take `limit`.
+
+    It is where the excess is below the margin, noise included, and is not where it is beyond the
+    noise.
     """
-    if loss + limit < margin:
+    if excess + limit < margin:
         return HOLDS
-    return NOT if loss - limit > 0.0 else UNDECIDED
+    return NOT if excess - limit > 0.0 else UNDECIDED
 
 
 def overall(verdicts: list[str]) -> str:

@@ -145,4 +145,5 @@ def test_summary_counts_what_is_within_the_aim():
     said = page.table_numbers(found)
     assert said["within"] == "2" and said["largest_pattern"] == "0.200"
     assert (said["pattern"], said["offset_error"]) == ("0.017", "0.009")
+    assert said["offset_errors"] == "11.5"
     assert said["spread"] == "0.012 at the rate of 0.003 and 0.008 at the rate of 0.001"

@@ -191,6 +191,15 @@ def test_diagram(study, tmp_path):
     assert [row["stride"] for row in found["diagram"]["drawn"]] == [1, 3, 4]
 
 
+def test_diagram_of_what_cannot_be_is_refused(exit_of, tmp_path):
+    said = "error: --bptt=7 is longer than --seq_len=3: no error can travel that far."
+    assert exit_of(diagram, "--bptt=7", "--seq_len=3") == said
+    for stride in (1, 4):
+        said = exit_of(diagram, "--bptt=4", f"--stride={stride}")
+        assert said.startswith(f"error: --stride={stride} is not between 1 and --bptt=4;")
+    assert not (tmp_path / "diagram.json").exists()
+
+
 @pytest.fixture
 def short_gradcheck(monkeypatch):
     monkeypatch.setattr(gradcheck, "NUM_STEPS", 2)

@@ -69,7 +69,7 @@ def tiny_table(tmp_path, monkeypatch):
         "SHARED": table_cells.SHARED | {"batch_size": 4},
         "NUM_EPOCHS": 1,
         "NUM_SEEDS": {0.003: 1, 0.001: 2, 0.0003: 1},
-        "SEVERAL": [0.001],
+        "REPEATED_RATES": [0.001],
     }.items():
         monkeypatch.setattr(table_cells, name, value)
     monkeypatch.setattr(table_chart, "COLOURS", {2: "black"})
