@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,9 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import inexact, of_next_step, pullback
+from tbptt_jax._handed_on import partition
 from tbptt_jax._per_step import real_scalar
+from tbptt_jax._pullbacks import inexact, pullback
 from tbptt_jax._schedule import check_positive
+from tbptt_jax._time_axis import of_next_step
 from tbptt_jax._vmappable import check_vmappable
 
 
@@ -80,14 +83,17 @@ def lag_spectrum(
 
     @jax.jit
     def spectrum(params, init, xs, targets):
+        _check_lengths(params, xs)
+        parts = partition("lag_spectrum", functools.partial(f, params), init, xs)
+        step = lambda params, carry, x: parts.without(functools.partial(f, params))(carry, x)
+
         def keep_carry(carry, x):
-            new_carry, y = f(params, carry, x)
+            new_carry, y = step(params, carry, x)
             return new_carry, (carry, y)
 
-        _check_lengths(params, xs)
-        carries, ys = jax.lax.scan(keep_carry, init, xs)[1]
+        carries, ys = jax.lax.scan(keep_carry, parts.rest(init), xs)[1]
         own, ys_error = _loss_gradient(loss_fn, params, ys, targets)
-        all_steps = jax.vmap(f, (None, 0, 0))
+        all_steps = jax.vmap(step, (None, 0, 0))
         check_vmappable("lag_spectrum", all_steps, params, carries, xs)
         pull = pullback(all_steps, params, carries, xs)
 

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+from jax.experimental import checkify
 from jax.extend.core import jaxpr_as_fun
 
 from tbptt_jax._adjoint import truncated_pullback
+from tbptt_jax._handed_on import leaks_are_loud, partition
 from tbptt_jax._schedule import check_schedule
+from tbptt_jax._time_axis import take
 from tbptt_jax._vmappable import check_vmappable
 
 Carry = TypeVar("Carry")
@@ -111,13 +114,17 @@ def truncated_scan(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
-    step, constants, init_leaves, structure = _pure_step(f, init, xs, length)
+    without, rest, whole = partition("truncated_scan", f, init, xs, length)
+    with leaks_are_loud("truncated_scan"):
+        step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     scan = functools.partial(jax.lax.scan, length=num_steps, reverse=reverse, unroll=unroll)
     if horizon is None or horizon >= num_steps:
         results = scan(functools.partial(step, constants), init_leaves, xs_leaves)
     else:
+        args = constants, init_leaves, xs_leaves
+        step, make_checks = _checks_apart(scan, step, *args)
         pull = functools.partial(
             truncated_pullback,
             step,
@@ -126,8 +133,10 @@ def truncated_scan(
             stride=stride,
         )
         run = _with_pullback(scan, step, pull, num_steps, reverse)
-        results = _without_forward_mode(run, constants, init_leaves, xs_leaves)
-    return jax.tree.unflatten(structure, jax.tree.leaves(results))
+        results = _without_forward_mode(run, *args)
+        make_checks()
+    carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
+    return whole(carry, init), ys
 
 
 def _with_pullback(scan, step, pull, num_steps, reverse):
@@ -160,6 +169,25 @@ def _with_pullback(scan, step, pull, num_steps, reverse):
 
     run.defvjp(forward, backward)
     return run
+
+
+def _checks_apart(scan, step, *args):
+    """`step` without its `checkify` checks, and a function that makes those of all steps.
+
+    `checkify` does not reach into a gradient rule, and what it has found before a function with
+    such a rule takes the place of that rule's residuals (jax 0.12): call it after.
+    """
+    quiet = lambda *args: checkify.checkify(step, errors=checkify.user_checks)(*args)[1]
+    constants, init, xs = args
+    effects = lambda step: jax.make_jaxpr(step)(constants, init, take(xs, 0)).effects
+    if effects(step) == effects(quiet):
+        return step, lambda: None
+
+    def make_checks():
+        constants, init, xs = jax.lax.stop_gradient(args)
+        scan(functools.partial(step, constants), init, xs)
+
+    return quiet, make_checks
 
 
 def _pure_step(f, init, xs, length):

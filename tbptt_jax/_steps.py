@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from tbptt_jax._handed_on import call
+
 Carry = TypeVar("Carry")
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -30,7 +32,9 @@ def with_resets(
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`.
-      init: the carry that a document starts with; its leaves broadcast to those of the carry.
+      init: the carry that a document starts with; its leaves broadcast to those of the carry, and
+        None stands for leaves that are not reset. A leaf that `f` hands on unchanged, a parameter
+        in the carry, stays one where `init` holds None or the very array that the scan starts with.
 
     Returns:
       The step function `(carry, (x, reset)) -> (carry, y)`. `reset` is a bool array whose axes are
@@ -52,10 +56,11 @@ def with_resets(
     """
 
     def step(carry, inputs):
-        x, reset = inputs
-        _check_structure("with_resets: init", init, carry)
-        started = jax.tree.map(functools.partial(_start, "with_resets"), init, carry)
-        return f(_where("with_resets", "carry", reset, started, carry), x)
+        x, reset = _pair("with_resets", "resets", inputs)
+        start = _or_carry(init, carry)
+        _check_structure("with_resets: init", start, carry)
+        started = jax.tree.map(functools.partial(_start, "with_resets"), start, carry)
+        return call(f, _where("with_resets", "carry", reset, started, carry), x)
 
     return step
 
@@ -96,17 +101,37 @@ def with_mask(
     """
 
     def step(carry, inputs):
-        x, valid = inputs
+        x, valid = _pair("with_mask", "valid", inputs)
         where = functools.partial(_where, "with_mask", flags=valid)
-        left, y = f(carry, where("input", tree=x, other=_filled(x, fill)))
+        left, y = call(f, carry, where("input", tree=x, other=_filled(x, fill)))
         _check_structure("with_mask: the carry that f returns", left, carry)
         return where("carry", tree=left, other=carry), where("output", tree=y, other=_filled(y, 0))
 
     return step
 
 
+def _pair(function, flags, inputs):
+    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+        got = jax.tree.structure(inputs)
+        raise TypeError(f"{function}: the step's input must be a pair, (x, {flags}), got {got}.")
+    return inputs
+
+
+def _or_carry(init, carry):
+    """`init` with the carry's leaves in place of None; `init` where it is of another structure."""
+    leaves, structure = jax.tree.flatten(init, is_leaf=lambda leaf: leaf is None)
+    try:
+        parts = structure.flatten_up_to(carry)
+    except ValueError:
+        return init
+    leaves = [part if leaf is None else leaf for leaf, part in zip(leaves, parts, strict=True)]
+    return jax.tree.unflatten(structure, leaves)
+
+
 def _start(function, start, leaf):
     """The initial value in the carry's shape and dtype, if it has one there."""
+    if start is leaf:
+        return leaf
     start, dtype = jnp.asarray(start), jnp.asarray(leaf).dtype
     loses = jnp.issubdtype(start.dtype, jnp.inexact) and not jnp.issubdtype(dtype, jnp.inexact)
     if start.dtype != dtype and (loses or not jax.typeof(start).weak_type):
@@ -144,7 +169,7 @@ def _where(function, name, flags, tree, other):
         raise TypeError(f"{function}: flags must be bool, got {flags.dtype}.")
 
     def select(leaf, other):
-        if leaf is other:
+        if leaf is other:  # handed on
             return leaf
         leaf, other = jnp.asarray(leaf), jnp.asarray(other)
         if leaf.shape != other.shape or leaf.dtype != other.dtype:

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax._adjoint import take
+from tbptt_jax._handed_on import partition
 from tbptt_jax._per_step import losses_of_steps
 from tbptt_jax._scan import truncated_scan
 from tbptt_jax._schedule import check_positive
 from tbptt_jax._stream_window import Window
+from tbptt_jax._time_axis import take
 
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
@@ -92,9 +93,13 @@ def stream_scan(
     num_new = _check_chunk(window, xs, length, last)
     num_before, begins, kept = _grid(window, num_new)
     all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), window.xs, xs)
+    first = take(window.carry, 0) if window.stale else window.carry
+    parts = partition("stream_scan", f, first, xs, length)
+    step_of_rest = parts.without(f)
     at_start = window.num_steps <= window.history
     # Later than at the stream's start, the window's carry is a constant.
-    start = jax.tree.map(lambda leaf: _select(at_start, leaf, _constant(leaf)), window.carry)
+    constant = lambda leaf: _select(at_start, leaf, jax.lax.stop_gradient(leaf))
+    start = jax.tree.map(constant, parts.rest(window.carry))
     holds, stored, carry = begins, None, start
     if window.stale:
         holds = jnp.arange(len(begins)) <= num_before
@@ -105,7 +110,7 @@ def stream_scan(
         begins, holds, stored, x = inputs
         held = start if stored is None else stored
         carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
-        left, y = f(carry, x)
+        left, y = step_of_rest(carry, x)
         return left, (carry, y)
 
     left, (entered, ys) = truncated_scan(
@@ -116,19 +121,26 @@ def stream_scan(
         stride=window.stride,
     )
     ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
-    return None if last else _next_window(window, entered, left, all_xs, num_new), ys
+    if last:
+        return None, ys
+    carry = parts.whole(_next_carry(window, entered, left), window.carry)
+    return _next_window(window, carry, all_xs, num_new), ys
 
 
-def _next_window(window, entered, left, all_xs, num_new):
-    """The last steps of those that were run: their first carry, or all where stale, and inputs."""
+def _next_carry(window, entered, left):
+    """The carry that entered the first of the steps to keep, or all that did where stale."""
     carries = jax.tree.map(
         lambda each, end: jnp.concatenate([each, end[None]])[-(window.history + 1) :],
         entered,
         left,
     )
+    return carries if window.stale else take(carries, 0)
+
+
+def _next_window(window, carry, all_xs, num_new):
     return dataclasses.replace(
         window,
-        carry=carries if window.stale else take(carries, 0),
+        carry=carry,
         xs=jax.tree.map(lambda leaf: leaf[num_new:], all_xs),
         # Capped, since a stream may have more steps than an int32 can count.
         num_steps=jnp.minimum(window.num_steps + num_new, window.history + 1),
@@ -273,7 +285,3 @@ def _hold(begins, holds, held, carry):
 def _select(condition, on_true, on_false):
     """One of two arrays of any type, keys too, by a scalar."""
     return jax.lax.select(condition, on_true, on_false)
-
-
-def _constant(leaf):
-    return jax.lax.stop_gradient(leaf)

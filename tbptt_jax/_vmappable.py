@@ -50,7 +50,7 @@ def refuse_bits_that_vmap_changes(function: str, jaxpr: Any) -> None:
     Raises:
       ValueError: the step draws from such keys.
     """
-    for eqn in _equations(jaxpr):
+    for eqn in equations(jaxpr):
         keys = CHANGED.get(eqn.primitive.name, ())
         drawn = eqn.primitive.name == "rng_bit_generator"
         if drawn or any(str(getattr(var.aval, "dtype", "")) in keys for var in eqn.invars):
@@ -60,11 +60,11 @@ def refuse_bits_that_vmap_changes(function: str, jaxpr: Any) -> None:
             )
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
+def equations(jaxpr: Any) -> Iterator[Any]:
     """All equations of a jaxpr and of those in it."""
     for eqn in jaxpr.eqns:
         yield eqn
         for param in eqn.params.values():
             for inner in param if isinstance(param, (tuple, list)) else (param,):
                 if hasattr(inner, "eqns"):  # a jaxpr, closed or not
-                    yield from _equations(inner)
+                    yield from equations(inner)

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._handed_on import partition
 from tbptt_jax._per_step import losses_of_steps
 from tbptt_jax._schedule import check_schedule
+from tbptt_jax._time_axis import take
 from tbptt_jax._vmappable import refuse_bits_that_vmap_changes
 
 Params = TypeVar("Params")
@@ -32,6 +34,8 @@ def windowed_value_and_grad(
     carry, unless that is `init` itself:
 
         ∇ Σₜ ℓₜ = Σ_blocks ∇ Σ_{t in block} ℓₜ(θ, init, x; constant carry before the window)
+
+    Leaves of the carry that every step hands on unchanged are parameters, as in `truncated_scan`.
 
     It costs `horizon` / `stride` times the work and the memory of the sequence, forward as well.
     It is the yardstick for `truncated_scan`, which gives the same gradients in less.
@@ -83,6 +87,9 @@ def windowed_value_and_grad(
 
 def _outputs_of_windows(f, params, init, xs, horizon, stride):
     """The last carry and the outputs [T, ...], each from the window of its own block."""
+    f = functools.partial(f, params)
+    parts = partition("windowed_value_and_grad", f, init, xs)
+    step = parts.without(f)
     num_steps = jax.tree.leaves(xs)[0].shape[0]
     width = num_steps if horizon is None else min(horizon, num_steps)
     steps = np.arange(num_steps)
@@ -93,16 +100,16 @@ def _outputs_of_windows(f, params, init, xs, horizon, stride):
     def window_step(carry, inputs):
         x, passes = inputs
         carry = jax.tree.map(lambda c: jax.lax.select(passes, c, jax.lax.stop_gradient(c)), carry)
-        return f(params, carry, x)
+        return step(carry, x)
 
-    first_x = jax.tree.map(lambda leaf: leaf[0], xs)
-    jaxpr = jax.make_jaxpr(f)(params, init, first_x)
+    jaxpr = jax.make_jaxpr(step)(parts.rest(init), take(xs, 0))
     refuse_bits_that_vmap_changes("windowed_value_and_grad", jaxpr)
-    held_params, held_xs = jax.lax.stop_gradient((params, xs))
-    last, entering = jax.lax.scan(lambda c, x: (f(held_params, c, x)[0], c), init, held_xs)
-    windows = jax.tree.map(lambda leaf: leaf[start[:, None] + np.arange(width)], xs)
+    last, entering = jax.lax.scan(
+        lambda c, x: (jax.lax.stop_gradient(step(c, x)[0]), c), parts.rest(init), xs
+    )
+    windows = take(xs, start[:, None] + np.arange(width))
     _, ys = jax.vmap(functools.partial(jax.lax.scan, window_step))(
-        jax.tree.map(lambda leaf: leaf[start], entering), (windows, passes)
+        take(entering, start), (windows, passes)
     )
     block = steps // stride
-    return last, jax.tree.map(lambda leaf: leaf[block, steps - start[block]], ys)
+    return parts.whole(last, init), jax.tree.map(lambda leaf: leaf[block, steps - start[block]], ys)

@@ -9,6 +9,7 @@ def truncated_gradients(f, params, init, xs, carry_error, ys_error, *, horizon, 
 
     The losses of one block of `stride` steps share one pass over the `horizon` steps that end with
     the block's last. The carry that enters the first of them is a constant, unless it is `init`.
+    A leaf that the steps have handed on unchanged is still that of `init`: a parameter.
     """
     num_steps = len(jax.tree.leaves(xs)[0])
     carries = [init]  # carries[s] enters step s
@@ -21,7 +22,7 @@ def truncated_gradients(f, params, init, xs, carry_error, ys_error, *, horizon, 
         start = max(last - horizon + 1, 0)
 
         def loss(params, init, xs, first=first, last=last, start=start):
-            carry = init if start == 0 else jax.lax.stop_gradient(carries[start])
+            carry = jax.tree.map(cut, init, carries[0], carries[start])
             total = 0.0
             for s in range(start, last + 1):
                 carry, y = f(params, carry, at(xs, s))
@@ -34,6 +35,10 @@ def truncated_gradients(f, params, init, xs, carry_error, ys_error, *, horizon, 
         part = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)(params, init, xs)
         gradient = part if gradient is None else add(gradient, part)
     return gradient
+
+
+def cut(differentiated, first, leaf):
+    return differentiated if leaf is first else jax.lax.stop_gradient(leaf)
 
 
 def at(tree, s):

@@ -29,7 +29,7 @@ def test_loss_and_carry_are_those_of_the_whole_sequence(schedule):
 
 def test_repeated_calls_are_compiled_once():
     problem = cells.problem("gru", 7)
-    f = chex.assert_max_traces(problem.f, n=3)  # for the carries, the windows, its keys
+    f = chex.assert_max_traces(problem.f, n=4)  # what it hands on, its keys, carries, windows
     run = windowed_value_and_grad(f, square, horizon=3)
     for scale in (1.0, 2.0, 3.0):
         run(problem.params, problem.init, scale * problem.xs, problem.ys_error)

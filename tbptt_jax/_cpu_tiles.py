@@ -1,0 +1,86 @@
+"""Sweeps on a CPU, a tile of a few steps at a time: they stay in its cache."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from tbptt_jax._time_axis import add, of_next_step, where
+
+# What one sweep of a tile takes: at least so many numbers of the carry's largest leaf, to be worth
+# a call; so many rows, for products at full speed; so many steps, since of a tile that moves by one
+# step all others are in the cache.
+TILE_NUMBERS = 2**15
+TILE_ROWS = 256
+TILE_STEPS = 8
+
+
+def on_cpu_in_tiles(fun, errors):
+    """`fun(width, ...)` on a CPU, `fun(None, ...)` elsewhere and for derivatives."""
+    width = tile_width(errors)
+    all_at_once = functools.partial(fun, None)
+    if width is None:
+        return all_at_once
+
+    @jax.custom_jvp
+    def either(*args):
+        in_tiles = functools.partial(fun, width)
+        return jax.lax.platform_dependent(*args, cpu=in_tiles, default=all_at_once)
+
+    @either.defjvp
+    def derivative(primals, tangents):
+        return jax.jvp(all_at_once, primals, tangents)
+
+    return either
+
+
+def tile_width(errors) -> int | None:
+    """How many of the T steps of `errors`, [T, ...], a tile has; None where one holds all."""
+    shape = max((leaf.shape for leaf in jax.tree.leaves(errors)), key=math.prod)
+    num_steps, numbers = shape[0], math.prod(shape[1:])
+    if numbers == 0:
+        return None
+    rows = numbers // math.prod(shape[1:][-1:])
+    width = max(TILE_NUMBERS // numbers, -(-TILE_ROWS // rows), TILE_STEPS)
+    num_tiles = -(-num_steps // width)
+    return -(-num_steps // num_tiles) if num_tiles > 1 else None
+
+
+def sweep_in_tiles(back, of_each, b, num_sweeps, width):
+    """All sweeps of one tile, then those of the next.
+
+    A tile of errors moves one step back with each sweep, and arrives with its last. Those that
+    would have to start beyond the last step start at the end, with sweeps that do not move. The
+    errors take the place of the steps' own, b, which no later tile reads.
+    """
+    num_steps = len(jax.tree.leaves(b)[0])
+    num_tiles = -(-num_steps // width)
+    rightmost = num_steps - width
+
+    def tile(start):
+        cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, width)
+        return functools.partial(jax.tree.map, cut)
+
+    def one_tile(i, errors):
+        first = jnp.maximum(rightmost - (num_tiles - 1 - i) * width, 0)
+        num_new = jnp.where(first == 0, num_steps - (num_tiles - 1) * width, width)
+        moves = jnp.minimum(num_sweeps, rightmost - first)
+        stays = jnp.minimum(num_sweeps - moves, width - 1)
+
+        def sweep(start, swept):
+            at = tile(start)
+            return add(at(errors), back(at(of_each), swept))
+
+        swept = tile(first + moves)(errors)
+        stay = lambda _, swept: sweep(rightmost, of_next_step(swept))
+        swept = jax.lax.fori_loop(0, stays, stay, swept)
+        move = lambda j, swept: sweep(first + moves - 1 - j, swept)
+        swept = jax.lax.fori_loop(0, moves, move, swept)
+        swept = where(jnp.arange(width) < num_new, swept, tile(first)(errors))
+        put = lambda e, s: jax.lax.dynamic_update_slice_in_dim(e, s, first, 0)
+        return jax.tree.map(put, errors, swept)
+
+    return jax.lax.fori_loop(0, num_tiles, one_tile, b)

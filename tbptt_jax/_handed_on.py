@@ -1,0 +1,156 @@
+"""Leaves of the carry that every step hands on unchanged: they are parameters, as in `lax.scan`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Literal, jaxpr_as_fun
+
+# Primitives that do nothing but call the function in their parameter `jaxpr`.
+CALLS = {"jit", "pjit", "checkpoint", "remat2"}
+
+
+class Partition(NamedTuple):
+    """Takes the leaves that a step hands on out of its carry; else they are all identities.
+
+    Attributes:
+      without: makes of the step the step `(rest, x) -> (rest, y)` that closes over those leaves.
+      rest: the other leaves of a carry.
+      whole: `(rest, carry) -> carry`, with the leaves that are handed on taken from `carry`.
+    """
+
+    without: Callable[[Callable], Callable]
+    rest: Callable[[Any], Any]
+    whole: Callable[[Any, Any], Any]
+
+
+def partition(
+    function: str, f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: Any = None
+) -> Partition:
+    """Finds the leaves of the carry that every step hands on unchanged.
+
+    Args:
+      function: name of the public function, for the error.
+      f: step function, `(carry, x) -> (carry, y)`.
+      init: initial carry.
+      xs: [T, ...], inputs.
+      length: As in `jax.lax.scan`.
+
+    Raises:
+      ValueError: `f` keeps what it makes while it is traced. It is traced at least twice, here and
+        by the caller.
+    """
+    with leaks_are_loud(function):
+        handed_on = _handed_on(f, init, xs, length)
+    if not any(handed_on):  # then lax.scan's errors name the user's own tree
+        return Partition(lambda f: f, lambda carry: carry, lambda rest, carry: rest)
+
+    def rest(carry):
+        leaves = jax.tree.leaves(carry)
+        return [leaf for leaf, on in zip(leaves, handed_on, strict=True) if not on]
+
+    def whole(rest, carry):
+        leaves, structure = jax.tree.flatten(carry)
+        return jax.tree.unflatten(structure, _merge(handed_on, leaves, rest))
+
+    def without(f):
+        def step(carry, x):
+            carry, y = f(whole(carry, init), x)
+            return rest(carry), y
+
+        return step
+
+    return Partition(without, rest, whole)
+
+
+def _merge(which, leaves, others):
+    """The leaves that are marked, and in the places of those that are not the others in turn."""
+    others = iter(others)
+    return [leaf if on else next(others) for leaf, on in zip(leaves, which, strict=True)]
+
+
+def _handed_on(f, init, xs, length) -> list[bool]:
+    """Which leaves of the carry are those of `init` at every step.
+
+    By induction: if a step that is given these leaves of `init` returns them, all steps do. To
+    begin with it is assumed of all leaves; those that come back as others are dropped.
+    """
+    leaves, structure = jax.tree.flatten(init)
+    leaves = [jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+    assumed = [isinstance(leaf, jax.Array) for leaf in leaves]
+    while True:
+        found = []
+
+        def body(rest, x, assumed=assumed, found=found):
+            def step(rest, x):
+                return f(jax.tree.unflatten(structure, _merge(assumed, leaves, rest)), x)
+
+            results = call(step, rest, x)
+            if isinstance(results, tuple) and jax.tree.structure(results[0]) == structure:
+                new = jax.tree.leaves(results[0])
+                same = (a is b for a, b in zip(leaves, new, strict=True))
+                found[:] = map(bool.__and__, assumed, same)
+            return rest, None
+
+        rest = [leaf for leaf, on in zip(leaves, assumed, strict=True) if not on]
+        jax.eval_shape(functools.partial(jax.lax.scan, body, rest, xs, length))
+        if not any(found) or found == assumed:
+            return found
+        assumed = found
+
+
+def call(f: Callable[..., Any], *args: Any) -> Any:
+    """`f(*args)`; what `f` hands on is the very object that it was given, through `jax.jit` too."""
+    jaxpr, shapes = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(*args)
+    inputs = jax.tree.leaves(args)
+    known = dict(zip(jaxpr.invars, inputs, strict=True))
+    known |= dict(zip(jaxpr.constvars, jaxpr.consts, strict=True))
+    results = zip(_sources(jaxpr), jaxpr_as_fun(jaxpr)(*inputs), strict=True)
+    results = [known.get(source, result) for source, result in results]
+    return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+
+def _sources(jaxpr) -> list[Any]:
+    """For each result the input that it is, if it is one."""
+    inputs = {v: v for v in (*jaxpr.invars, *jaxpr.constvars)}
+
+    def source(atom):
+        return None if isinstance(atom, Literal) else inputs.get(atom)
+
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in CALLS:
+            inner = eqn.params["jaxpr"]
+            outer = dict(zip(inner.invars, map(source, eqn.invars), strict=True))
+            handed_on = (outer.get(v) for v in _sources(inner))
+            inputs |= {
+                out: v for out, v in zip(eqn.outvars, handed_on, strict=True) if v is not None
+            }
+    return [source(atom) for atom in jaxpr.outvars]
+
+
+@contextlib.contextmanager
+def leaks_are_loud(function: str) -> Iterator[None]:
+    """A function that keeps what it makes while it is traced ends in one line.
+
+    It is traced twice at least, and the second time it finds what it has kept.
+
+    Args:
+      function: name of the public function, for the error.
+
+    Raises:
+      ValueError: such a function.
+    """
+    try:
+        yield
+    except jax.errors.UnexpectedTracerError as error:
+        raise ValueError(
+            f"{function}: f uses a value of an earlier trace; a module's parameters must be made, "
+            "and its random keys drawn, outside of f: while the module is initialised call the "
+            "cell once on init and the first input, and pass keys through xs."
+        ) from error

@@ -1,0 +1,116 @@
+"""Pullbacks of one step, and of many: what all steps' pullbacks read alike is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from tbptt_jax._time_axis import take
+from tbptt_jax._vmappable import equations
+
+CHEAP = {"add", "sub", "mul", "neg"}  # by name: primitives that cost less than reading their result
+
+
+def pullback(fun, *args):
+    """`jax.vjp` between leaves that carry errors: errors of results -> errors of arguments."""
+
+    def inexact_fun(*inexact_args):
+        return inexact(fun(*map(_merge, inexact_args, args)))
+
+    return jax.vjp(inexact_fun, *map(inexact, args))[1]
+
+
+def inexact(tree):
+    """The floating-point and complex leaves; None in place of the others."""
+    return jax.tree.map(
+        lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.inexact) else None, tree
+    )
+
+
+def _merge(inexact, tree):
+    """`tree` with its floating-point and complex leaves replaced by those of `inexact`."""
+    return jax.tree.map(
+        lambda new, old: old if new is None else new, inexact, tree, is_leaf=lambda x: x is None
+    )
+
+
+def keeping_little(fun: Callable) -> Callable:
+    """`fun`, whose pullback keeps what is costly, and computes sums and products of it again.
+
+    Of the residuals f, 1 - f, f (1 - f) of a sigmoid f alone is kept, which many sweeps over long
+    sequences read faster too. `jax.checkpoint` does not take effects other than prints, repeats
+    those at every application, and refuses complex residuals (jax 0.12): such functions stay.
+    """
+
+    def kept(*args):
+        jaxpr = jax.make_jaxpr(fun)(*args)
+        variables = (var for eqn in equations(jaxpr) for var in eqn.outvars)
+        if jaxpr.effects or any(_is_complex(var.aval) for var in variables):
+            return fun(*args)
+        policy = lambda primitive, *_, **__: primitive.name not in CHEAP
+        return jax.checkpoint(fun, policy=policy, prevent_cse=False)(*args)
+
+    return kept
+
+
+def _is_complex(aval):
+    return jnp.issubdtype(getattr(aval, "dtype", None), jnp.complexfloating)
+
+
+class Split(NamedTuple):
+    """Pullbacks of many items: pullback(item)(error) = apply(of_one(item), error)."""
+
+    of_one: Callable[[Any], list[jax.Array]]
+    apply: Callable[[list[jax.Array], Any], Any]
+
+
+def split(pullback_of: Callable[[Any], Callable], items: Any) -> Split:
+    """Splits pullbacks into what depends on the item and what does not.
+
+    `jax.vjp` returns a pytree. Its leaves that do not depend on the item (a kernel, say) are taken
+    from the first item and are the same for all; only the others are `of_one`.
+
+    Args:
+      pullback_of: `item -> pullback`, a pytree that is a function of errors.
+      items: [T, ...], all items.
+    """
+    structures = []
+
+    def leaves_of(item):
+        leaves, structure = jax.tree.flatten(pullback_of(item))
+        structures.append(structure)
+        return leaves
+
+    of_item = _depend_on_item(leaves_of, items)
+    shared = [s for s, own in zip(leaves_of(take(items, 0)), of_item, strict=True) if not own]
+
+    def of_one(item):
+        return [leaf for leaf, own in zip(leaves_of(item), of_item, strict=True) if own]
+
+    def apply(of_one, error):
+        own, alike = iter(of_one), iter(shared)
+        leaves = [next(own if is_own else alike) for is_own in of_item]
+        return jax.tree.unflatten(structures[-1], leaves)(error)
+
+    return Split(of_one, apply)
+
+
+def _depend_on_item(leaves_of, items) -> list[bool]:
+    """Which leaves depend on the item: those that `vmap` over the items maps."""
+    mapped = []
+
+    @custom_vmap
+    def see(leaves, item):
+        return leaves
+
+    @see.def_vmap
+    def _(axis_size, in_batched, leaves, item):
+        mapped.append(in_batched[0])
+        return leaves, in_batched[0]
+
+    jax.eval_shape(jax.vmap(lambda item: see(leaves_of(item), item)), items)
+    return mapped[-1]

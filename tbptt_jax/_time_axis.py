@@ -1,0 +1,27 @@
+"""Trees whose leaves have time, in execution order, as their leading axis."""
+
+import jax
+import jax.numpy as jnp
+
+
+def take(tree, at):
+    """Rows of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[at], tree)
+
+
+def of_next_step(tree):
+    """At each step the rows of the next, and zero at the last."""
+    return jax.tree.map(lambda x: jnp.concatenate([x[1:], jnp.zeros_like(x[:1])]), tree)
+
+
+def where(mask, tree, other):
+    """Rows of `tree` where the mask is set, and of `other` elsewhere."""
+
+    def select(leaf, other):
+        return jnp.where(mask.reshape(mask.shape + (1,) * (leaf.ndim - 1)), leaf, other)
+
+    return jax.tree.map(select, tree, other)
+
+
+def add(a, b):
+    return jax.tree.map(jnp.add, a, b)
