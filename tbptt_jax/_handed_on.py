@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -31,23 +30,17 @@ class Partition(NamedTuple):
 
 
 def partition(
-    function: str, f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: Any = None
+    f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: Any = None
 ) -> Partition:
     """Finds the leaves of the carry that every step hands on unchanged.
 
     Args:
-      function: name of the public function, for the error.
-      f: step function, `(carry, x) -> (carry, y)`.
+      f: step function, `(carry, x) -> (carry, y)`; it is traced once more than by `lax.scan`.
       init: initial carry.
       xs: [T, ...], inputs.
       length: As in `jax.lax.scan`.
-
-    Raises:
-      ValueError: `f` keeps what it makes while it is traced. It is traced at least twice, here and
-        by the caller.
     """
-    with leaks_are_loud(function):
-        handed_on = _handed_on(f, init, xs, length)
+    handed_on = _handed_on(f, init, xs, length)
     if not any(handed_on):  # then lax.scan's errors name the user's own tree
         return Partition(lambda f: f, lambda carry: carry, lambda rest, carry: rest)
 
@@ -132,25 +125,3 @@ def _sources(jaxpr) -> list[Any]:
                 out: v for out, v in zip(eqn.outvars, handed_on, strict=True) if v is not None
             }
     return [source(atom) for atom in jaxpr.outvars]
-
-
-@contextlib.contextmanager
-def leaks_are_loud(function: str) -> Iterator[None]:
-    """A function that keeps what it makes while it is traced ends in one line.
-
-    It is traced twice at least, and the second time it finds what it has kept.
-
-    Args:
-      function: name of the public function, for the error.
-
-    Raises:
-      ValueError: such a function.
-    """
-    try:
-        yield
-    except jax.errors.UnexpectedTracerError as error:
-        raise ValueError(
-            f"{function}: f uses a value of an earlier trace; a module's parameters must be made, "
-            "and its random keys drawn, outside of f: while the module is initialised call the "
-            "cell once on init and the first input, and pass keys through xs."
-        ) from error

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from tbptt_jax._handed_on import partition
+from tbptt_jax._linearity import check_linear
 from tbptt_jax._per_step import real_scalar
 from tbptt_jax._pullbacks import inexact, pullback
 from tbptt_jax._schedule import check_positive
-from tbptt_jax._time_axis import of_next_step
+from tbptt_jax._time_axis import of_next_step, take
 from tbptt_jax._vmappable import check_vmappable
 
 
@@ -84,7 +85,7 @@ def lag_spectrum(
     @jax.jit
     def spectrum(params, init, xs, targets):
         _check_lengths(params, xs)
-        parts = partition("lag_spectrum", functools.partial(f, params), init, xs)
+        parts = partition(functools.partial(f, params), init, xs)
         step = lambda params, carry, x: parts.without(functools.partial(f, params))(carry, x)
 
         def keep_carry(carry, x):
@@ -95,6 +96,7 @@ def lag_spectrum(
         own, ys_error = _loss_gradient(loss_fn, params, ys, targets)
         all_steps = jax.vmap(step, (None, 0, 0))
         check_vmappable("lag_spectrum", all_steps, params, carries, xs)
+        check_linear("lag_spectrum", step, params, parts.rest(init), take(xs, 0))
         pull = pullback(all_steps, params, carries, xs)
 
         def sweep(errors, _):

@@ -58,7 +58,7 @@ def keeping_little(fun: Callable) -> Callable:
 
 
 def _is_complex(aval):
-    return jnp.issubdtype(getattr(aval, "dtype", None), jnp.complexfloating)
+    return jnp.issubdtype(getattr(aval, "dtype", bool), jnp.complexfloating)
 
 
 class Split(NamedTuple):

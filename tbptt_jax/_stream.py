@@ -94,7 +94,7 @@ def stream_scan(
     num_before, begins, kept = _grid(window, num_new)
     all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), window.xs, xs)
     first = take(window.carry, 0) if window.stale else window.carry
-    parts = partition("stream_scan", f, first, xs, length)
+    parts = partition(f, first, xs, length)
     step_of_rest = parts.without(f)
     at_start = window.num_steps <= window.history
     # Later than at the stream's start, the window's carry is a constant.

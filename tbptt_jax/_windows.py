@@ -88,7 +88,7 @@ def windowed_value_and_grad(
 def _outputs_of_windows(f, params, init, xs, horizon, stride):
     """The last carry and the outputs [T, ...], each from the window of its own block."""
     f = functools.partial(f, params)
-    parts = partition("windowed_value_and_grad", f, init, xs)
+    parts = partition(f, init, xs)
     step = parts.without(f)
     num_steps = jax.tree.leaves(xs)[0].shape[0]
     width = num_steps if horizon is None else min(horizon, num_steps)

@@ -3,6 +3,7 @@
 All act on a carry [N] with inputs [N] and do not contract, so that no gradient vanishes by luck.
 """
 
+import cells
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -230,7 +231,8 @@ def gelu_gate(w, c, x):
 @jax.custom_jvp
 def from_host(x):
     call = lambda x: np.sin(np.asarray(x)).astype(x.dtype)
-    return jax.pure_callback(call, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="expand_dims")
+    result = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    return jax.pure_callback(call, result, x, vmap_method="expand_dims")
 
 
 @from_host.defjvp
@@ -244,7 +246,7 @@ def pure_callback(w, c, x):
 
 
 def float0_corners(w, c, x):
-    """An integer that is made from the carry, a leaf that no error reaches, one that none leaves."""
+    """An integer made from the carry, a leaf that no error reaches, one without entries."""
     state, count, held, empty = c
     new = mixed(w, state, x) + jax.lax.stop_gradient(held) * (count % 2)
     return (new, jnp.int32(new[0] > 0) + count, 2.0 * state, empty), (count, new, jnp.zeros(0))
@@ -294,3 +296,17 @@ PLAIN = [
     untouched_input, no_output, linear,
 ]  # fmt: skip
 DIFFRAX = [diffeqsolve, heun_step]
+
+
+def problem(f, num_steps):
+    """The step over `num_steps` random inputs, with random cotangents for all its results."""
+    keys = jax.random.split(jax.random.key(1), 4)
+    weights = 1.3 * jax.random.orthogonal(keys[0], N)
+    carry = jax.random.normal(keys[1], (N,))
+    xs = jax.random.normal(keys[2], (num_steps, N))
+    if f is surrogate_spike:
+        carry = carry, jnp.zeros(N)
+    if f is float0_corners:
+        carry = carry, jnp.int32(0), carry, jnp.zeros((0, 3))
+    results = jax.lax.scan(lambda c, x: f(weights, c, x), carry, xs)
+    return cells.Problem(f, weights, carry, xs, *cells.like(results, keys[3]))

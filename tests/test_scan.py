@@ -212,7 +212,7 @@ def test_state_of_a_callable_is_read_at_every_call(pick, horizon):
 
 
 def test_f_is_traced_once_more_than_in_scan():
-    """To find the leaves that it hands on, and what it keeps of a trace."""
+    """To find the leaves that it hands on."""
     traces = {"ours": 0, "scan": 0}
 
     def counting(name):

@@ -1,0 +1,88 @@
+"""What `lax.scan` can differentiate and `vmap` can run, `truncated_scan` and streams can."""
+
+import functools
+
+import any_steps
+import definition
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify, io_callback
+from test_gradient import largest_error, scan_gradients
+
+from tbptt_jax import init_window, stream_scan, truncated_scan
+
+T = 7
+
+
+def streamed(f, init, xs, horizon, stride):
+    """The whole sequence as one chunk."""
+    window = init_window(init, xs, horizon=horizon, stride=stride, shortest_chunk=1)
+    return stream_scan(f, window, xs, last=True)[1]
+
+
+@pytest.mark.filterwarnings("ignore:Complex dtype")
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("f", any_steps.PLAIN + any_steps.DIFFRAX, ids=lambda f: f.__name__)
+def test_any_step_has_the_gradient_of_the_definition(f, stride):
+    if f in any_steps.DIFFRAX:
+        pytest.importorskip("diffrax")
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        problem = any_steps.problem(f, T)
+        expected = definition.truncated_gradients(*problem, horizon=3, stride=stride)
+        assert largest_error(scan_gradients(problem, 3, stride), expected) < 1e-12
+        full = scan_gradients(problem, None, 1)
+        assert largest_error(full, expected) > 0.1
+
+        without_carry = problem._replace(
+            carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error)
+        )
+
+        def loss(params, xs):
+            ys = streamed(functools.partial(f, params), problem.init, xs, 3, stride)
+            return jnp.float64(0.0) + definition.inner(problem.ys_error, ys)
+
+        params, xs = jax.jit(jax.grad(loss, argnums=(0, 1)))(problem.params, problem.xs)
+        expected = scan_gradients(without_carry, 3, stride)
+        assert largest_error((params, xs), (expected[0], expected[2])) < 1e-12
+
+
+def checked(c, x):
+    checkify.check(jnp.all(c < 5.0), "too large: {c}", c=c[0])
+    c = 1.1 * c + x
+    return c, c * c
+
+
+@pytest.mark.parametrize("scan", [functools.partial(truncated_scan, horizon=3), None])
+@pytest.mark.parametrize("size, message", [(1.0, None), (3.0, "too large: 5.64")])
+def test_checks_are_reported_inside_and_around_the_gradient(scan, size, message):
+    scan = scan or (lambda f, init, xs: stream_scan(f, init_window(init, xs, horizon=3), xs))
+    loss = lambda init, xs: jnp.sum(scan(checked, init, xs)[1])
+    args = jnp.full(2, size), jnp.full((4, 2), 0.5)
+    around, grads = jax.jit(checkify.checkify(jax.grad(loss)))(*args)
+
+    def inside(*args):
+        error, value = checkify.checkify(loss)(*args)
+        return value, error
+
+    same, error = jax.jit(jax.grad(inside, has_aux=True))(*args)
+    np.testing.assert_array_equal(grads, same)
+    for found in (around.get(), error.get()):
+        assert found is None if message is None else found.startswith(message)
+
+
+@pytest.mark.parametrize("horizon", [3, 6])
+def test_effects_happen_four_times_for_a_step_but_six_for_the_first(horizon):
+    seen = []
+
+    def f(c, x):
+        jax.debug.callback(lambda x: seen.append(int(x)), x)
+        io_callback(lambda c: None, None, jax.lax.stop_gradient(c))
+        c = jnp.sin(c) + x
+        return c, c
+
+    loss = lambda c: jnp.sum(truncated_scan(f, c, jnp.arange(8.0), horizon=horizon)[1])
+    jax.jit(jax.grad(loss))(jnp.ones(2))
+    jax.effects_barrier()
+    assert np.bincount(seen).tolist() == [6] + [4] * 7
