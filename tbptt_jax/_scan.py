@@ -54,18 +54,28 @@ def truncated_scan(
     Where the stride does not divide T, the last block is shorter, and its pass still covers
     `horizon` steps: its errors reach into the block before.
 
+    A leaf of the carry that every step hands on unchanged, through `jax.jit` too, is a parameter,
+    as in `jax.lax.scan`: it is closed over and not stored for each step, its gradient is that of a
+    parameter, and an error of its last value passes to `init` whole.
+
     The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
     1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
     T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T; on a CPU the sweeps take a few steps at a time, which stay in its cache. Effects inside
-    `f` happen again in the backward, some of them several times. Call it under `jax.jit`: outside,
-    each call traces and compiles afresh, so that nothing `f` closes over can be stale.
+    not T; on a CPU the sweeps take a few steps at a time, which stay in its cache. Call it under
+    `jax.jit`: outside, each call traces and compiles afresh, so that nothing `f` closes over can be
+    stale.
+
+    Effects inside `f`, prints and callbacks, happen once for each step in the forward pass, and
+    with a gradient of 2 <= horizon < T three times more (five for the first step). Checks of
+    `checkify` are made and reported once, around the gradient or inside of it; a program that makes
+    them under a gradient runs the steps once more for it.
 
     The horizon is that of one scan: an error that passes through two truncated scans in series
-    travels up to 2 horizon - 1 steps. Stacked layers belong into one carry. As in any function with
+    travels up to 2 horizon - 1 steps. Stacked layers go into one carry. As in any function with
     a gradient rule of its own, `f` cannot name an axis of a vmap that is differentiated from
-    outside; of `shard_map` it can. A gradient rule inside `f` must be linear in the errors: one
-    that clips them would clip the sum over several losses.
+    outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f` must be linear in the errors,
+    since one pass carries those of several losses: scaling and surrogate gradients are, clipping is
+    not. A rule that is seen not to be is refused; what cannot be decided is trusted.
 
     Forward-mode differentiation (`jax.jvp`, `jax.jacfwd`) of a truncated gradient is not defined;
     use `jax.lax.scan`. Second derivatives (`jax.hessian`, `jax.jacrev` of a gradient) are the
@@ -94,7 +104,8 @@ def truncated_scan(
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
       TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
       ValueError: `f` is differentiated and cannot be vmapped, where horizon < T, or draws from
-        `rbg` keys, whose bits vmap changes.
+        `rbg` keys, whose bits vmap changes, or has a gradient rule that is not linear in the
+        errors.
 
     Example:
       >>> import jax, jax.numpy as jnp
