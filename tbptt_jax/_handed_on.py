@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Literal, jaxpr_as_fun
 
 # Primitives that do nothing but call the function in their parameter `jaxpr`.
@@ -30,17 +31,25 @@ class Partition(NamedTuple):
 
 
 def partition(
-    f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any, length: Any = None
+    function: str,
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: Any = None,
 ) -> Partition:
     """Finds the leaves of the carry that every step hands on unchanged.
 
     Args:
-      f: step function, `(carry, x) -> (carry, y)`; it is traced once more than by `lax.scan`.
+      function: name of the public function, for errors.
+      f: step function, `(carry, x) -> (carry, y)`.
       init: initial carry.
       xs: [T, ...], inputs.
       length: As in `jax.lax.scan`.
+
+    Raises:
+      ValueError: `f` keeps a value made in one trace for the next.
     """
-    handed_on = _handed_on(f, init, xs, length)
+    handed_on = _handed_on(function, f, init, xs, length)
     if not any(handed_on):  # then lax.scan's errors name the user's own tree
         return Partition(lambda f: f, lambda carry: carry, lambda rest, carry: rest)
 
@@ -68,15 +77,17 @@ def _merge(which, leaves, others):
     return [leaf if on else next(others) for leaf, on in zip(leaves, which, strict=True)]
 
 
-def _handed_on(f, init, xs, length) -> list[bool]:
+def _handed_on(function, f, init, xs, length) -> list[bool]:
     """Which leaves of the carry are those of `init` at every step.
 
     By induction: if a step that is given these leaves of `init` returns them, all steps do. To
-    begin with it is assumed of all leaves; those that come back as others are dropped.
+    begin with it is assumed of all leaves; those that come back as others are dropped. `f` is
+    traced twice at least, which shows whether it keeps values of a trace.
     """
     leaves, structure = jax.tree.flatten(init)
     leaves = [jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
     assumed = [isinstance(leaf, jax.Array) for leaf in leaves]
+    constants = []  # of each trace
     while True:
         found = []
 
@@ -84,7 +95,9 @@ def _handed_on(f, init, xs, length) -> list[bool]:
             def step(rest, x):
                 return f(jax.tree.unflatten(structure, _merge(assumed, leaves, rest)), x)
 
-            results = call(step, rest, x)
+            results, read = _trace_and_call(step, rest, x)
+            constants.append(read)
+            check_keeps_nothing(function, constants[0], read)
             if isinstance(results, tuple) and jax.tree.structure(results[0]) == structure:
                 new = jax.tree.leaves(results[0])
                 same = (a is b for a, b in zip(leaves, new, strict=True))
@@ -93,20 +106,50 @@ def _handed_on(f, init, xs, length) -> list[bool]:
 
         rest = [leaf for leaf, on in zip(leaves, assumed, strict=True) if not on]
         jax.eval_shape(functools.partial(jax.lax.scan, body, rest, xs, length))
-        if not any(found) or found == assumed:
+        if len(constants) > 1 and (not any(found) or found == assumed):
             return found
         assumed = found
 
 
+def check_keeps_nothing(function: str, before: list[Any], now: list[Any]) -> None:
+    """Makes sure that a step reads no value that was computed in an earlier trace of it.
+
+    A module that makes its parameters in the step, or draws from a sequence of keys of its own,
+    keeps such values, which mean nothing outside of that trace.
+
+    Args:
+      function: name of the public function, for the error.
+      before: the constants of the step's first trace.
+      now: those of a later one.
+
+    Raises:
+      ValueError: it does.
+    """
+    known = set(map(id, before))
+    for value in now:
+        if isinstance(value, Tracer) and id(value) not in known:
+            kind = f"{value.dtype}{list(value.shape)}"
+            raise ValueError(
+                f"{function}: f keeps a value of its first call for the next one ({kind}), as a "
+                "module does that makes parameters or draws keys inside of a scan; call one step "
+                "before the scan to make the parameters, and pass keys in xs."
+            )
+
+
 def call(f: Callable[..., Any], *args: Any) -> Any:
     """`f(*args)`; what `f` hands on is the very object that it was given, through `jax.jit` too."""
+    return _trace_and_call(f, *args)[0]
+
+
+def _trace_and_call(f, *args):
+    """As `call`; the constants that `f` reads too."""
     jaxpr, shapes = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(*args)
     inputs = jax.tree.leaves(args)
     known = dict(zip(jaxpr.invars, inputs, strict=True))
     known |= dict(zip(jaxpr.constvars, jaxpr.consts, strict=True))
     results = zip(_sources(jaxpr), jaxpr_as_fun(jaxpr)(*inputs), strict=True)
     results = [known.get(source, result) for source, result in results]
-    return jax.tree.unflatten(jax.tree.structure(shapes), results)
+    return jax.tree.unflatten(jax.tree.structure(shapes), results), jaxpr.consts
 
 
 def _sources(jaxpr) -> list[Any]:

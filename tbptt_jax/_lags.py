@@ -19,23 +19,26 @@ from tbptt_jax._schedule import check_positive
 from tbptt_jax._time_axis import of_next_step, take
 from tbptt_jax._vmappable import check_vmappable
 
+NAME = "lag_spectrum"
+
 
 class LagSpectrum(NamedTuple):
     """A gradient by lag, H lags, lag 0 first; None stands for a leaf that is not floating point."""
 
-    parts: Any  # as the parameters, leaves [H, ...]
     l1: jax.Array  # [H], L1 norm of each part
     l2: jax.Array  # [H], L2 norm of each part
     leaf_l1: Any  # as the parameters, [H] in place of each leaf
     leaf_l2: Any
+    parts: Any = None  # as the parameters, leaves [H, ...], where asked for
 
 
 def lag_spectrum(
-    f: Callable[[Any, Any, Any], tuple[Any, Any]],
-    loss_fn: Callable[[Any, Any, Any], jax.Array],
+    cell: Callable[[Any, Any, Any], tuple[Any, Any]],
+    sequence_loss_fn: Callable[[Any, Any, Any], jax.Array],
     *,
     horizon: int,
-) -> Callable[..., LagSpectrum]:
+    parts: bool = False,
+) -> Callable[[Any, Any, Any, Any], LagSpectrum]:
     """The parameters' gradient, taken apart by how many steps back from its loss a part arises.
 
     Let θₛ be the parameters as step s reads them, all equal. The part at lag k collects, from the
@@ -48,22 +51,21 @@ def lag_spectrum(
     of all T steps: about 2 `horizon` times the work of the forward pass.
 
     Args:
-      f: pure step function, `(params, carry, x) -> (carry, y)`; must be vmappable.
-      loss_fn: pure loss of a sequence, `(params, ys, targets) -> []`, a scalar.
+      cell: pure step function, `(params, carry, x) -> (carry, y)`; must be vmappable.
+      sequence_loss_fn: pure loss of a sequence, `(params, ys, targets) -> []`, a scalar.
       horizon: H, how many lags to tell apart; a static integer >= 1. Parts beyond T - 1 are zero.
+      parts: whether to return the parts themselves too, as large as H gradients.
 
     Returns:
-      A jitted function `(params, init, xs, targets) -> LagSpectrum`, to keep: it is compiled
-      once for all batches of one shape. `xs` and `ys` are [T, ...].
-      The norms are in default precision or better. `parts` are as large as H gradients; inside a
-      `jax.jit` whose results do not use them they are never stored.
+      A function `(params, init, xs, targets) -> LagSpectrum`, for `jax.jit`. `xs` and `ys` are
+      [T, ...]. The norms are in default precision or better.
 
     Raises:
       TypeError, ValueError: `lag_spectrum: horizon must be >= 1, got 0.`
       TypeError: the function that is returned, where the loss is not a real scalar.
       ValueError: the function that is returned, where `xs` is not [T, ...] or no parameter is
         floating point.
-      ValueError: the function that is returned, where `f` cannot be vmapped, or draws from `rbg`
+      ValueError: the function that is returned, where `cell` cannot be vmapped, or draws from `rbg`
         keys, whose bits vmap changes.
 
     Example:
@@ -72,7 +74,7 @@ def lag_spectrum(
       >>> step = lambda w, c, x: (w * c + x, w * c + x)
       >>> last = lambda w, ys, _: ys[-1]
       >>> spectrum = lag_spectrum(step, last, horizon=4)(0.5, 0.0, jnp.ones(4), None)
-      >>> print(spectrum.parts)
+      >>> print(spectrum.l1)
       [1.75 0.75 0.25 0.  ]
 
     References:
@@ -80,23 +82,23 @@ def lag_spectrum(
         difficult. IEEE Transactions on Neural Networks 5.
       Pascanu, Mikolov and Bengio, 2013, On the difficulty of training recurrent neural networks.
     """
-    horizon = check_positive("lag_spectrum", "horizon", horizon)
+    horizon = check_positive(NAME, "horizon", horizon)
 
-    @jax.jit
     def spectrum(params, init, xs, targets):
+        params = jax.tree.map(jnp.asarray, params)
         _check_lengths(params, xs)
-        parts = partition(functools.partial(f, params), init, xs)
-        step = lambda params, carry, x: parts.without(functools.partial(f, params))(carry, x)
+        without, rest, _ = partition(NAME, functools.partial(cell, params), init, xs)
+        step = lambda params, carry, x: without(functools.partial(cell, params))(carry, x)
 
         def keep_carry(carry, x):
             new_carry, y = step(params, carry, x)
             return new_carry, (carry, y)
 
-        carries, ys = jax.lax.scan(keep_carry, parts.rest(init), xs)[1]
-        own, ys_error = _loss_gradient(loss_fn, params, ys, targets)
+        carries, ys = jax.lax.scan(keep_carry, rest(init), xs)[1]
+        own, ys_error = _loss_gradient(sequence_loss_fn, params, ys, targets)
         all_steps = jax.vmap(step, (None, 0, 0))
-        check_vmappable("lag_spectrum", all_steps, params, carries, xs)
-        check_linear("lag_spectrum", step, params, parts.rest(init), take(xs, 0))
+        check_vmappable(NAME, all_steps, params, carries, xs)
+        check_linear(NAME, step, params, rest(init), take(xs, 0))
         pull = pullback(all_steps, params, carries, xs)
 
         def sweep(errors, _):
@@ -105,11 +107,12 @@ def lag_spectrum(
             part, entering, _ = pull(tuple(step_errors))
             part = jax.tree.map(jnp.add, part, own)
             nothing, no_ys_error = jax.tree.map(jnp.zeros_like, (own, step_errors[1]))
-            return (nothing, of_next_step(entering), no_ys_error), (part, *_norms(part))
+            return (nothing, of_next_step(entering), no_ys_error), LagSpectrum(
+                *_norms(part), part if parts else None
+            )
 
         no_carry_error = jax.tree.map(jnp.zeros_like, inexact(carries))
-        _, found = jax.lax.scan(sweep, (own, no_carry_error, ys_error), None, horizon)
-        return LagSpectrum(*found)
+        return jax.lax.scan(sweep, (own, no_carry_error, ys_error), None, horizon)[1]
 
     return spectrum
 
@@ -163,16 +166,16 @@ def _check_lengths(params, xs):
     """Something to sweep over, and something to take the gradient for."""
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(xs)]
     if not shapes or not all(shape and shape[0] for shape in shapes):
-        raise ValueError(f"lag_spectrum: xs must be [T, ...] with T >= 1, got {shapes}.")
+        raise ValueError(f"{NAME}: xs must be [T, ...] with T >= 1, got {shapes}.")
     if not jax.tree.leaves(inexact(params)):
-        raise ValueError("lag_spectrum: params must have a floating-point leaf, got none.")
+        raise ValueError(f"{NAME}: params must have a floating-point leaf, got none.")
 
 
-def _loss_gradient(loss_fn, params, ys, targets):
+def _loss_gradient(sequence_loss_fn, params, ys, targets):
     """The gradient of the loss for what it reads itself: the parameters and the outputs."""
 
     def loss(params, ys):
-        return real_scalar("lag_spectrum", loss_fn(params, ys, targets))
+        return real_scalar(NAME, sequence_loss_fn(params, ys, targets), "sequence_loss_fn")
 
     one = jnp.ones_like(jax.eval_shape(loss, params, ys))
     return pullback(loss, params, ys)(one)

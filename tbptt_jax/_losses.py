@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ from jax.typing import ArrayLike
 from tbptt_jax._blocks import accumulator, in_blocks, losses_alone, visit
 from tbptt_jax._schedule import check_positive
 
-ARGUMENTS = ("inputs", "kernel", "bias", "labels", "weights")
+NAME = "linear_softmax_cross_entropy"
+ARGUMENTS = ("inputs", "kernel", "bias", "labels", "token_weights")
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def linear_softmax_cross_entropy(
@@ -22,18 +24,28 @@ def linear_softmax_cross_entropy(
     kernel: ArrayLike,
     bias: ArrayLike | None,
     labels: ArrayLike,
-    weights: ArrayLike | None = None,
     *,
+    token_weights: ArrayLike | None = None,
+    reduction: Literal["mean", "sum", "none"] = "mean",
     block_size: int | None = None,
 ) -> jax.Array:
-    """The weighted sum of the tokens' cross-entropies under a linear readout.
+    """Cross-entropy of tokens under a linear readout, without the logits of all tokens at once.
 
-        Σₜ wₜ ℓₜ,   ℓₜ = log Σᵥ exp zₜᵥ - zₜ,labelₜ,   z = inputs · kernel + bias
+        ℓₜ = log Σᵥ exp zₜᵥ - zₜ,labelₜ,   z = inputs · kernel + bias
+        mean = Σₜ wₜ ℓₜ / Σₜ wₜ,   sum = Σₜ wₜ ℓₜ,   none = (wₜ ℓₜ)ₜ
 
-    It is `jnp.sum(weights * optax.softmax_cross_entropy_with_integer_labels(z, labels))`, in blocks
-    of tokens. A block's logits are visited once, for the loss and for all gradients; weights of
-    `1 / labels.size` give the mean. Tokens of weight 0 contribute nothing, whatever their inputs
-    and labels are; inf and nan may stand in what a mask hides, and count as a loss of 0.
+    It is `optax.softmax_cross_entropy_with_integer_labels(z, labels)`, in blocks of tokens,
+    weighted and reduced. For the mean and the sum a block's logits are computed once, for the loss
+    and for all gradients; for "none" a gradient computes them a second time. The mean is 0 where
+    the weights sum to 0.
+
+    Tokens of weight 0 contribute nothing, whatever their inputs and labels are: masked tokens may
+    contain inf or NaN, and a label to ignore gets the weight 0, `token_weights=labels != ignored`.
+
+    With z_label = Σ inputs · kernel[:, label] + bias[label], which is cheap, label smoothing α adds
+    α (z_label - inputs · mean kernel - mean bias) to each token's loss, and a z-loss adds
+    β (ℓ + z_label)², since ℓ + z_label is the logarithm of the softmax's denominator.
+
     Forward-mode differentiation is not possible, as in any function with a gradient rule of its
     own; nor are arrays sharded over an Explicit mesh axis, outside `jax.shard_map`.
 
@@ -41,18 +53,22 @@ def linear_softmax_cross_entropy(
       inputs: [..., N], floating point.
       kernel: [N, V], of the same dtype, as `bias`.
       bias: [V], or None.
-      labels: [...], integers in 0..V-1. Where they are traced they cannot be checked: a label out
-        of range makes the loss and its gradients nan.
-      weights: [...] or what broadcasts to it, floating point; None for 1.
+      labels: [...], integers in 0..V-1. Traced labels cannot be checked: one out of range makes the
+        loss and its gradients NaN.
+      token_weights: [...] or what broadcasts to it, real or bool; None for 1.
+      reduction: "mean", "sum" or "none"; static.
       block_size: tokens in a block; chosen from V and the platform if None.
 
     Returns:
-      A scalar in nats, float32 for inputs of lower precision, else of their dtype. Products of
-      bfloat16 inputs are accumulated in float32; float16 inputs are computed on in float32.
+      A scalar in nats, or [...] for "none"; float32 for inputs of lower precision, else of their
+      dtype. Products of bfloat16 inputs are accumulated in float32; float16 inputs are computed on
+      in float32.
 
     Raises:
       ValueError: shapes or dtypes do not fit, or a known label of weight other than 0 is out of
         range.
+      ValueError: `linear_softmax_cross_entropy: reduction must be one of mean, sum, none, got
+        'avg'.`
       TypeError: `linear_softmax_cross_entropy: inputs must be an array, got NoneType.`
 
     Example:
@@ -60,66 +76,40 @@ def linear_softmax_cross_entropy(
       >>> from tbptt_jax import linear_softmax_cross_entropy
       >>> ys, kernel, bias = jnp.ones((20, 8, 16)), jnp.zeros((16, 1000)), jnp.zeros(1000)
       >>> labels = jnp.zeros((20, 8), int)
-      >>> loss = linear_softmax_cross_entropy(ys, kernel, bias, labels, 1 / labels.size)
-      >>> print(f"{loss:.4f}")  # log 1000
+      >>> print(f"{linear_softmax_cross_entropy(ys, kernel, bias, labels):.4f}")  # log 1000
       6.9078
+      >>> linear_softmax_cross_entropy(ys, kernel, bias, labels, reduction="none").shape
+      (20, 8)
 
     References:
       Wijmans et al., 2025, Cut your losses in large-vocabulary language models, for the blocks.
     """
-    name = "linear_softmax_cross_entropy"
-    operands = _checked(name, inputs, kernel, bias, labels, weights)
-    return _weighted_sum(_block_size(name, block_size), *operands)
-
-
-def linear_softmax_cross_entropy_per_token(
-    inputs: ArrayLike,
-    kernel: ArrayLike,
-    bias: ArrayLike | None,
-    labels: ArrayLike,
-    *,
-    block_size: int | None = None,
-) -> jax.Array:
-    """Each token's cross-entropy under a linear readout, [...], in nats.
-
-    As `linear_softmax_cross_entropy`, but for cotangents that are known only later: a gradient
-    visits the logits a second time. A label out of range, where it is traced, gives nan.
-
-    Args:
-      inputs: [..., N], floating point.
-      kernel: [N, V], of the same dtype, as `bias`.
-      bias: [V], or None.
-      labels: [...], integers in 0..V-1.
-      block_size: tokens in a block; chosen from V and the platform if None.
-
-    Returns:
-      [...], float32 for inputs of lower precision, else of their dtype.
-
-    Raises:
-      ValueError: as `linear_softmax_cross_entropy`.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from tbptt_jax import linear_softmax_cross_entropy_per_token
-      >>> labels = jnp.array([0, 1, 2])
-      >>> linear_softmax_cross_entropy_per_token(jnp.eye(3), jnp.eye(3), None, labels).shape
-      (3,)
-    """
-    name = "linear_softmax_cross_entropy_per_token"
-    *operands, _ = _checked(name, inputs, kernel, bias, labels, None)
-    losses: Any = _per_token(_block_size(name, block_size), *operands)
-    return losses.reshape(np.shape(labels))
+    if reduction not in REDUCTIONS:
+        raise ValueError(
+            f"{NAME}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}."
+        )
+    if block_size is not None:
+        block_size = check_positive(NAME, "block_size", block_size)
+    operands = _checked(inputs, kernel, bias, labels, token_weights)
+    if reduction == "none":
+        losses: Any = _weighted(block_size, *operands)
+        return losses.reshape(np.shape(labels))
+    total: Any = _weighted_sum(block_size, *operands)
+    if reduction == "sum":
+        return total
+    weight = jnp.sum(operands[-1])
+    return jnp.where(weight == 0, 0, total / jnp.where(weight == 0, 1, weight))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _weighted_sum(block_size, inputs, kernel, bias, labels, weights):
     losses = in_blocks(losses_alone, block_size, inputs, kernel, bias, labels)
-    return _total(losses, weights)
+    return jnp.sum(_times(weights, losses))
 
 
 def _weighted_sum_forward(block_size, *operands):
     losses, grads = in_blocks(visit, block_size, *operands)
-    return _total(losses, operands[-1]), (grads, losses, _nothing_like(operands[0]))
+    return jnp.sum(_times(operands[-1], losses)), (grads, losses, _nothing_like(operands[0]))
 
 
 def _weighted_sum_backward(block_size, kept, error):
@@ -128,21 +118,23 @@ def _weighted_sum_backward(block_size, kept, error):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _per_token(block_size, inputs, kernel, bias, labels):
-    return in_blocks(losses_alone, block_size, inputs, kernel, bias, labels)
+def _weighted(block_size, inputs, kernel, bias, labels, weights):
+    losses = in_blocks(losses_alone, block_size, inputs, kernel, bias, labels)
+    return _times(weights, losses)
 
 
-def _per_token_forward(block_size, *operands):
-    return in_blocks(losses_alone, block_size, *operands), operands
+def _weighted_forward(block_size, *operands):
+    return _weighted(block_size, *operands), operands
 
 
-def _per_token_backward(block_size, operands, errors):
-    _, grads = in_blocks(visit, block_size, *operands, errors)
-    return *(grad.astype(operands[0].dtype) for grad in grads), None
+def _weighted_backward(block_size, operands, errors):
+    *operands, weights = operands
+    losses, grads = in_blocks(visit, block_size, *operands, errors * weights)
+    return *(grad.astype(operands[0].dtype) for grad in grads), None, errors * losses
 
 
 _weighted_sum.defvjp(_weighted_sum_forward, _weighted_sum_backward)
-_per_token.defvjp(_per_token_forward, _per_token_backward)
+_weighted.defvjp(_weighted_forward, _weighted_backward)
 
 
 def _nothing_like(array):
@@ -150,66 +142,64 @@ def _nothing_like(array):
     return jnp.zeros((0,), array.dtype)
 
 
-def _total(losses, weights):
-    return jnp.sum(jnp.where(weights != 0, weights * losses, 0))
+def _times(weights, losses):
+    return jnp.where(weights != 0, weights * losses, 0)
 
 
-def _checked(function, inputs, kernel, bias, labels, weights):
+def _checked(inputs, kernel, bias, labels, weights):
     """Inputs [T, N], kernel [N, V], bias [V], labels [T] and weights [T], if they fit."""
     if bias is None:
         bias = np.zeros(np.shape(kernel)[1:], getattr(kernel, "dtype", float))
     weights = 1.0 if weights is None else weights
     arrays = inputs, kernel, bias, labels, weights
     inputs, kernel, bias, labels, weights = (
-        _array(function, name, array) for name, array in zip(ARGUMENTS, arrays, strict=True)
+        _array(name, array) for name, array in zip(ARGUMENTS, arrays, strict=True)
     )
-    _check_dtypes(function, inputs, kernel, bias, labels, weights)
-    _check_shapes(function, inputs, kernel, bias, labels, weights)
+    _check_dtypes(inputs, kernel, bias, labels, weights)
+    _check_shapes(inputs, kernel, bias, labels, weights)
     if labels.dtype.itemsize < 4:  # which may not hold V
         labels = labels.astype(jnp.int32)
     if inputs.dtype == jnp.float16:  # whose range is too small for a softmax and its gradients
         inputs, kernel, bias = (array.astype(jnp.float32) for array in (inputs, kernel, bias))
     weights = jnp.broadcast_to(weights.astype(accumulator(inputs)), labels.shape)
-    _check_range(function, labels, weights, len(bias))
+    _check_range(labels, weights, len(bias))
     inputs = inputs.reshape(labels.size, inputs.shape[-1])
     return _varying_alike(inputs, kernel, bias, labels.ravel(), weights.ravel())
 
 
-def _array(function, name, value):
+def _array(name, value):
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{function}: {name} must be an array, got {type(value).__name__}."
-        ) from None
+        raise TypeError(f"{NAME}: {name} must be an array, got {type(value).__name__}.") from None
     if any(axis is not None for axis in jax.typeof(array).sharding.spec):
         raise ValueError(
-            f"{function}: {name} is sharded over an Explicit mesh axis, where blocks of tokens "
+            f"{NAME}: {name} is sharded over an Explicit mesh axis, where blocks of tokens "
             "cannot be cut; make the axis Auto, or call it inside jax.shard_map."
         )
     return array
 
 
-def _check_dtypes(function, inputs, kernel, bias, labels, weights):
+def _check_dtypes(inputs, kernel, bias, labels, weights):
     dtypes = [array.dtype for array in (inputs, kernel, bias)]
     if len(set(dtypes)) > 1 or not jnp.issubdtype(dtypes[0], jnp.floating):
         raise ValueError(
-            f"{function}: inputs, kernel and bias must have one floating-point dtype, got "
+            f"{NAME}: inputs, kernel and bias must have one floating-point dtype, got "
             f"{', '.join(map(str, dtypes))}."
         )
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"{function}: labels must be integers, got {labels.dtype}.")
+        raise ValueError(f"{NAME}: labels must be integers, got {labels.dtype}.")
     if not any(jnp.issubdtype(weights.dtype, kind) for kind in (jnp.floating, jnp.integer, bool)):
-        raise ValueError(f"{function}: weights must be real, got {weights.dtype}.")
+        raise ValueError(f"{NAME}: token_weights must be real, got {weights.dtype}.")
 
 
-def _check_shapes(function, inputs, kernel, bias, labels, weights):
+def _check_shapes(inputs, kernel, bias, labels, weights):
     shapes = inputs.shape, kernel.shape, bias.shape, labels.shape
     *tokens, num_inputs = inputs.shape or (None,)
     vocab_size = kernel.shape[-1] if kernel.ndim else None
     if shapes[1:] != ((num_inputs, vocab_size), (vocab_size,), tuple(tokens)) or not vocab_size:
         raise ValueError(
-            f"{function}: inputs, kernel, bias and labels must be [..., N], [N, V], [V] and [...], "
+            f"{NAME}: inputs, kernel, bias and labels must be [..., N], [N, V], [V] and [...], "
             f"got {', '.join(str(list(shape)) for shape in shapes)}."
         )
     try:
@@ -218,19 +208,19 @@ def _check_shapes(function, inputs, kernel, bias, labels, weights):
         fits = False
     if not fits:
         raise ValueError(
-            f"{function}: weights must broadcast to labels, {list(labels.shape)}, got "
+            f"{NAME}: token_weights must broadcast to labels, {list(labels.shape)}, got "
             f"{list(weights.shape)}."
         )
 
 
-def _check_range(function, labels, weights, vocab_size):
+def _check_range(labels, weights, vocab_size):
     """Refuses labels that are known to be out of range, unless their weight is known to be 0."""
     if isinstance(labels, Tracer) or isinstance(weights, Tracer):
         return
     known = np.asarray(labels)
     wrong = known[((known < 0) | (known >= vocab_size)) & (np.asarray(weights) != 0)]
     if wrong.size:
-        raise ValueError(f"{function}: labels must be in 0..{vocab_size - 1}, got {wrong[0]}.")
+        raise ValueError(f"{NAME}: labels must be in 0..{vocab_size - 1}, got {wrong[0]}.")
 
 
 def _varying_alike(*arrays):
@@ -239,7 +229,3 @@ def _varying_alike(*arrays):
         return arrays
     never = functools.reduce(jnp.logical_and, (jnp.any(a != a) & False for a in arrays))
     return tuple(jnp.where(never, a, a) for a in arrays)
-
-
-def _block_size(function, value):
-    return None if value is None else check_positive(function, "block_size", value)

@@ -1,4 +1,4 @@
-"""What a loss function must return; the losses of all steps from the loss of one."""
+"""What functions of users must return; the losses of all steps from the loss of one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ import jax.numpy as jnp
 
 
 def losses_of_steps(
-    function: str, loss_fn: Callable[[Any, Any, Any], jax.Array], params: Any, ys: Any, targets: Any
+    function: str,
+    step_loss_fn: Callable[[Any, Any, Any], jax.Array],
+    params: Any,
+    ys: Any,
+    targets: Any,
 ) -> jax.Array:
     """Vmaps `(params, y, target) -> []` over the steps.
 
     Args:
       function: name of the public function, for the error.
-      loss_fn: pure loss of one step.
+      step_loss_fn: pure loss of one step.
       params: what all steps share.
       ys: [T, ...], the outputs.
       targets: [T, ...].
@@ -29,25 +33,55 @@ def losses_of_steps(
     """
 
     def loss_of_step(y, target):
-        return real_scalar(function, loss_fn(params, y, target), " for each step")
+        return real_scalar(function, step_loss_fn(params, y, target), "step_loss_fn")
 
     return jax.vmap(loss_of_step)(ys, targets)
 
 
-def real_scalar(function: str, loss: Any, when: str = "") -> jax.Array:
+def real_scalar(function: str, loss: Any, loss_fn: str = "loss_fn") -> jax.Array:
     """Returns a loss that can be differentiated.
 
     Args:
       function: name of the public function, for the error.
-      loss: what its loss_fn returned.
-      when: it is called, for the error.
+      loss: what its loss function returned.
+      loss_fn: the loss function's name, for the error.
 
     Raises:
       TypeError: it is not a real scalar.
     """
-    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(loss)]
     is_leaf = jax.tree.structure(loss) == jax.tree.structure(0)
-    if not is_leaf or leaves[0].shape or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
-        got = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves) or repr(loss)
-        raise TypeError(f"{function}: loss_fn must return a real scalar{when}, got {got}.")
-    return leaves[0]
+    array = jnp.asarray(loss) if is_leaf else None
+    if array is None or array.shape or not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{function}: {loss_fn} must return a real scalar, got {described(loss)}.")
+    return array
+
+
+def pair(function: str, callable_: str, expected: str, value: Any) -> Any:
+    """Returns what must be a pair.
+
+    Args:
+      function: name of the public function, for the error.
+      callable_: name of the function that returned the value.
+      expected: the pair in words.
+      value: what was returned.
+
+    Raises:
+      TypeError: it is none.
+    """
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(
+            f"{function}: {callable_} must return a pair, {expected}, got {described(value)}."
+        )
+    return value
+
+
+def described(tree: Any) -> str:
+    """The types of a tree's arrays, in its structure."""
+
+    def kind(leaf):
+        if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
+            return f"{leaf.dtype}{list(leaf.shape)}"
+        return repr(leaf) if leaf is None else type(leaf).__name__
+
+    kinds = jax.tree.map(kind, tree)
+    return kinds if isinstance(kinds, str) else str(kinds).replace("'", "")

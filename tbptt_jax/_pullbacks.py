@@ -19,7 +19,7 @@ def pullback(fun, *args):
     """`jax.vjp` between leaves that carry errors: errors of results -> errors of arguments."""
 
     def inexact_fun(*inexact_args):
-        return inexact(fun(*map(_merge, inexact_args, args)))
+        return inexact(fun(*map(merge, inexact_args, args)))
 
     return jax.vjp(inexact_fun, *map(inexact, args))[1]
 
@@ -31,7 +31,7 @@ def inexact(tree):
     )
 
 
-def _merge(inexact, tree):
+def merge(inexact, tree):
     """`tree` with its floating-point and complex leaves replaced by those of `inexact`."""
     return jax.tree.map(
         lambda new, old: old if new is None else new, inexact, tree, is_leaf=lambda x: x is None

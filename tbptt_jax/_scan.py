@@ -126,7 +126,7 @@ def truncated_scan(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
-    without, rest, whole = partition(f, init, xs, length)
+    without, rest, whole = partition("truncated_scan", f, init, xs, length)
     step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]

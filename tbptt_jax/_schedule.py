@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+from jax.core import Tracer
+
 
 def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None, int]:
     """Returns a static (horizon, stride), 1 <= stride <= horizon where there is a horizon.
@@ -42,6 +44,11 @@ def check_positive(function: str, name: str, value: Any) -> int:
       TypeError: not a static integer.
       ValueError: below 1.
     """
+    if isinstance(value, Tracer):
+        raise TypeError(
+            f"{function}: {name} must be a static integer, got a traced value; make it static "
+            "(static_argnames of jax.jit)."
+        )
     try:
         if isinstance(value, bool):
             raise TypeError

@@ -9,11 +9,14 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._per_step import losses_of_steps
+from tbptt_jax._blocks import accumulator
+from tbptt_jax._jit_step import donating, freeze, is_array, thaw
+from tbptt_jax._per_step import losses_of_steps, pair, real_scalar
+from tbptt_jax._pullbacks import merge
 from tbptt_jax._stream import stream_scan
-from tbptt_jax._stream_window import Window
+from tbptt_jax._stream_state import StreamState
 
-LossFn = Callable[[Any, Any, Any], tuple[jax.Array, Any]]
+PAIR = jax.tree.structure((0, 0))
 
 
 class Optimizer(Protocol):
@@ -30,197 +33,347 @@ class Optimizer(Protocol):
     def update(self) -> Callable[..., Any]: ...
 
 
-class TrainState(NamedTuple):
+class LearnerState(NamedTuple):
     """What an update changes."""
 
     params: Any
     opt_state: Any
-    memory: Any  # what one batch hands to the next: a carry, a stream's window, ...
+    carry: Any  # what one batch hands to the next: a carry, the state of a stream, ...
 
 
-def make_train_step(loss_fn: LossFn, optimizer: Optimizer) -> Callable:
-    """Builds the jitted `(state, batch) -> (state, loss)`, one update; it donates `state`.
+class Metrics(NamedTuple):
+    """What an update or an evaluation reports; of a loop the means over its updates."""
+
+    loss: Any  # [], a scalar
+    grad_norm: Any  # [], the L2 norm of the whole gradient; None for evaluation
+    aux: Any  # what loss_fn returns beside loss and carry where has_aux, else None
+
+
+class LossFn(Protocol):
+    """`(params, carry, batch) -> (loss, carry)`; with has_aux `-> (loss, (carry, aux))`."""
+
+    def __call__(self, params: Any, carry: Any, batch: Any, /) -> tuple[jax.Array, Any]: ...
+
+
+class TrainStep(Protocol):
+    """One update."""
+
+    def __call__(self, state: LearnerState, batch: Any, /) -> tuple[LearnerState, Metrics]: ...
+
+
+class TrainLoop(Protocol):
+    """The updates start..stop-1."""
+
+    def __call__(
+        self, state: LearnerState, source: Any, start: Any, stop: Any, /
+    ) -> tuple[LearnerState, Metrics]: ...
+
+
+class EvalStep(Protocol):
+    """One batch, without an update."""
+
+    def __call__(self, params: Any, carry: Any, batch: Any, /) -> tuple[Any, Metrics]: ...
+
+
+def make_train_step(
+    loss_fn: LossFn, optimizer: Optimizer, *, has_aux: bool = False, donate: bool = True
+) -> TrainStep:
+    """Builds the jitted `train_step(state, batch) -> (state, metrics)`: one update.
+
+    It donates `state`, whose arrays must not be used after the call; `donate=False` keeps them.
 
     It is also the body of a scan: `jax.lax.scan(train_step, state, batches)`. Clipping and
     accumulation of gradients come from the optimizer (`optax.chain`, `optax.MultiSteps`).
 
+    The loss is one over the whole batch, and says what is summed and what averaged. For several
+    updates on one rollout, as in recurrent PPO, let `loss_fn` return the carry it was given, and
+    advance it once with `make_eval_step`.
+
+    Leaves of `params` that are not floating-point or complex arrays are not trained, and those that
+    are no arrays are static, as in Equinox; initialise the optimizer without them:
+    `optimizer.init(eqx.filter(model, eqx.is_inexact_array))`. Complex parameters descend: the
+    optimizer is given the conjugate of JAX's gradient.
+
     Args:
-      loss_fn: `(params, memory, batch) -> (loss, memory)`, differentiated by its first argument.
-        The memory is a window for exact seams (`stream_scan`) or a carry (`truncated_scan`); its
-        loss says what is summed and what averaged.
+      loss_fn: `(params, carry, batch) -> (loss, carry)`, differentiated by its first argument. The
+        carry is the state of a stream for exact seams (`stream_scan`) or that of a scan
+        (`truncated_scan`).
       optimizer: an optax optimizer; `update` is given the parameters too.
+      has_aux: whether `loss_fn` returns `(loss, (carry, aux))`, with more metrics.
+      donate: whether the arrays of `state` may be overwritten.
 
     Returns:
-      The step. `state` is a `TrainState`; its arrays must not be used after the call.
+      The step. `state` is a `LearnerState`.
+
+    Raises:
+      TypeError: `make_train_step: optimizer must have init and update, got function; call it first,
+        as in optax.adam(1e-3).`
+      TypeError: the step, `make_train_step: state must be a LearnerState, got dict.`, and where
+        `loss_fn` does not return a pair or a real scalar as its loss.
+      ValueError: the step, where no parameter is a floating-point array.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
-      >>> from tbptt_jax import TrainState, init_window, make_train_step, stream_scan
-      >>> def loss_fn(w, window, xs):
+      >>> from tbptt_jax import LearnerState, init_stream, make_train_step, stream_scan
+      >>> def loss_fn(w, stream, xs):
       ...     step = lambda c, x: (w * c + x, w * c + x)
-      ...     window, ys = stream_scan(step, window, xs)
-      ...     return jnp.mean((ys - 2.0) ** 2), window
+      ...     stream, ys = stream_scan(step, stream, xs)
+      ...     return jnp.mean((ys - 2.0) ** 2), stream
       >>> w, optimizer = jnp.array(0.0), optax.sgd(0.02)
-      >>> window = init_window(0.0, jnp.ones(5), horizon=3)
-      >>> state = TrainState(w, optimizer.init(w), window)
+      >>> stream = init_stream(0.0, jnp.ones(5), horizon=3)
+      >>> state = LearnerState(w, optimizer.init(w), stream)
       >>> train_step = make_train_step(loss_fn, optimizer)
       >>> for xs in jnp.ones((99, 5)):
-      ...     state, loss = train_step(state, xs)
+      ...     state, metrics = train_step(state, xs)
       >>> print(state.params.round(2))
       0.5
     """
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def train_step(state, batch):
-        grad = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, memory), grads = grad(state.params, state.memory, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = jax.tree.map(
-            lambda param, update: (param + update).astype(param.dtype), state.params, updates
-        )
-        return TrainState(params, opt_state, memory), loss
-
-    return train_step
+    update = _make_update("make_train_step", loss_fn, optimizer, has_aux)
+    return _jitted("make_train_step", update, donate)
 
 
 def make_train_loop(
-    loss_fn: LossFn, optimizer: Optimizer, batch_fn: Callable[[Any, Any], Any]
-) -> Callable:
-    """Builds the jitted `(state, source, first, last) -> (state, loss)`: many updates in one call.
+    loss_fn: LossFn,
+    optimizer: Optimizer,
+    batch_fn: Callable[[Any, Any], Any],
+    *,
+    has_aux: bool = False,
+    donate: bool = True,
+) -> TrainLoop:
+    """Builds the jitted `train_loop(state, source, start, stop) -> (state, metrics)`: many updates.
 
-    One update for each of the batches first..last-1 in a compiled loop that holds one batch at a
+    It donates `state`, whose arrays must not be used after the call; `donate=False` keeps them.
+
+    One update for each of the batches start..stop-1 in a compiled loop that holds one batch at a
     time. The bounds are traced: one compilation serves every call.
 
     Args:
       loss_fn: as in `make_train_step`.
       optimizer: as in `make_train_step`.
       batch_fn: `(source, i) -> batch`, the i-th batch, cut from arrays or made of keys.
+      has_aux: as in `make_train_step`; `aux` must then hold numbers.
+      donate: as in `make_train_step`.
 
     Returns:
-      The loop, which donates `state`; the loss is the mean over the updates (nan where none), at
-      least in float32.
+      The loop. Its metrics are the means over the updates (NaN where there are none), at least in
+      float32.
+
+    Raises:
+      TypeError, ValueError: as `make_train_step`.
 
     Example:
       >>> import jax.numpy as jnp, optax
-      >>> from tbptt_jax import TrainState, make_train_loop
+      >>> from tbptt_jax import LearnerState, make_train_loop
       >>> loss_fn = lambda w, seen, x: ((w - x) ** 2, seen + 1)
       >>> optimizer = optax.sgd(0.1)
-      >>> state = TrainState(jnp.array(0.0), optimizer.init(0.0), jnp.array(0))
+      >>> state = LearnerState(jnp.array(0.0), optimizer.init(0.0), jnp.array(0))
       >>> train_loop = make_train_loop(loss_fn, optimizer, lambda xs, i: xs[i])
-      >>> state, loss = train_loop(state, jnp.ones(50), 0, 50)
-      >>> print(state.params.round(2), state.memory)
+      >>> state, metrics = train_loop(state, jnp.ones(50), 0, 50)
+      >>> print(state.params.round(2), state.carry)
       1.0 50
     """
-    train_step = make_train_step(loss_fn, optimizer)
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def train_loop(state, source, first, last):
-        def update(i, loop):
-            state, sum_ = loop
-            state, loss = train_step(state, batch_fn(source, i))
-            return state, _add_exactly(sum_, loss)
-
-        _, loss = jax.eval_shape(train_step, state, jax.eval_shape(batch_fn, source, first))
-        zero = jnp.zeros(loss.shape, jnp.promote_types(loss.dtype, jnp.float32))
-        state, (total, _) = jax.lax.fori_loop(first, last, update, (state, (zero, zero)))
-        return state, jnp.where(last > first, total / (last - first), jnp.nan)
-
-    return train_loop
+    update = _make_update("make_train_loop", loss_fn, optimizer, has_aux)
+    loop = functools.partial(_updates, update, batch_fn)
+    return _jitted("make_train_loop", loop, donate)
 
 
-def online(
-    f: Callable[[Any, Any, Any], tuple[Any, Any]],
-    loss_fn: Callable[[Any, Any, Any], jax.Array],
+def make_online_loop(
+    cell: Callable[[Any, Any, Any], tuple[Any, Any]],
+    step_loss_fn: Callable[[Any, Any, Any], jax.Array],
     optimizer: Optimizer,
     inputs_fn: Callable[[Any, Any], tuple[Any, Any]],
-) -> Callable:
-    """Builds the jitted `(state, source, first, last) -> (state, loss)`: learning while it streams.
+    *,
+    donate: bool = True,
+) -> TrainLoop:
+    """Builds the jitted `online_loop(state, source, start, stop) -> (state, metrics)`.
 
-    One update every `stride` steps of an endless stream, from errors that travel back `horizon`
-    steps: Sutskever's k1 and k2. All updates first..last-1 are one compiled loop whose memory does
+    It donates `state`, whose arrays must not be used after the call; `donate=False` keeps them.
+
+    One update every `stride` steps of an endless stream, from errors that reach `horizon` steps
+    back: Sutskever's k1 and k2. All updates start..stop-1 are one compiled loop whose memory does
     not depend on how many they are; update i sees the steps i·stride..(i+1)·stride-1.
 
     Args:
-      f: pure step function, `(params, carry, x) -> (carry, y)`.
-      loss_fn: pure loss of one step, `(params, y, target) -> []`; an update's loss is their mean.
+      cell: pure step function, `(params, carry, x) -> (carry, y)`.
+      step_loss_fn: pure loss of one step, `(params, y, target) -> []`; an update's loss is their
+        mean.
       optimizer: as in `make_train_step`.
       inputs_fn: `(source, t) -> (x, target)` of step t, an int32 scalar, so that a stream has
         fewer than 2³¹ steps; must be vmappable.
+      donate: as in `make_train_step`.
 
     Returns:
-      The loop, which donates `state`, a `TrainState` whose memory is a `Window`; it sets horizon
-      and stride. The loss is the mean over the updates.
+      The loop. `state` is a `LearnerState` whose carry is a `StreamState`, which sets horizon and
+      stride. The metrics are the means over the updates.
 
     Raises:
-      TypeError: the loop, where a loss is not a real scalar, and
-        `online: the state's memory must be a Window, got float32[8].`
+      TypeError: as `make_train_step`; the loop, where `inputs_fn` does not return a pair, and
+        `make_online_loop: the state's carry must be a StreamState, got float32[8].`
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
-      >>> from tbptt_jax import TrainState, init_window, online
-      >>> f = lambda w, c, x: (w * c + x, w * c + x)
+      >>> from tbptt_jax import LearnerState, init_stream, make_online_loop
+      >>> cell = lambda w, c, x: (w * c + x, w * c + x)
       >>> square = lambda w, y, target: (y - target) ** 2
       >>> ones = lambda source, t: (1.0, 2.0)  # 1 / (1 - w) is 2
-      >>> window = init_window(0.0, jnp.ones(1), horizon=3)
+      >>> stream = init_stream(0.0, jnp.ones(1), horizon=3)
       >>> w, optimizer = jnp.array(0.0), optax.sgd(0.01)
-      >>> learn = online(f, square, optimizer, ones)
-      >>> state, loss = learn(TrainState(w, optimizer.init(w), window), None, 0, 1000)
+      >>> learn = make_online_loop(cell, square, optimizer, ones)
+      >>> state, metrics = learn(LearnerState(w, optimizer.init(w), stream), None, 0, 1000)
       >>> print(state.params.round(2))
       0.5
 
     References:
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
+    name = "make_online_loop"
 
-    def chunk_loss(params, window, chunk):
+    def chunk_loss(params, stream, chunk):
         xs, targets = chunk
-        window, ys = stream_scan(functools.partial(f, params), window, xs)
-        return jnp.mean(losses_of_steps("online", loss_fn, params, ys, targets)), window
+        stream, ys = stream_scan(functools.partial(cell, params), stream, xs)
+        return jnp.mean(losses_of_steps(name, step_loss_fn, params, ys, targets)), stream
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def run(state, source, first, last):
-        stride = _window(state.memory).stride
+    update = _make_update(name, chunk_loss, optimizer, has_aux=False)
+
+    def online_loop(state, source, start, stop):
+        stride = _stream(name, state.carry).stride
+
+        def inputs(source, step):
+            return pair(name, "inputs_fn", "(x, target)", inputs_fn(source, step))
 
         def chunk(source, i):
             steps = i * stride + jnp.arange(stride, dtype=jnp.int32)
-            return jax.vmap(functools.partial(inputs_fn, source))(steps)
+            return jax.vmap(functools.partial(inputs, source))(steps)
 
-        return make_train_loop(chunk_loss, optimizer, chunk)(state, source, first, last)
+        return _updates(update, chunk, state, source, start, stop)
 
-    return run
+    return _jitted(name, online_loop, donate)
 
 
-def make_eval_step(loss_fn: LossFn) -> Callable:
-    """Builds the jitted `(params, memory, batch) -> (memory, loss)`: validation on the same path.
+def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
+    """Builds the jitted `eval_step(params, carry, batch) -> (carry, metrics)`: validation.
 
-    With the parameters bound it is the body of a scan over many batches. Of a stream, a window with
+    With the parameters bound it is the body of a scan over many batches. Of a stream, a state with
     horizon=1 keeps no history and gives the same losses.
 
     Args:
       loss_fn: as in `make_train_step`.
+      has_aux: as in `make_train_step`.
 
     Returns:
-      The step, whose memory is `loss_fn`'s.
+      The step. The carry is `loss_fn`'s; it is not donated.
+
+    Raises:
+      TypeError: the step, where `loss_fn` does not return a pair or a real scalar as its loss.
     """
+    name = "make_eval_step"
 
     @jax.jit
-    def eval_step(params, memory, batch):
-        loss, memory = loss_fn(params, memory, batch)
-        return memory, loss
+    def compiled(params, carry, batch):
+        loss, (carry, aux) = _checked(name, loss_fn, has_aux)(thaw(params), thaw(carry), batch)
+        return freeze(carry), Metrics(loss, None, aux)
+
+    def eval_step(params, carry, batch):
+        carry, metrics = compiled(freeze(params, is_array), freeze(carry), batch)
+        return thaw(carry), metrics
 
     return eval_step
 
 
-def _window(memory):
-    if isinstance(memory, Window):
-        return memory
-    got = jax.typeof(memory) if isinstance(memory, jax.Array) else type(memory).__name__
-    raise TypeError(f"online: the state's memory must be a Window, got {got}.")
+def _jitted(name, step, donate):
+    """`step` on frozen states as a jitted step on states."""
+    compiled = donating(step) if donate else jax.jit(step)
+
+    def call(state, *args):
+        if not isinstance(state, LearnerState):
+            raise TypeError(f"{name}: state must be a LearnerState, got {type(state).__name__}.")
+        params, opt_state, carry = state
+        state = LearnerState(freeze(params, is_array), freeze(opt_state), freeze(carry))
+        state, metrics = compiled(state, *args)
+        return LearnerState(*map(thaw, state)), metrics
+
+    return call
 
 
-def _add_exactly(total_and_lost, value):
+def _make_update(name, loss_fn, optimizer, has_aux):
+    """`(state, batch) -> (state, metrics)` on frozen states."""
+    if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
+        got = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise TypeError(
+            f"{name}: optimizer must have init and update, got {got}; was it called, as in "
+            "optax.adam(1e-3)?"
+        )
+    loss_fn = _checked(name, loss_fn, has_aux)
+
+    def update(state, batch):
+        params, opt_state, carry = map(thaw, state)
+        trained = jax.tree.map(lambda leaf: leaf if _is_trained(leaf) else None, params)
+        if not jax.tree.leaves(trained):
+            raise ValueError(f"{name}: params must have a floating-point array, got none.")
+        grad = jax.value_and_grad(
+            lambda trained: loss_fn(merge(trained, params), carry, batch), has_aux=True
+        )
+        (loss, (carry, aux)), grads = grad(trained)
+        grads = jax.tree.map(jnp.conj, grads)
+        updates, opt_state = optimizer.update(grads, opt_state, trained)
+        add = lambda param, update: (param + update).astype(param.dtype)
+        params = merge(jax.tree.map(add, trained, updates), params)
+        state = LearnerState(freeze(params, is_array), freeze(opt_state), freeze(carry))
+        return state, Metrics(loss, _norm(grads), aux)
+
+    return update
+
+
+def _checked(name, loss_fn, has_aux):
+    """`loss_fn` as `(params, carry, batch) -> (loss, (carry, aux))`."""
+
+    def checked(params, carry, batch):
+        loss, rest = pair(name, "loss_fn", "(loss, carry)", loss_fn(params, carry, batch))
+        if has_aux:
+            rest = pair(name, "loss_fn with has_aux", "(loss, (carry, aux))", rest)
+        return real_scalar(name, loss), tuple(rest) if has_aux else (rest, None)
+
+    return checked
+
+
+def _updates(update, batch_fn, state, source, start, stop):
+    """The updates start..stop-1, and their mean metrics."""
+
+    def one(i, loop):
+        state, (totals, lost) = loop
+        state, metrics = update(state, batch_fn(source, i))
+        sums = jax.tree.map(_add_exactly, metrics, totals, lost)
+        return state, jax.tree.transpose(jax.tree.structure(metrics), PAIR, sums)
+
+    metrics = jax.eval_shape(lambda: update(state, batch_fn(source, start))[1])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, _mean_dtype(leaf)), metrics)
+    state, (totals, _) = jax.lax.fori_loop(start, stop, one, (state, (zeros, zeros)))
+    mean = lambda total: jnp.where(stop > start, total / (stop - start), jnp.nan)
+    return state, jax.tree.map(mean, totals)
+
+
+def _is_trained(leaf):
+    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def _mean_dtype(leaf):
+    return accumulator(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else float
+
+
+def _norm(grads):
+    squares = (jnp.sum(jnp.abs(leaf).astype(float) ** 2) for leaf in jax.tree.leaves(grads))
+    return jnp.sqrt(sum(squares))
+
+
+def _stream(name, carry):
+    if isinstance(carry, StreamState):
+        return carry
+    got = jax.typeof(carry) if isinstance(carry, jax.Array) else type(carry).__name__
+    raise TypeError(f"{name}: the state's carry must be a StreamState, got {got}.")
+
+
+def _add_exactly(value, total, lost):
     """Kahan's sum: what rounding loses is added next time, so millions of terms count."""
-    total, lost = total_and_lost
     value = value.astype(total.dtype) - lost
     new = total + value
     return new, jnp.where(jnp.isfinite(new), (new - total) - value, 0)

@@ -16,17 +16,19 @@ from tbptt_jax._schedule import check_schedule
 from tbptt_jax._time_axis import take
 from tbptt_jax._vmappable import refuse_bits_that_vmap_changes
 
+NAME = "windowed_value_and_grad"
 Params = TypeVar("Params")
 Carry = TypeVar("Carry")
+Xs = TypeVar("Xs")
 
 
 def windowed_value_and_grad(
-    f: Callable[[Params, Carry, Any], tuple[Carry, Any]],
-    loss_fn: Callable[[Params, Any, Any], jax.Array],
+    cell: Callable[[Params, Carry, Xs], tuple[Carry, Any]],
+    step_loss_fn: Callable[[Params, Any, Any], jax.Array],
     *,
     horizon: int | None,
     stride: int = 1,
-) -> Callable[..., tuple[tuple[jax.Array, Carry], tuple[Params, Carry, Any]]]:
+) -> Callable[[Params, Carry, Xs, Any], tuple[tuple[jax.Array, Carry], tuple[Params, Carry, Xs]]]:
     """Truncated BPTT straight from its definition: each window is run and differentiated alone.
 
     For every block of `stride` losses, the `horizon` steps that end with the block's last are run
@@ -41,21 +43,22 @@ def windowed_value_and_grad(
     It is the yardstick for `truncated_scan`, which gives the same gradients in less.
 
     Args:
-      f: pure step function, `(params, carry, x) -> (carry, y)`.
-      loss_fn: pure loss of one step, `(params, y, target) -> []`, a scalar.
+      cell: pure step function, `(params, carry, x) -> (carry, y)`.
+      step_loss_fn: pure loss of one step, `(params, y, target) -> []`, a scalar.
       horizon: how many steps an error travels back, its own step included; a static integer >= 1,
         or None for no truncation.
       stride: how many consecutive losses share one window; a static integer in 1..horizon.
 
     Returns:
-      A jitted function `(params, init, xs, targets) -> ((loss, carry), grads)`: `xs` and `targets`
-      are [T, ...]; `loss` is the sum of the T losses; `carry` is the last step's; `grads` are the
-      gradients for `(params, init, xs)`, of dtype float0 for integer and key leaves.
+      A function `(params, init, xs, targets) -> ((loss, carry), grads)`, for `jax.jit`: `xs` and
+      `targets` are [T, ...]; `loss` is the sum of the T losses; `carry` is the last step's;
+      `grads` are the gradients for `(params, init, xs)`, of dtype float0 for integer and key
+      leaves.
 
     Raises:
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
       TypeError: the function that is returned, where a loss is not a real scalar.
-      ValueError: the function that is returned, where `f` draws from `rbg` keys, whose bits vmap
+      ValueError: the function that is returned, where `cell` draws from `rbg` keys, whose bits vmap
         changes.
 
     Example:
@@ -71,13 +74,14 @@ def windowed_value_and_grad(
     References:
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
     """
-    horizon, stride = check_schedule("windowed_value_and_grad", horizon, stride)
+    horizon, stride = check_schedule(NAME, horizon, stride)
 
-    @jax.jit
     def value_and_grad(params, init, xs, targets):
         def losses_fn(params, init, xs):
-            carry, ys = _outputs_of_windows(f, params, init, xs, horizon, stride)
-            return losses_of_steps("windowed_value_and_grad", loss_fn, params, ys, targets), carry
+            carry, ys = _outputs_of_windows(cell, params, init, xs, horizon, stride)
+            return losses_of_steps(
+                "windowed_value_and_grad", step_loss_fn, params, ys, targets
+            ), carry
 
         losses, pull, carry = jax.vjp(losses_fn, params, init, xs, has_aux=True)
         return (jnp.sum(losses), carry), pull(jnp.ones_like(losses))
@@ -85,10 +89,10 @@ def windowed_value_and_grad(
     return value_and_grad
 
 
-def _outputs_of_windows(f, params, init, xs, horizon, stride):
+def _outputs_of_windows(cell, params, init, xs, horizon, stride):
     """The last carry and the outputs [T, ...], each from the window of its own block."""
-    f = functools.partial(f, params)
-    parts = partition(f, init, xs)
+    f = functools.partial(cell, params)
+    parts = partition(NAME, f, init, xs)
     step = parts.without(f)
     num_steps = jax.tree.leaves(xs)[0].shape[0]
     width = num_steps if horizon is None else min(horizon, num_steps)
@@ -103,7 +107,7 @@ def _outputs_of_windows(f, params, init, xs, horizon, stride):
         return step(carry, x)
 
     jaxpr = jax.make_jaxpr(step)(parts.rest(init), take(xs, 0))
-    refuse_bits_that_vmap_changes("windowed_value_and_grad", jaxpr)
+    refuse_bits_that_vmap_changes(NAME, jaxpr)
     last, entering = jax.lax.scan(
         lambda c, x: (jax.lax.stop_gradient(step(c, x)[0]), c), parts.rest(init), xs
     )

@@ -22,12 +22,12 @@ X = TypeVar("X")
     meta_fields=["horizon", "stride", "history", "stale"],
 )
 @dataclasses.dataclass(frozen=True)
-class Window(Generic[Carry, X]):
-    """The last steps of a stream: a pytree, made by `init_window`.
+class StreamState(Generic[Carry, X]):
+    """The last steps of a stream, which one chunk hands to the next: a pytree from `init_stream`.
 
     Attributes:
-      carry: the carry that enters the window's first step; where `stale`, [H+1, ...], the carries
-        that entered its H steps and the next chunk when they were run.
+      carry: the carry that enters the first of the last H steps; where `stale`, [H+1, ...], the
+        carries that entered those steps and the next chunk when they were run.
       xs: [H, ...], the inputs of the last H steps; at the stream's start the first are not valid.
       num_steps: int32 scalar, the steps since the stream's start, counted up to H + 1.
       horizon: as in `truncated_scan`; static.
@@ -45,7 +45,7 @@ class Window(Generic[Carry, X]):
     stale: bool
 
 
-def init_window(
+def init_stream(
     init: Carry,
     xs: X | None = None,
     *,
@@ -53,12 +53,12 @@ def init_window(
     stride: int = 1,
     shortest_chunk: int | None = None,
     stale: bool = False,
-) -> Window[Carry, X]:
-    """The window at a stream's start.
+) -> StreamState[Carry, X]:
+    """The state of a stream at its start.
 
     Args:
-      init: the stream's initial carry, of the types that the step returns. It is copied, so that a
-        window may be donated.
+      init: the stream's initial carry, of the types that the step returns. It is copied, so that
+        the state may be donated.
       xs: [C, ...], a chunk of its inputs, or None where it has none; only types matter.
       horizon: how many steps an error travels back, its own step included; a static integer >= 1.
         At 1 nothing is kept, as evaluation needs.
@@ -66,41 +66,43 @@ def init_window(
       shortest_chunk: length of the stream's last chunk if that may be below the stride; its errors
         reach further into the past, so that horizon - shortest_chunk steps are kept, not
         horizon - stride.
-      stale: what the steps before a chunk are linearised at. False: the window is run again from
-        its first carry with the parameters of the day. True: the states are those computed when
-        the steps were first run, as Williams and Peng store them; only the parameters are new.
+      stale: what the steps before a chunk are linearised at. False: they are run again from the
+        carry that entered the first, with the current parameters. True: the carries are those
+        computed when the steps were first run, as Williams and Peng store them; only the
+        parameters are new.
 
     Returns:
-      A window for `stream_scan`.
+      A state for `stream_scan`. Where the batch shrinks, cut every leaf along its batch axis:
+      `dataclasses.replace(state, carry=carry[:B], xs=xs[:, :B])`.
 
     Raises:
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
-      ValueError: `init_window: a stream needs a finite horizon, got None.`
-      ValueError: `init_window: shortest_chunk must be in 1..stride (4), got 5.`
-      ValueError: `init_window: xs must be a chunk of inputs, [C, ...], got [].`
-      TypeError: `init_window: stale must be True or False, got 1.`
+      ValueError: `init_stream: a stream needs a finite horizon, got None.`
+      ValueError: `init_stream: shortest_chunk must be in 1..stride (4), got 5.`
+      ValueError: `init_stream: xs must be a chunk of inputs, [C, ...], got [].`
+      TypeError: `init_stream: stale must be True or False, got 1.`
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from tbptt_jax import init_window
-      >>> window = init_window(jnp.zeros((8, 100)), jnp.zeros((5, 8), int), horizon=20)
-      >>> window.xs.shape
+      >>> from tbptt_jax import init_stream
+      >>> state = init_stream(jnp.zeros((8, 100)), jnp.zeros((5, 8), int), horizon=20)
+      >>> state.xs.shape
       (19, 8)
     """
-    steps, stride = check_schedule("init_window", horizon, stride)
+    steps, stride = check_schedule("init_stream", horizon, stride)
     if steps is None:
-        raise ValueError("init_window: a stream needs a finite horizon, got None.")
+        raise ValueError("init_stream: a stream needs a finite horizon, got None.")
     history = steps - _shortest(stride, shortest_chunk)
     if not isinstance(stale, bool):
-        raise TypeError(f"init_window: stale must be True or False, got {stale!r}.")
+        raise TypeError(f"init_stream: stale must be True or False, got {stale!r}.")
     for leaf in jax.tree.leaves(xs):
         if not np.shape(leaf) or not np.shape(leaf)[0]:
             raise ValueError(
-                f"init_window: xs must be a chunk of inputs, [C, ...], got {list(np.shape(leaf))}."
+                f"init_stream: xs must be a chunk of inputs, [C, ...], got {list(np.shape(leaf))}."
             )
     rows = lambda num, leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf)))
     carry = jax.tree.map(_copy, init)
-    return Window(
+    return StreamState(
         jax.tree.map(functools.partial(rows, history + 1), carry) if stale else carry,
         jax.tree.map(lambda leaf: rows(history, leaf[0]), xs),
         jnp.int32(0),
@@ -115,10 +117,10 @@ def _shortest(stride, shortest_chunk):
     """The least number of steps that a chunk may have."""
     if shortest_chunk is None:
         return stride
-    shortest = check_positive("init_window", "shortest_chunk", shortest_chunk)
+    shortest = check_positive("init_stream", "shortest_chunk", shortest_chunk)
     if shortest > stride:
         raise ValueError(
-            f"init_window: shortest_chunk must be in 1..stride ({stride}), got {shortest}."
+            f"init_stream: shortest_chunk must be in 1..stride ({stride}), got {shortest}."
         )
     return shortest
 

@@ -1,0 +1,74 @@
+"""`jax.jit` for steps that change a state: static leaves, and donation of shared arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """A leaf that is compiled into a program: an activation function, a name."""
+
+    value: Any
+
+
+def is_array(leaf: Any) -> bool:
+    return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+
+
+def is_number(leaf: Any) -> bool:
+    """Whether `jax.jit` traces it: arrays, and Python's numbers."""
+    return is_array(leaf) or isinstance(leaf, (bool, int, float, complex))
+
+
+def freeze(tree: Any, is_traced: Callable[[Any], bool] = is_number) -> Any:
+    """`tree` with the leaves that are not traced made static."""
+    return jax.tree.map(lambda leaf: leaf if is_traced(leaf) else Static(leaf), tree)
+
+
+def thaw(tree: Any) -> Any:
+    """The inverse of `freeze`."""
+    is_static = lambda leaf: isinstance(leaf, Static)
+    return jax.tree.map(
+        lambda leaf: leaf.value if is_static(leaf) else leaf, tree, is_leaf=is_static
+    )
+
+
+def donating(step: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit(step, donate_argnums=0)`, which copies what it cannot donate.
+
+    An array that stands in the state twice (one array of zeros for h and c, parameters that an
+    optimizer keeps), or in the other arguments too, would be donated twice or read after that.
+    """
+    compiled = jax.jit(step, donate_argnums=0)
+
+    def call(state, *args):
+        seen = {_buffer(leaf) for leaf in jax.tree.leaves(args)}
+
+        def own(leaf):
+            buffer = _buffer(leaf)
+            if buffer in seen:
+                return jnp.copy(leaf)
+            seen.add(buffer)
+            return leaf
+
+        return compiled(jax.tree.map(own, state), *args)
+
+    return call
+
+
+def _buffer(leaf):
+    """What tells the memory of an array from that of others."""
+    is_plain = isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)
+    if is_plain and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended) and not leaf.is_deleted():
+        shard = leaf.addressable_data(0)
+        return shard.device, shard.unsafe_buffer_pointer()
+    return id(leaf)
