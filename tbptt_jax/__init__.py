@@ -20,3 +20,5 @@ from tbptt_jax._training import make_train_loop as make_train_loop
 from tbptt_jax._training import make_train_step as make_train_step
 from tbptt_jax._training import online as online
 from tbptt_jax._windows import windowed_value_and_grad as windowed_value_and_grad
+
+__version__ = "0.1.0"
