@@ -6,8 +6,8 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from frameworks import needed
 
 from tbptt_jax import (
     TrainState,
@@ -19,6 +19,7 @@ from tbptt_jax import (
     stream_scan,
 )
 
+optax = needed("optax")
 pytestmark = pytest.mark.standard  # optax does not bear strict promotion
 N, M = 4, 2
 OPTIMIZERS = {

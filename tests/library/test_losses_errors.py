@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, PartitionSpec
-from test_losses import N, V, problem
+from readout import N, V, problem
 
 from tbptt_jax import (
     linear_softmax_cross_entropy,

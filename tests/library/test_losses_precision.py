@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_losses import assert_close, problem, sum_of_optax
+from readout import assert_close, problem, sum_of_optax
 
 from tbptt_jax import linear_softmax_cross_entropy
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(jnp.float32, 2e-6), (jnp.bfloat16, 2e-2)])
+@pytest.mark.needs("optax")
 def test_low_precision_keeps_its_dtype_and_comes_close(dtype, tolerance):
     *operands, labels, weights = problem((40,), 8, 30)
     operands = [leaf.astype(dtype) for leaf in operands]
@@ -23,6 +24,7 @@ def test_low_precision_keeps_its_dtype_and_comes_close(dtype, tolerance):
     assert_close(jax.tree.map(as_float64, (value, grads)), expected, tolerance)
 
 
+@pytest.mark.needs("optax")
 def test_float16_keeps_what_loss_scaling_is_for():
     """Gradients are rounded after the cotangent has scaled them, and the value is grad's value."""
     num_tokens, vocab_size, scale = 400, 1000, 4096.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments import claims
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS, BENCHMARKS = ROOT / "results", ROOT / "benchmarks" / "results"
 
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import largest_error, scan_gradients
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, PartitionSpec
-from test_gradient import largest_error, scan_gradients
 
 from tbptt_jax import truncated_scan
 

@@ -1,14 +1,13 @@
 """`linear_softmax_cross_entropy` is optax's loss on the logits, and so are all its gradients."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
+from readout import V, assert_close, per_token_of_optax, problem, sum_of_optax
 
 from tbptt_jax import (
     _blocks,
@@ -16,41 +15,11 @@ from tbptt_jax import (
     linear_softmax_cross_entropy_per_token,
 )
 
-N, V = 3, 7
-
-
-def per_token_of_optax(inputs, kernel, bias, labels):
-    logits = inputs @ kernel + jnp.broadcast_to(bias, (*labels.shape, *bias.shape))
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-
-def sum_of_optax(inputs, kernel, bias, labels, weights):
-    return jnp.sum(weights * per_token_of_optax(inputs, kernel, bias, labels))
-
-
-def problem(shape, num_inputs=N, vocab_size=V, seed=0):
-    """(inputs, kernel, bias, labels, weights); the weights are of both signs."""
-    keys = jax.random.split(jax.random.key(seed), 5)
-    return (
-        3.0 * jax.random.normal(keys[0], (*shape, num_inputs)),
-        jax.random.normal(keys[1], (num_inputs, vocab_size)),
-        jax.random.normal(keys[2], (vocab_size,)),
-        jax.random.randint(keys[3], shape, 0, vocab_size),
-        jax.random.normal(keys[4], shape),
-    )
-
-
-def assert_close(actual, expected, tolerance=1e-12):
-    """Within `tolerance` of each leaf's largest entry."""
-    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
-    for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        scale = np.abs(e).max(initial=0.0) or 1.0
-        np.testing.assert_allclose(np.asarray(a) / scale, np.asarray(e) / scale, atol=tolerance)
-
-
+needs_optax = pytest.mark.needs("optax")
 SHAPES = st.lists(st.integers(0, 9), max_size=2).map(tuple)
 
 
+@needs_optax
 @settings(max_examples=30, deadline=None)
 @given(
     shape=SHAPES,
@@ -71,6 +40,7 @@ def test_sum_and_gradients_are_those_of_optax_on_the_logits(
     assert_close(actual, run(sum_of_optax))
 
 
+@needs_optax
 @settings(max_examples=15, deadline=None)
 @given(shape=SHAPES, block_size=st.none() | st.integers(1, 12))
 def test_losses_of_tokens_take_any_cotangent(shape, block_size):
@@ -84,6 +54,7 @@ def test_losses_of_tokens_take_any_cotangent(shape, block_size):
     assert_close(actual, run(per_token_of_optax))
 
 
+@needs_optax
 def test_blocks_are_chosen_where_the_vocabulary_is_large(monkeypatch):
     """More tokens than a CPU's block holds: the choice by platform gives the same numbers."""
     monkeypatch.setattr("tbptt_jax._blocks.CPU_BLOCK_LOGITS", 4 * V)
@@ -95,6 +66,7 @@ def test_blocks_are_chosen_where_the_vocabulary_is_large(monkeypatch):
     assert "length=4" in text and "length=1" in text
 
 
+@needs_optax
 def test_without_weights_and_bias():
     inputs, kernel, bias, labels, weights = problem((6,))
     nothing = jnp.zeros_like(bias)
@@ -105,6 +77,7 @@ def test_without_weights_and_bias():
     assert_close(actual(inputs, kernel), expected(inputs, kernel))
 
 
+@needs_optax
 def test_scalar_weight_is_a_mean():
     *operands, labels, _ = problem((4, 5))
     actual = linear_softmax_cross_entropy(*operands, labels, 1.0 / labels.size)
@@ -136,6 +109,7 @@ def test_tokens_of_weight_zero_contribute_exactly_nothing(poison, block_size):
     assert_close((value, (dx[shown], dk, db, dw[shown])), less)
 
 
+@needs_optax
 def test_finite_tokens_of_weight_zero_still_have_a_loss():
     """The gradient for a weight is the token's loss, at weight 0 too."""
     *operands, labels, _ = problem((5,))
@@ -172,6 +146,7 @@ def test_second_derivative_of_what_a_mask_hides_is_nothing():
     assert_close(second(*spoilt), second(inputs[shown], labels[shown], weights[shown]))
 
 
+@needs_optax
 def test_second_derivatives_by_a_weight_of_zero():
     """A weight of 0 is a number like any other: how gradients change with it is not lost."""
     *operands, labels, weights = problem((5,))
@@ -187,6 +162,7 @@ def test_second_derivatives_by_a_weight_of_zero():
     assert_close(mixed(linear_softmax_cross_entropy), mixed(sum_of_optax), 1e-11)
 
 
+@needs_optax
 def test_derivative_by_cotangents_of_zero():
     """The transposed pullback, as forward mode and Gauss-Newton products take it."""
     *operands, labels, _ = problem((5,))
@@ -220,6 +196,7 @@ def test_no_features():
     np.testing.assert_allclose(loss, 2.0 * np.log(3.0), rtol=1e-12)
 
 
+@needs_optax
 @pytest.mark.parametrize("dtype", [jnp.int8, jnp.uint8, jnp.int64, jnp.uint32])
 def test_labels_of_any_integer_type(dtype):
     """Also of one that cannot hold the vocabulary's size."""
@@ -230,6 +207,7 @@ def test_labels_of_any_integer_type(dtype):
     assert_close(actual, run(sum_of_optax, labels))
 
 
+@needs_optax
 def test_large_logits_do_not_overflow():
     *operands, labels, weights = problem((5,))
     operands[0] = 1e4 * operands[0]
@@ -237,6 +215,7 @@ def test_large_logits_do_not_overflow():
     assert_close(run(linear_softmax_cross_entropy), run(sum_of_optax))
 
 
+@needs_optax
 def test_under_vmap_over_tokens_and_kernels():
     one, other = problem((6,)), problem((6,), seed=1)
     stacked = [jnp.stack(pair) for pair in zip(one, other, strict=True)]
@@ -249,6 +228,7 @@ def test_under_vmap_over_tokens_and_kernels():
     assert_close(jax.vmap(grad)(*stacked), expected)
 
 
+@needs_optax
 @pytest.mark.parametrize("where", ["grad inside", "grad outside"])
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 def test_inside_shard_map_with_the_tokens_on_two_devices(where, axis_type):
@@ -280,6 +260,7 @@ def test_lowers_for_every_platform(platform, monkeypatch):
     assert exported.platforms == (platform,)
 
 
+@needs_optax
 def test_second_derivative_is_that_of_optax():
     *operands, labels, weights = problem((4,))
     rest = operands[2], labels, weights

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import RECURRENCES
 
 from tbptt_jax import truncated_scan
 
@@ -27,9 +28,6 @@ def both(f, init, xs=None, **options):
     """(truncated_scan's result, lax.scan's)."""
     scan = functools.partial(truncated_scan, horizon=2, stride=options.pop("stride", 1))
     return scan(f, init, xs, **options), jax.lax.scan(f, init, xs, **options)
-
-
-RECURRENCES = ["tanh_rnn", "gru", "lstm", "counting_rnn", "two_layers", "complex_rnn"]
 
 
 @pytest.mark.parametrize("name", RECURRENCES)

@@ -1,6 +1,6 @@
 """Prints the largest gradient error against the definition, over more than the tests have time for.
 
-python tests/largest_error.py    (ten minutes on two cores)
+python tests/library/largest_error.py    (ten minutes on two cores)
 
 Every recurrence of cells.py on seven steps, horizons 1, 2, 3, 4, 6, 7 and 9, strides 1 to 5 and the
 horizon; relative to each leaf's largest entry. Expect about 2e-14 in float64 and 1e-5 in float32.
@@ -13,10 +13,10 @@ import os
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
 import cells
+import chunks
 import definition
 import jax
-import test_stream
-from test_gradient import RECURRENCES, T, largest_error, scan_gradients, windows_gradients
+from gradients import RECURRENCES, T, largest_error, scan_gradients, windows_gradients
 
 SCHEDULES = [(h, k) for h in (1, 2, 3, 4, 6, 7, 9) for k in {1, 2, 3, 4, 5, h} if k <= h]
 SINGLE = {"float64": "float32", "complex128": "complex64"}
@@ -52,17 +52,17 @@ def main():
     print(f"{len(RECURRENCES)} recurrences x {len(SCHEDULES)} schedules, T = {T}")
     for way, error in worst.items():
         print(f"{way}: {error:.1e}", flush=True)
-    print(f"streams, T = {test_stream.T}: {largest_error_of_streams():.1e}")
+    print(f"streams, T = {chunks.T}: {largest_error_of_streams():.1e}")
 
 
 def largest_error_of_streams():
     worst = 0.0
     for name in RECURRENCES:
-        problem = test_stream.stream_problem(name)
+        problem = chunks.stream_problem(name)
         for i, (horizon, stride) in enumerate(SCHEDULES):
             expected = scan_gradients(problem, horizon, stride)
             for blocks, stale in ((1, i % 2 == 0), (3, i % 2 == 1)):
-                gradients = test_stream.summed_chunk_gradients(
+                gradients = chunks.summed_chunk_gradients(
                     problem, horizon, stride, blocks * stride, stale
                 )
                 worst = max(worst, largest_error(gradients, expected))

@@ -7,9 +7,9 @@ import definition
 import jax
 import jax.numpy as jnp
 import pytest
+from chunks import chunk_loss, cut
+from gradients import largest_error
 from jax.sharding import AxisType, PartitionSpec
-from test_gradient import largest_error
-from test_stream import chunk_loss, cut
 
 from tbptt_jax import init_window, stream_scan
 

@@ -10,12 +10,11 @@ import sys
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from test_data import PTB, needs_ptb, write
+from texts import PTB, TEXTS, needs_ptb, write
 
 from experiments import launch, ptb, record, training
 
 pytestmark = pytest.mark.standard
-TEXTS = {"train": "a b a b c\nb c a\n" * 60, "valid": "a c b\n" * 30, "test": "b a\n" * 30}
 TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]
 
 

@@ -5,8 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from test_data import write
-from test_ptb import TEXTS
+from texts import TEXTS, write
 
 from experiments import data, grid, models, table, table_cells, table_chart, training
 from experiments.errors import UserError

@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_data import write
-from test_ptb import TEXTS
+from texts import TEXTS, write
 
 from experiments import (
     data,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradient import largest_error, scan_gradients
+from gradients import largest_error, scan_gradients
 
 from tbptt_jax import init_window, stream_scan, truncated_scan, with_mask, with_resets
 

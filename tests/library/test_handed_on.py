@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradient import T, largest_error, scan_gradients, windows_gradients
+from gradients import T, largest_error, scan_gradients, windows_gradients
 
 from tbptt_jax import init_window, stream_scan, truncated_scan, with_mask, with_resets
 

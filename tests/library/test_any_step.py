@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gradients import largest_error, scan_gradients
 from jax.experimental import checkify, io_callback
-from test_gradient import largest_error, scan_gradients
 
 from tbptt_jax import init_window, stream_scan, truncated_scan
 
 T = 7
+OF_DIFFRAX = [pytest.param(f, marks=pytest.mark.needs("diffrax")) for f in any_steps.DIFFRAX]
 
 
 def streamed(f, init, xs, horizon, stride):
@@ -24,10 +25,8 @@ def streamed(f, init, xs, horizon, stride):
 
 @pytest.mark.filterwarnings("ignore:Complex dtype")
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("f", any_steps.PLAIN + any_steps.DIFFRAX, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("f", [*any_steps.PLAIN, *OF_DIFFRAX], ids=lambda f: f.__name__)
 def test_any_step_has_the_gradient_of_the_definition(f, stride):
-    if f in any_steps.DIFFRAX:
-        pytest.importorskip("diffrax")
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         problem = any_steps.problem(f, T)
         expected = definition.truncated_gradients(*problem, horizon=3, stride=stride)

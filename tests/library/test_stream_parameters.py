@@ -6,8 +6,8 @@ import cells
 import definition
 import jax
 import pytest
-from test_gradient import largest_error
-from test_stream import chunk_loss, cut
+from chunks import chunk_loss, cut
+from gradients import largest_error
 
 from tbptt_jax import init_window
 

@@ -1,27 +1,13 @@
 """Corpora, and their cutting into sequences."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from texts import PTB, needs_ptb, write
 
 from experiments import data
 from experiments.errors import UserError
 
-PTB = Path(os.environ.get("PTB_DIR") or Path(__file__).parents[2] / "shared" / "ptb")
-needs_ptb = pytest.mark.skipif(  # with $REQUIRE_PTB they run, and fail where it is absent
-    data.find_splits(PTB) is None and not os.environ.get("REQUIRE_PTB"),
-    reason="no Penn Treebank in $PTB_DIR or ../shared/ptb",
-)
 TEXTS = {"train": "a b a\nb c <unk>\n", "valid": "a c\n", "test": "b\n"}
-
-
-def write(folder, texts=TEXTS, prefix=""):
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, text in texts.items():
-        (folder / f"{prefix}{split}.txt").write_text(text)
-    return folder
 
 
 @needs_ptb
@@ -37,7 +23,7 @@ def test_penn_treebank_has_its_known_size_and_text():
 @pytest.mark.parametrize("place", ["", "data", "simple-examples/data"])
 @pytest.mark.parametrize("prefix", ["", "ptb."])
 def test_files_are_found_under_their_usual_names(tmp_path, place, prefix):
-    write(tmp_path / place, prefix=prefix)
+    write(tmp_path / place, TEXTS, prefix)
     corpus = data.read_corpus("auto", tmp_path)
     assert [corpus.vocabulary[n] for n in corpus.valid] == ["a", "c", "<eos>"]
     assert corpus.vocabulary == ["<eos>", "a", "b", "<unk>", "c"]
@@ -47,7 +33,7 @@ def test_files_are_found_under_their_usual_names(tmp_path, place, prefix):
 def test_auto_takes_the_cache_folder_and_else_the_embedded_text(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert "embedded" in data.read_corpus("auto").name
-    write(tmp_path / "tbptt_jax" / "ptb")
+    write(tmp_path / "tbptt_jax" / "ptb", TEXTS)
     assert "embedded" not in data.read_corpus("auto").name
 
 
@@ -105,7 +91,7 @@ def test_bad_text_is_refused_in_one_line(tmp_path, corpus, texts, said):
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
-    write(tmp_path)
+    write(tmp_path, TEXTS)
     (tmp_path / "valid.txt").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(UserError, match="UTF-8"):
         data.read_corpus("ptb", tmp_path)

@@ -1,0 +1,46 @@
+"""How the tests run a main."""
+
+import json
+import sys
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from texts import write
+
+from experiments import launch
+
+
+@pytest.fixture
+def exit_of(monkeypatch, tmp_path):
+    """Runs a main in this process, `tmp_path` its --out: the exit's code or message."""
+
+    def run(module, *args, out=tmp_path):
+        monkeypatch.setattr(sys, "argv", [module.__file__, f"--out={out}", *args])
+        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
+            launch.run(module.main)
+        flags.FLAGS.unparse_flags()
+        return stop.value.code
+
+    return run
+
+
+@pytest.fixture
+def study(exit_of, capsys, tmp_path):
+    """Runs a study's main to its good end: (its JSON by name, stdout)."""
+
+    def run(module, *args):
+        code = exit_of(module, *args)
+        assert code in (None, 0), code
+        found = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+        return found, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def short_text(tmp_path):
+    """The folder of a text of ten thousand words, as a flag."""
+    num_times = {"train": 1200, "valid": 600, "test": 600}
+    texts = {split: "a b a b c\nb c a\n" * num for split, num in num_times.items()}
+    return f"--data_dir={write(tmp_path / 'text', texts)}"
