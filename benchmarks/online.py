@@ -19,19 +19,19 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks import common
-from tbptt_jax import TrainState, init_window, online
+from tbptt_jax import LearnerState, init_stream, make_online_loop
 
 STATE, HORIZON, STRIDES = 8, 20, (1, 5)
 SHORT, LONG = 10_000, 10_000_000
 
 
-def step(params, carry, x):
+def cell(params, carry, x):
     """One step, h = tanh(x u + h₋₁ W), and its output."""
     carry = jnp.tanh(x * params["input"] + carry @ params["recurrent"])
     return carry, carry @ params["readout"]
 
 
-def loss_fn(params, y, target):
+def step_loss_fn(params, y, target):
     """Squared error."""
     return (y - target) ** 2
 
@@ -52,13 +52,13 @@ def learn(num_steps: int, stride: int) -> dict:
         "readout": jnp.zeros(STATE),
     }
     optimizer = optax.adam(0.001)
-    window = init_window(jnp.zeros(STATE), jnp.zeros(1), horizon=HORIZON, stride=stride)
-    run = online(step, loss_fn, optimizer, inputs)
-    state = TrainState(params, optimizer.init(params), window)
+    stream = init_stream(jnp.zeros(STATE), jnp.zeros(1), horizon=HORIZON, stride=stride)
+    run = make_online_loop(cell, step_loss_fn, optimizer, inputs)
+    state = LearnerState(params, optimizer.init(params), stream)
     num_updates, began = num_steps // stride, time.perf_counter()
     state, first = run(state, keys[2], 0, num_updates // 2)
     state, second = run(state, keys[2], num_updates // 2, num_updates)
-    losses = [float(first), float(second)]
+    losses = [float(first.loss), float(second.loss)]
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

@@ -85,7 +85,7 @@ def scanned(case: Case, horizon: int | None):
         step_fn = functools.partial(step, kernel)
         ys = truncated_scan(step_fn, init, xs, horizon=horizon, stride=case.stride)[1]
         if case.vocab:
-            return linear_softmax_cross_entropy(ys, readout, None, labels, 1.0 / labels.size)
+            return linear_softmax_cross_entropy(ys, readout, None, labels)
         return jnp.vdot(ys, errors)
 
     return compiled(loss, (args, readout))

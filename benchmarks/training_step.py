@@ -21,7 +21,7 @@ import optax
 from benchmarks import common
 from experiments import alternation, models, training
 from experiments.styles import schedule
-from tbptt_jax import TrainState, linear_softmax_cross_entropy, make_train_loop
+from tbptt_jax import LearnerState, linear_softmax_cross_entropy, make_train_loop
 
 VOCAB, EMBED, STATE, BATCH = 10_000, 50, 100, 32
 PRODUCT = 2048
@@ -48,7 +48,7 @@ def losses(num_tokens: int, state: int):
     labels = jax.random.randint(keys[2], (num_tokens,), 0, VOCAB)
 
     def in_blocks(inputs, kernel, bias):
-        return linear_softmax_cross_entropy(inputs, kernel, bias, labels, 1.0 / num_tokens)
+        return linear_softmax_cross_entropy(inputs, kernel, bias, labels)
 
     def whole(inputs, kernel, bias):
         logits = inputs @ kernel + bias
@@ -69,7 +69,7 @@ def trainer(plan):
     data = tuple(jax.device_put(words))
     start = training.start(model, settings)
     carry = models.init_carry(model, BATCH)
-    kept = [TrainState(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))]
+    kept = [LearnerState(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))]
     train_loop = make_train_loop(
         training.make_loss(model, settings),
         optax.adam(settings.learning_rate),
@@ -78,8 +78,8 @@ def trainer(plan):
 
     def run():
         source = data, jax.random.key(2)
-        kept[0], loss = train_loop(kept[0], source, 0, SEQUENCES_A_CALL)
-        return loss
+        kept[0], metrics = train_loop(kept[0], source, 0, SEQUENCES_A_CALL)
+        return metrics.loss
 
     began = time.perf_counter()
     jax.block_until_ready(run())

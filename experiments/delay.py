@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tbptt_jax import TrainState, init_window, make_eval_step, make_train_loop, stream_scan
+from tbptt_jax import LearnerState, init_stream, make_eval_step, make_train_loop, stream_scan
 
 EVALUATION_CHUNKS = 50
 
@@ -84,25 +84,25 @@ def next_symbols(task: Task, delay: jax.Array, past: jax.Array, key: jax.Array):
 
 
 def make_loss(task: Task) -> Callable:
-    """Builds (params, (window, past), (delay, key)) -> (loss, (window, past)) for one chunk."""
+    """Builds (params, (stream, past), (delay, key)) -> (loss, (stream, past)) for one chunk."""
 
-    def loss_fn(params, memory, batch):
-        window, past = memory
+    def loss_fn(params, carry, batch):
+        stream, past = carry
         delay, key = batch
         past, (symbols, targets) = next_symbols(task, delay, past, key)
-        window, logits = stream_scan(functools.partial(step, params), window, symbols)
+        stream, logits = stream_scan(functools.partial(step, params), stream, symbols)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-        return jnp.mean(losses), (window, past)
+        return jnp.mean(losses), (stream, past)
 
     return loss_fn
 
 
-def init_memory(task: Task, key: jax.Array, horizon: int, stride: int) -> Any:
-    """The window and the past of a stream that begins."""
+def first_carry(task: Task, key: jax.Array, horizon: int, stride: int) -> Any:
+    """The state of a stream that begins, and its past symbols."""
     shape = task.max_delay + 1, task.batch_size
     past = jax.random.randint(key, shape, 0, task.num_symbols)
     carry = jnp.zeros((task.batch_size, task.state_size))
-    return init_window(carry, past, horizon=horizon, stride=stride), past
+    return init_stream(carry, past, horizon=horizon, stride=stride), past
 
 
 def make_learn(task: Task, horizon: int, stride: int) -> Callable:
@@ -121,14 +121,14 @@ def make_learn(task: Task, horizon: int, stride: int) -> Callable:
     def learn(delay, key):
         keys = jax.random.split(key, 4)
         params = init_params(task, keys[0])
-        memory = init_memory(task, keys[1], horizon, stride)
-        state = TrainState(params, optimizer.init(params), memory)
+        carry = first_carry(task, keys[1], horizon, stride)
+        state = LearnerState(params, optimizer.init(params), carry)
         batches = jnp.full(EVALUATION_CHUNKS, delay), jax.random.split(keys[3], EVALUATION_CHUNKS)
         shares = []
-        for first, last in itertools.pairwise((0, *task.milestones)):
-            state, _ = train_loop(state, (delay, keys[2]), first, last)
+        for start, stop in itertools.pairwise((0, *task.milestones)):
+            state, _ = train_loop(state, (delay, keys[2]), start, stop)
             evaluate = functools.partial(eval_step, state.params)
-            losses = jax.lax.scan(evaluate, state.memory, batches)[1]
+            losses = jax.lax.scan(evaluate, state.carry, batches)[1].loss
             shares.append((math.log(task.num_symbols) - jnp.mean(losses)) / task.possible_gain)
         return jnp.stack(shares)
 

@@ -82,9 +82,7 @@ def step(model: LanguageModel, params: Any, carry: Any, x: Inputs) -> tuple[Any,
 def mean_loss(params: Any, ys: jax.Array, targets: jax.Array) -> jax.Array:
     """Mean cross-entropy of tokens in nats, through the readout: ([..., N], [...]) -> []."""
     readout = params["readout"]
-    return linear_softmax_cross_entropy(
-        ys, readout["kernel"], readout["bias"], targets, 1.0 / targets.size
-    )
+    return linear_softmax_cross_entropy(ys, readout["kernel"], readout["bias"], targets)
 
 
 def drop_carry(carry: Any, output_mask: jax.Array | None) -> Any:

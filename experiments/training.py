@@ -19,8 +19,8 @@ from experiments.data import SPLITS, Corpus, sequences
 from experiments.errors import UserError
 from experiments.styles import Schedule
 from tbptt_jax import (
-    TrainState,
-    init_window,
+    LearnerState,
+    init_stream,
     make_eval_step,
     make_train_loop,
     stream_scan,
@@ -86,22 +86,22 @@ class Result(NamedTuple):
 
 
 def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
-    """Builds (params, memory, (inputs, targets)) -> (loss, memory) for one sequence.
+    """Builds (params, carry, (inputs, targets)) -> (loss, carry) for one sequence.
 
-    The loss is the mean over the T·B words, and its gradient is BPTT(horizon; stride). The memory
-    is what `init_memory` gives: a carry, or the window of a stream without seams.
+    The loss is the mean over the T·B words, and its gradient is BPTT(horizon; stride). The carry
+    is what `first_carry` gives: that of the model, or the state of a stream without seams.
     """
     step = functools.partial(models.step, model)
     run = _loss_by_windows if settings.backward == "windows" else _loss_by_sweeps
     run = run(step, settings.schedule, settings.seams)
 
-    def loss_fn(params, memory, batch):
+    def loss_fn(params, carry, batch):
         inputs, targets = batch
-        loss, memory = run(params, memory, inputs, targets)
+        loss, carry = run(params, carry, inputs, targets)
         if settings.carry == "dropped":
             last_mask = jax.tree.map(lambda leaf: leaf[-1], inputs.output_mask)
-            memory = models.drop_carry(memory, last_mask)
-        return loss, memory
+            carry = models.drop_carry(carry, last_mask)
+        return loss, carry
 
     return loss_fn
 
@@ -113,9 +113,9 @@ def _loss_by_sweeps(step, schedule, seams):
     else:
         scan = functools.partial(truncated_scan, horizon=schedule.horizon, stride=schedule.stride)
 
-    def run(params, memory, inputs, targets):
-        memory, ys = scan(functools.partial(step, params), memory, inputs)
-        return models.mean_loss(params, ys, targets), memory
+    def run(params, carry, inputs, targets):
+        carry, ys = scan(functools.partial(step, params), carry, inputs)
+        return models.mean_loss(params, ys, targets), carry
 
     return run
 
@@ -142,8 +142,8 @@ def _loss_by_windows(step, schedule, _):
     return run
 
 
-def init_memory(model: models.LanguageModel, settings: Settings, inputs: models.Inputs) -> Any:
-    """What the first sequence of an epoch is handed, for `make_loss`: the zero carry, or a window.
+def first_carry(model: models.LanguageModel, settings: Settings, inputs: models.Inputs) -> Any:
+    """The carry of an epoch's first sequence, for `make_loss`: zero, or the state of a stream.
 
     `inputs` are those of any sequence, for their types.
     """
@@ -151,7 +151,7 @@ def init_memory(model: models.LanguageModel, settings: Settings, inputs: models.
     if settings.seams == "cut":
         return carry
     schedule = settings.schedule
-    return init_window(carry, inputs, horizon=schedule.horizon, stride=schedule.stride)
+    return init_stream(carry, inputs, horizon=schedule.horizon, stride=schedule.stride)
 
 
 def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i: ArrayLike):
@@ -172,8 +172,9 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
     def evaluate(params, data):
         tokens, targets = data
         batches = models.Inputs(tokens), targets
-        memory = init_memory(model, settings, models.Inputs(tokens[0]))
-        return jnp.mean(jax.lax.scan(functools.partial(eval_step, params), memory, batches)[1])
+        carry = first_carry(model, settings, models.Inputs(tokens[0]))
+        _, metrics = jax.lax.scan(functools.partial(eval_step, params), carry, batches)
+        return jnp.mean(metrics.loss)
 
     return evaluate
 
@@ -224,9 +225,9 @@ def train(
         began = time.perf_counter()
         key = jax.random.fold_in(jax.random.key(settings.seed), epoch)
         source = text.train, key
-        memory = init_memory(model, settings, batch_fn(source, 0)[0])
+        carry = first_carry(model, settings, batch_fn(source, 0)[0])
         # The calls donate their state, and `progress` must live on.
-        state = TrainState(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, memory)))
+        state = LearnerState(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry)))
         state, train_loss = _train_epoch(train_loop, state, source, epoch)
         trained = time.perf_counter()
         valid_loss = float(evaluate(state.params, text.valid))
@@ -256,11 +257,12 @@ def _train_epoch(train_loop, state, source, epoch):
         leave=False,
         disable=None,
     ) as bar:
-        for first, last in itertools.pairwise(bounds.tolist()):
-            state, loss = train_loop(state, source, first, last)
-            _check_finite(float(loss), f"the training loss of epoch {epoch}")
-            total += float(loss) * (last - first)
-            bar.update((last - first) * words)
+        for start, stop in itertools.pairwise(bounds.tolist()):
+            state, metrics = train_loop(state, source, start, stop)
+            loss = float(metrics.loss)
+            _check_finite(loss, f"the training loss of epoch {epoch}")
+            total += loss * (stop - start)
+            bar.update((stop - start) * words)
     return state, total / num_sequences
 
 

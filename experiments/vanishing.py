@@ -77,7 +77,7 @@ def make_norms(model: models.LanguageModel):
         """The sum over the words that have `HORIZON` steps before them, as in the article."""
         readout = params["readout"]
         late = ys[-HORIZON:], readout["kernel"], readout["bias"], targets[-HORIZON:]
-        return linear_softmax_cross_entropy(*late)
+        return linear_softmax_cross_entropy(*late, reduction="sum")
 
     spectrum = lag_spectrum(functools.partial(models.step, model), loss, horizon=HORIZON)
 

@@ -130,8 +130,8 @@ def check_keeps_nothing(function: str, before: list[Any], now: list[Any]) -> Non
         if isinstance(value, Tracer) and id(value) not in known:
             kind = f"{value.dtype}{list(value.shape)}"
             raise ValueError(
-                f"{function}: f keeps a value of its first call for the next one ({kind}), as a "
-                "module does that makes parameters or draws keys inside of a scan; call one step "
+                f"{function}: the step keeps a value of its first call for the next one ({kind}), "
+                "as a module does that makes parameters or draws keys inside a scan; call one step "
                 "before the scan to make the parameters, and pass keys in xs."
             )
 

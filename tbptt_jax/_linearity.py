@@ -73,7 +73,7 @@ def check_linear(function: str, step: Any, constants: Any, carry: Any, x: Any) -
     for state in _walk(jaxpr, known):
         if isinstance(state, Nonlinear):
             raise ValueError(
-                f"{function}: a gradient rule in f is not linear in the errors (it takes "
+                f"{function}: a gradient rule in the step is not linear in the errors (it takes "
                 f"`{state.primitive}` of them), but one pass carries the errors of several losses; "
                 "clip the gradient after the scan, or in the optimizer."
             )

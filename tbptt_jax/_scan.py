@@ -224,7 +224,8 @@ def _pure_step(f, init, xs, length):
         return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
     results = jax.eval_shape(lambda: jax.lax.scan(recorded, init, xs, length))
-    jaxpr = traces[-1]
+    constants = traces[-1].consts
+    jaxpr = traces[-1].replace(consts=[None] * len(constants))  # the gradient rule keeps no tracer
     carry_shapes = jax.tree.leaves(results[0])
 
     def step(constants, carry, x):
@@ -235,7 +236,7 @@ def _pure_step(f, init, xs, length):
         _promote(leaf, shape)
         for leaf, shape in zip(jax.tree.leaves(init), carry_shapes, strict=True)
     ]
-    return step, jaxpr.consts, init_leaves, jax.tree.structure(results)
+    return step, constants, init_leaves, jax.tree.structure(results)
 
 
 def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:

@@ -31,7 +31,7 @@ def check_vmappable(function: str, all_steps: Callable[..., Any], *args: Any) ->
     except Exception as error:
         said = str(error).partition("\n")[0]
         raise ValueError(
-            f"{function}: f must be vmappable, since the backward pass runs all steps at once; "
+            f"{function}: the step must be vmappable, since the backward runs all steps at once; "
             f"got {type(error).__name__}: {said}"
         ) from error
     refuse_bits_that_vmap_changes(function, jaxpr)
@@ -55,8 +55,8 @@ def refuse_bits_that_vmap_changes(function: str, jaxpr: Any) -> None:
         drawn = eqn.primitive.name == "rng_bit_generator"
         if drawn or any(str(getattr(var.aval, "dtype", "")) in keys for var in eqn.invars):
             raise ValueError(
-                f"{function}: f draws from rbg keys, whose bits are others when all steps run at "
-                "once; use threefry keys, or draw before the scan and pass the numbers in xs."
+                f"{function}: the step draws from rbg keys, whose bits change when all steps run "
+                "at once; use threefry keys, or draw before the scan and pass the numbers in xs."
             )
 
 

@@ -19,7 +19,7 @@ def _build(style, problem, horizon):
         projected = model.project(params, tokens)
         _, ys = truncated_scan(step, model.initial(params, tokens), projected, **schedule)
         return linear_softmax_cross_entropy(
-            ys, params["readout_kernel"], params["readout_bias"], targets, 1.0 / targets.size
+            ys, params["readout_kernel"], params["readout_bias"], targets
         )
 
     return model.compiled_step(loss, problem)

@@ -1,4 +1,4 @@
-"""A sequence as a stream of chunks: its window, the loss of a chunk, the sum of their gradients."""
+"""A sequence as a stream of chunks: its state, the loss of a chunk, the sum of their gradients."""
 
 import functools
 
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax import init_window, stream_scan
+from tbptt_jax import init_stream, stream_scan
 
 T = 11
 
@@ -23,9 +23,9 @@ def cut(tree, first, end):
     return jax.tree.map(lambda leaf: leaf[first:end], tree)
 
 
-def window_of(problem, horizon, stride, chunk, stale=False, init=None):
+def stream_of(problem, horizon, stride, chunk, stale=False, init=None):
     rest = T % chunk
-    return init_window(
+    return init_stream(
         problem.init if init is None else init,
         problem.xs,
         horizon=horizon,
@@ -35,16 +35,16 @@ def window_of(problem, horizon, stride, chunk, stale=False, init=None):
     )
 
 
-def chunk_loss(problem, params, window, xs, errors, last):
+def chunk_loss(problem, params, state, xs, errors, last):
     f = functools.partial(problem.f, params)
-    window, ys = stream_scan(f, window, xs, last=last)
-    return definition.inner(errors, ys), window
+    state, ys = stream_scan(f, state, xs, last=last)
+    return definition.inner(errors, ys), state
 
 
 def summed_chunk_gradients(problem, horizon, stride, chunk, stale):
     """Gradients for (params, init, xs): the sum of those of the chunks, each put in its place."""
-    window = window_of(problem, horizon, stride, chunk, stale)
-    history = window.history
+    state = stream_of(problem, horizon, stride, chunk, stale)
+    history = state.history
     grad = jax.grad(
         functools.partial(chunk_loss, problem), argnums=(0, 1, 2), has_aux=True, allow_int=True
     )
@@ -53,9 +53,9 @@ def summed_chunk_gradients(problem, horizon, stride, chunk, stale):
     total = None
     for first in range(0, T, chunk):
         end = min(first + chunk, T)
-        (params, windows, xs), window = grad(
+        (params, windows, xs), state = grad(
             problem.params,
-            window,
+            state,
             cut(problem.xs, first, end),
             cut(problem.ys_error, first, end),
             end == T,

@@ -34,13 +34,13 @@ def windows_gradients(problem, horizon, stride):
         carry, y = problem.f(params, carry, x)
         return carry, (carry, y)
 
-    def loss_fn(params, results, target):
+    def step_loss_fn(params, results, target):
         step, ys_error = target
         carry, y = results
         final = jnp.where(step == steps[-1], definition.inner(problem.carry_error, carry), 0.0)
         return definition.inner(ys_error, y) + final
 
-    run = windowed_value_and_grad(f, loss_fn, horizon=horizon, stride=stride)
+    run = jax.jit(windowed_value_and_grad(f, step_loss_fn, horizon=horizon, stride=stride))
     return run(problem.params, problem.init, problem.xs, (steps, problem.ys_error))[1]
 
 

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax import linear_softmax_cross_entropy
+
 N, V = 3, 7
 
 
@@ -17,6 +19,16 @@ def per_token_of_optax(inputs, kernel, bias, labels):
 
 def sum_of_optax(inputs, kernel, bias, labels, weights):
     return jnp.sum(weights * per_token_of_optax(inputs, kernel, bias, labels))
+
+
+def weighted_sum(inputs, kernel, bias, labels, weights=None, **options):
+    options |= {"token_weights": weights, "reduction": "sum"}
+    return linear_softmax_cross_entropy(inputs, kernel, bias, labels, **options)
+
+
+def per_token(inputs, kernel, bias, labels, weights=None, **options):
+    options |= {"token_weights": weights, "reduction": "none"}
+    return linear_softmax_cross_entropy(inputs, kernel, bias, labels, **options)
 
 
 def problem(shape, num_inputs=N, vocab_size=V, seed=0):

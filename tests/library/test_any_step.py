@@ -11,7 +11,7 @@ import pytest
 from gradients import largest_error, scan_gradients
 from jax.experimental import checkify, io_callback
 
-from tbptt_jax import init_window, stream_scan, truncated_scan
+from tbptt_jax import init_stream, stream_scan, truncated_scan
 
 T = 7
 OF_DIFFRAX = [pytest.param(f, marks=pytest.mark.needs("diffrax")) for f in any_steps.DIFFRAX]
@@ -19,7 +19,7 @@ OF_DIFFRAX = [pytest.param(f, marks=pytest.mark.needs("diffrax")) for f in any_s
 
 def streamed(f, init, xs, horizon, stride):
     """The whole sequence as one chunk."""
-    window = init_window(init, xs, horizon=horizon, stride=stride, shortest_chunk=1)
+    window = init_stream(init, xs, horizon=horizon, stride=stride, shortest_chunk=1)
     return stream_scan(f, window, xs, last=True)[1]
 
 
@@ -56,7 +56,7 @@ def checked(c, x):
 @pytest.mark.parametrize("scan", [functools.partial(truncated_scan, horizon=3), None])
 @pytest.mark.parametrize("size, message", [(1.0, None), (3.0, "too large: 5.64")])
 def test_checks_are_reported_inside_and_around_the_gradient(scan, size, message):
-    scan = scan or (lambda f, init, xs: stream_scan(f, init_window(init, xs, horizon=3), xs))
+    scan = scan or (lambda f, init, xs: stream_scan(f, init_stream(init, xs, horizon=3), xs))
     loss = lambda init, xs: jnp.sum(scan(checked, init, xs)[1])
     args = jnp.full(2, size), jnp.full((4, 2), 0.5)
     around, grads = jax.jit(checkify.checkify(jax.grad(loss)))(*args)

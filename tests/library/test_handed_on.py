@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gradients import T, largest_error, scan_gradients, windows_gradients
 
-from tbptt_jax import init_window, stream_scan, truncated_scan, with_mask, with_resets
+from tbptt_jax import init_stream, stream_scan, truncated_scan, with_mask, with_resets
 
 N = 3
 
@@ -90,7 +90,7 @@ def test_in_a_stream_its_gradient_adds_up_over_all_chunks(stale):
     expected = scan_gradients(
         problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error)), 3, 1
     )
-    window = init_window(problem.init, problem.xs, horizon=3, stale=stale)
+    window = init_stream(problem.init, problem.xs, horizon=3, stale=stale)
 
     def loss(window, xs, errors):
         window, ys = stream_scan(functools.partial(cell, None), window, xs)

@@ -64,10 +64,14 @@ def gradient(step, horizon):
 def test_what_is_not_linear_is_refused(name, horizon, jit):
     step = step_with(NONLINEAR[name])
     step = jax.jit(step) if jit else step
-    with pytest.raises(ValueError, match=r"^truncated_scan: a gradient rule in f is not linear"):
+    with pytest.raises(
+        ValueError, match=r"^truncated_scan: a gradient rule in the step is not linear"
+    ):
         gradient(step, horizon)
     spectrum = lag_spectrum(step, lambda w, ys, _: jnp.sum(ys), horizon=horizon)
-    with pytest.raises(ValueError, match=r"^lag_spectrum: a gradient rule in f is not linear"):
+    with pytest.raises(
+        ValueError, match=r"^lag_spectrum: a gradient rule in the step is not linear"
+    ):
         spectrum(0.5, jnp.ones(3), jnp.ones((4, 3)), None)
 
 

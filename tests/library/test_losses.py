@@ -7,13 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, PartitionSpec
-from readout import V, assert_close, per_token_of_optax, problem, sum_of_optax
-
-from tbptt_jax import (
-    _blocks,
-    linear_softmax_cross_entropy,
-    linear_softmax_cross_entropy_per_token,
+from readout import (
+    V,
+    assert_close,
+    per_token,
+    per_token_of_optax,
+    problem,
+    sum_of_optax,
+    weighted_sum,
 )
+
+from tbptt_jax import _blocks, linear_softmax_cross_entropy
 
 needs_optax = pytest.mark.needs("optax")
 SHAPES = st.lists(st.integers(0, 9), max_size=2).map(tuple)
@@ -36,7 +40,7 @@ def test_sum_and_gradients_are_those_of_optax_on_the_logits(
         fun = lambda *args: loss(*args[:3], labels, args[3], **options)
         return jax.value_and_grad(fun, argnums=(0, 1, 2, 3))(inputs, kernel, bias, weights)
 
-    actual = run(linear_softmax_cross_entropy, block_size=block_size)
+    actual = run(weighted_sum, block_size=block_size)
     assert_close(actual, run(sum_of_optax))
 
 
@@ -50,7 +54,7 @@ def test_losses_of_tokens_take_any_cotangent(shape, block_size):
         losses, pull = jax.vjp(lambda *args: loss(*args, labels, **options), *operands)
         return losses, pull(errors)
 
-    actual = run(linear_softmax_cross_entropy_per_token, block_size=block_size)
+    actual = run(per_token, block_size=block_size)
     assert_close(actual, run(per_token_of_optax))
 
 
@@ -59,7 +63,7 @@ def test_blocks_are_chosen_where_the_vocabulary_is_large(monkeypatch):
     """More tokens than a CPU's block holds: the choice by platform gives the same numbers."""
     monkeypatch.setattr("tbptt_jax._blocks.CPU_BLOCK_LOGITS", 4 * V)
     *operands, labels, weights = problem((3, 5))
-    grad = jax.grad(lambda *args: linear_softmax_cross_entropy(*args, labels, weights), (0, 1, 2))
+    grad = jax.grad(lambda *args: weighted_sum(*args, labels, weights), (0, 1, 2))
     expected = jax.grad(lambda *args: sum_of_optax(*args, labels, weights), (0, 1, 2))
     assert_close(jax.jit(grad)(*operands), expected(*operands))
     text = str(jax.make_jaxpr(grad)(*operands))
@@ -70,7 +74,7 @@ def test_blocks_are_chosen_where_the_vocabulary_is_large(monkeypatch):
 def test_without_weights_and_bias():
     inputs, kernel, bias, labels, weights = problem((6,))
     nothing = jnp.zeros_like(bias)
-    actual = jax.value_and_grad(lambda *args: linear_softmax_cross_entropy(*args, None, labels))
+    actual = jax.value_and_grad(lambda *args: weighted_sum(*args, None, labels))
     expected = jax.value_and_grad(
         lambda *args: sum_of_optax(*args, nothing, labels, jnp.ones_like(weights))
     )
@@ -78,10 +82,83 @@ def test_without_weights_and_bias():
 
 
 @needs_optax
-def test_scalar_weight_is_a_mean():
-    *operands, labels, _ = problem((4, 5))
-    actual = linear_softmax_cross_entropy(*operands, labels, 1.0 / labels.size)
-    np.testing.assert_allclose(actual, jnp.mean(per_token_of_optax(*operands, labels)), rtol=1e-12)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_reductions_and_all_their_gradients(reduction, weighted):
+    *operands, labels, weights = problem((4, 5))
+    weights = jnp.abs(weights) if weighted else jnp.ones_like(weights)
+
+    def ours(*operands):
+        *operands, weights = operands
+        options = {"token_weights": weights if weighted else None, "reduction": reduction}
+        return linear_softmax_cross_entropy(*operands, labels, **options)
+
+    def of_optax(*operands):
+        *operands, weights = operands
+        losses = weights * per_token_of_optax(*operands, labels)
+        if reduction == "none":
+            return losses
+        return jnp.sum(losses) / (jnp.sum(weights) if reduction == "mean" else 1.0)
+
+    def run(loss):
+        value, pull = jax.vjp(loss, *operands, weights)
+        return value, pull(jnp.sin(1.0 + jnp.arange(value.size, dtype=float)).reshape(value.shape))
+
+    actual, expected = run(ours), run(of_optax)
+    if not weighted:
+        actual, expected = ((value, grads[:3]) for value, grads in (actual, expected))
+    assert_close(actual, expected)
+
+
+def test_mean_is_the_default_and_zero_where_all_is_masked():
+    *operands, labels, _ = problem((4,))
+    mean = linear_softmax_cross_entropy(*operands, labels)
+    np.testing.assert_allclose(mean, weighted_sum(*operands, labels) / 4, rtol=1e-14)
+    masked = lambda *operands: linear_softmax_cross_entropy(
+        *operands, labels - 100, token_weights=labels < 0
+    )
+    value, grads = jax.value_and_grad(masked, argnums=(0, 1, 2))(*operands)
+    assert value == 0 and all(not np.any(grad) for grad in grads)
+
+
+@needs_optax
+def test_label_smoothing_and_z_loss_are_a_line_each():
+    import optax
+
+    inputs, kernel, bias, labels, _ = problem((6,))
+
+    def ours(inputs, kernel, bias):
+        losses = linear_softmax_cross_entropy(inputs, kernel, bias, labels, reduction="none")
+        at_label = jnp.sum(inputs * kernel.T[labels], axis=1) + bias[labels]
+        mean = inputs @ jnp.mean(kernel, axis=1) + jnp.mean(bias)
+        smooth = jnp.mean(losses + 0.1 * (at_label - mean))
+        return smooth + 0.01 * jnp.mean((losses + at_label) ** 2)
+
+    def of_optax(inputs, kernel, bias):
+        logits = inputs @ kernel + jnp.broadcast_to(bias, (6, V))
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, V), 0.1)
+        smooth = jnp.mean(optax.softmax_cross_entropy(logits, targets))
+        return smooth + 0.01 * jnp.mean(jax.nn.logsumexp(logits, axis=1) ** 2)
+
+    run = lambda loss: jax.value_and_grad(loss, argnums=(0, 1, 2))(inputs, kernel, bias)
+    assert_close(run(ours), run(of_optax))
+
+
+@pytest.mark.parametrize("poison", [jnp.nan, jnp.inf])
+def test_masked_tokens_have_no_loss_of_their_own(poison):
+    """Without a reduction too; their cotangents reach nothing."""
+    inputs, kernel, bias, labels, _ = problem((5,))
+    weights = jnp.array([1.0, 0.0, 1.0, 0.5, 0.0])
+    spoilt = jnp.where(weights[:, None] == 0, poison, inputs)
+
+    def run(inputs):
+        loss = lambda *operands: per_token(*operands, labels, weights)
+        losses, pull = jax.vjp(loss, inputs, kernel, bias)
+        return losses, pull(jnp.ones(5))
+
+    actual, expected = run(spoilt), run(inputs)
+    assert not np.any(actual[0][weights == 0])
+    assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("poison", [jnp.nan, jnp.inf, -jnp.inf, 1e308])
@@ -96,9 +173,7 @@ def test_tokens_of_weight_zero_contribute_exactly_nothing(poison, block_size):
     weights = weights.at[hidden].set(0.0)
     grad = lambda *tokens: jax.jit(
         jax.value_and_grad(
-            lambda x, k, b, w: linear_softmax_cross_entropy(
-                x, k, b, tokens[0], w, block_size=block_size
-            ),
+            lambda x, k, b, w: weighted_sum(x, k, b, tokens[0], w, block_size=block_size),
             argnums=(0, 1, 2, 3),
         )
     )
@@ -113,7 +188,7 @@ def test_tokens_of_weight_zero_contribute_exactly_nothing(poison, block_size):
 def test_finite_tokens_of_weight_zero_still_have_a_loss():
     """The gradient for a weight is the token's loss, at weight 0 too."""
     *operands, labels, _ = problem((5,))
-    grad = jax.grad(lambda w: linear_softmax_cross_entropy(*operands, labels, w))
+    grad = jax.grad(lambda w: weighted_sum(*operands, labels, w))
     assert_close(grad(jnp.zeros(5)), per_token_of_optax(*operands, labels))
 
 
@@ -124,10 +199,8 @@ def test_traced_label_out_of_range_gives_nan(label):
 
     @jax.jit
     def run(labels):
-        grad = jax.value_and_grad(linear_softmax_cross_entropy, argnums=(0, 1, 2))
-        return grad(*operands, labels, weights), linear_softmax_cross_entropy_per_token(
-            *operands, labels
-        )
+        grad = jax.value_and_grad(weighted_sum, argnums=(0, 1, 2))
+        return grad(*operands, labels, weights), per_token(*operands, labels)
 
     (value, (inputs_grad, kernel_grad, _)), losses = run(labels)
     assert np.isnan(value) and np.isnan(inputs_grad[2]).all() and np.isnan(kernel_grad).any()
@@ -139,7 +212,7 @@ def test_second_derivative_of_what_a_mask_hides_is_nothing():
     hidden, shown = jnp.array([1, 4]), jnp.array([0, 2, 3])
 
     def second(inputs, labels, weights):
-        loss = lambda k: linear_softmax_cross_entropy(inputs, k, bias, labels, weights)
+        loss = lambda k: weighted_sum(inputs, k, bias, labels, weights)
         return jax.grad(lambda k: jnp.sum(jnp.sin(jax.grad(loss)(k))))(kernel)
 
     spoilt = inputs.at[hidden].set(jnp.nan), labels, weights.at[hidden].set(0.0)
@@ -159,7 +232,7 @@ def test_second_derivatives_by_a_weight_of_zero():
 
         return jax.jacrev(gradient)(weights)
 
-    assert_close(mixed(linear_softmax_cross_entropy), mixed(sum_of_optax), 1e-11)
+    assert_close(mixed(weighted_sum), mixed(sum_of_optax), 1e-11)
 
 
 @needs_optax
@@ -171,15 +244,15 @@ def test_derivative_by_cotangents_of_zero():
         pull = jax.vjp(lambda k: per_token(operands[0], k, operands[2], labels), operands[1])[1]
         return jax.vjp(pull, jnp.zeros(5))[1]((jnp.sin(operands[1]),))
 
-    assert_close(pushed(linear_softmax_cross_entropy_per_token), pushed(per_token_of_optax), 1e-11)
+    assert_close(pushed(per_token), pushed(per_token_of_optax), 1e-11)
 
 
 @pytest.mark.parametrize("poison", [jnp.nan, jnp.inf, 1e308])
 def test_value_alone_does_not_see_what_a_mask_hides(poison):
     inputs, *rest, weights = problem((4,))
     spoilt = inputs.at[1].set(poison), *rest, weights.at[1].set(0.0)
-    value, _ = jax.value_and_grad(linear_softmax_cross_entropy)(*spoilt)
-    np.testing.assert_allclose(linear_softmax_cross_entropy(*spoilt), value, rtol=1e-13)
+    value, _ = jax.value_and_grad(weighted_sum)(*spoilt)
+    np.testing.assert_allclose(weighted_sum(*spoilt), value, rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +265,7 @@ def test_blocks_are_full_and_of_even_rows(num_tokens, most, size):
 
 def test_no_features():
     labels = jnp.array([0, 2])
-    loss = linear_softmax_cross_entropy(jnp.zeros((2, 0)), jnp.zeros((0, 3)), None, labels)
+    loss = weighted_sum(jnp.zeros((2, 0)), jnp.zeros((0, 3)), None, labels)
     np.testing.assert_allclose(loss, 2.0 * np.log(3.0), rtol=1e-12)
 
 
@@ -203,7 +276,7 @@ def test_labels_of_any_integer_type(dtype):
     *operands, labels, weights = problem((6,), vocab_size=300)
     labels = labels % 100
     run = lambda loss, labels: jax.grad(loss, argnums=(0, 1, 2))(*operands, labels, weights)
-    actual = run(linear_softmax_cross_entropy, labels.astype(dtype))
+    actual = run(weighted_sum, labels.astype(dtype))
     assert_close(actual, run(sum_of_optax, labels))
 
 
@@ -212,7 +285,7 @@ def test_large_logits_do_not_overflow():
     *operands, labels, weights = problem((5,))
     operands[0] = 1e4 * operands[0]
     run = lambda loss: jax.value_and_grad(loss, argnums=(0, 1, 2))(*operands, labels, weights)
-    assert_close(run(linear_softmax_cross_entropy), run(sum_of_optax))
+    assert_close(run(weighted_sum), run(sum_of_optax))
 
 
 @needs_optax
@@ -220,7 +293,7 @@ def test_under_vmap_over_tokens_and_kernels():
     one, other = problem((6,)), problem((6,), seed=1)
     stacked = [jnp.stack(pair) for pair in zip(one, other, strict=True)]
     grad = lambda *args: jax.grad(
-        lambda *operands: linear_softmax_cross_entropy(*operands, *args[3:], block_size=4),
+        lambda *operands: weighted_sum(*operands, *args[3:], block_size=4),
         (0, 1, 2),
     )(*args[:3])
     reference = lambda *args: jax.grad(sum_of_optax, argnums=(0, 1, 2))(*args)
@@ -236,7 +309,7 @@ def test_inside_shard_map_with_the_tokens_on_two_devices(where, axis_type):
     mesh = jax.make_mesh((2,), ("data",), axis_types=(axis_type,))
     tokens, whole = PartitionSpec("data"), PartitionSpec()
     in_specs = (tokens, whole, whole, tokens, tokens)
-    loss = lambda *args: linear_softmax_cross_entropy(*args, block_size=3)
+    loss = lambda *args: weighted_sum(*args, block_size=3)
     if where == "grad inside":
         out_specs = (tokens, whole, whole)
         grad = jax.grad(loss, argnums=(0, 1, 2))
@@ -255,7 +328,7 @@ def test_inside_shard_map_with_the_tokens_on_two_devices(where, axis_type):
 def test_lowers_for_every_platform(platform, monkeypatch):
     monkeypatch.setattr("tbptt_jax._blocks.CPU_BLOCK_LOGITS", 4 * V)
     args = problem((10,))
-    grad = jax.jit(jax.grad(linear_softmax_cross_entropy, argnums=(0, 1, 2)))
+    grad = jax.jit(jax.grad(weighted_sum, argnums=(0, 1, 2)))
     exported = jax.export.export(grad, platforms=[platform])(*args)
     assert exported.platforms == (platform,)
 
@@ -265,7 +338,7 @@ def test_second_derivative_is_that_of_optax():
     *operands, labels, weights = problem((4,))
     rest = operands[2], labels, weights
     hessian = lambda loss: jax.jacrev(jax.grad(lambda k: loss(operands[0], k, *rest)))(operands[1])
-    assert_close(hessian(linear_softmax_cross_entropy), hessian(sum_of_optax), 1e-11)
+    assert_close(hessian(weighted_sum), hessian(sum_of_optax), 1e-11)
 
 
 def test_logits_of_all_tokens_never_exist_at_once():
@@ -273,6 +346,6 @@ def test_logits_of_all_tokens_never_exist_at_once():
     shapes = ((4000, 8), (8, 1000), (1000,), (4000,))
     dtypes = (jnp.float32, jnp.float32, jnp.float32, jnp.int32)
     args = [jax.ShapeDtypeStruct(*pair) for pair in zip(shapes, dtypes, strict=True)]
-    grad = jax.grad(lambda *args: linear_softmax_cross_entropy(*args, block_size=100), (0, 1, 2))
+    grad = jax.grad(lambda *args: weighted_sum(*args, block_size=100), (0, 1, 2))
     compiled = jax.jit(grad).lower(*args).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 0.15 * 4000 * 1000 * 4

@@ -8,9 +8,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 from readout import N, V, problem
 
-from tbptt_jax import (
-    linear_softmax_cross_entropy,
-)
+from tbptt_jax import linear_softmax_cross_entropy
 
 
 def test_explicit_sharding_is_refused_in_one_line():
@@ -18,7 +16,7 @@ def test_explicit_sharding_is_refused_in_one_line():
     mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
     inputs = jax.device_put(inputs, jax.NamedSharding(mesh, PartitionSpec("data")))
     with pytest.raises(ValueError, match="inputs is sharded over an Explicit mesh axis") as raised:
-        linear_softmax_cross_entropy(inputs, kernel, bias, labels, weights)
+        linear_softmax_cross_entropy(inputs, kernel, bias, labels, token_weights=weights)
     assert "\n" not in str(raised.value)
 
 
@@ -48,20 +46,21 @@ def test_shapes_that_do_not_fit_fail_in_one_line(shapes, text):
     [
         ({"labels": jnp.zeros(5)}, "labels must be integers, got float32."),
         ({"bias": jnp.zeros(V, jnp.float32)}, "must have one floating-point dtype"),
-        ({"weights": jnp.zeros(3)}, "weights must broadcast to labels, [5], got [3]."),
+        ({"token_weights": jnp.zeros(3)}, "token_weights must broadcast to labels, [5], got [3]."),
         ({"labels": jnp.full(5, V)}, "labels must be in 0..6, got 7."),
         ({"labels": jnp.array([0, 1, -1, 2, 3])}, "labels must be in 0..6, got -1."),
-        ({"weights": 1j * jnp.ones(5)}, "weights must be real, got complex"),
-        ({"weights": jax.random.key(0)}, "weights must be real, got key<fry>."),
+        ({"token_weights": 1j * jnp.ones(5)}, "token_weights must be real, got complex"),
+        ({"token_weights": jax.random.key(0)}, "token_weights must be real, got key<fry>."),
         ({"inputs": None}, "inputs must be an array, got NoneType."),
-        ({"weights": {}}, "weights must be an array, got dict."),
+        ({"token_weights": {}}, "token_weights must be an array, got dict."),
         ({"block_size": 0}, "block_size must be >= 1, got 0."),
         ({"block_size": 2.5}, "block_size must be a static integer, got 2.5."),
+        ({"reduction": "avg"}, "reduction must be one of mean, sum, none, got 'avg'."),
         ({"block_size": True}, "block_size must be a static integer, got True."),
     ],
 )
 def test_wrong_arguments_fail_in_one_line(change, text):
-    names = "inputs", "kernel", "bias", "labels", "weights"
+    names = "inputs", "kernel", "bias", "labels", "token_weights"
     arguments = dict(zip(names, problem((5,)), strict=True)) | change
     with pytest.raises((ValueError, TypeError), match=re.escape(text)) as raised:
         linear_softmax_cross_entropy(**arguments)

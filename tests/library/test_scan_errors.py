@@ -69,7 +69,7 @@ def test_a_step_that_cannot_be_vmapped_fails_in_one_line(stride):
 
     run = lambda xs: truncated_scan(f, jnp.float64(0.0), xs, horizon=2, stride=stride)[0]
     assert run(jnp.ones(5)) == 5.0
-    with pytest.raises(ValueError, match="truncated_scan: f must be vmappable") as raised:
+    with pytest.raises(ValueError, match="truncated_scan: the step must be vmappable") as raised:
         jax.grad(run)(jnp.ones(5))
     assert "\n" not in str(raised.value)
 
@@ -93,9 +93,19 @@ def test_bits_that_vmap_changes_are_refused(impl, run):
         f = lambda params, c, key: (jnp.sin(params * c) + noisy(key), c)
         value_and_grad = windowed_value_and_grad(f, lambda p, y, t: y, horizon=2)
         grad = lambda: value_and_grad(jnp.float64(1.0), jnp.float64(1.0), keys, jnp.zeros(4))
-    with pytest.raises(ValueError, match="f draws from rbg keys") as raised:
+    with pytest.raises(ValueError, match="the step draws from rbg keys") as raised:
         grad()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("schedule", [{"horizon": 2}, {"horizon": 3, "stride": 2}])
+def test_a_traced_schedule_says_make_it_static(schedule):
+    f = lambda c, x: (c + x, c)
+    run = jax.jit(lambda schedule: truncated_scan(f, 0.0, jnp.ones(4), **{"horizon": 3} | schedule))
+    with pytest.raises(TypeError, match="must be a static integer, got a traced value") as raised:
+        run(schedule)
+    said = str(raised.value)
+    assert said.endswith("; make it static (static_argnames of jax.jit).") and "\n" not in said
 
 
 def test_a_step_that_cannot_be_vmapped_and_says_nothing_fails_in_one_line():
@@ -108,5 +118,5 @@ def test_a_step_that_cannot_be_vmapped_and_says_nothing_fails_in_one_line():
         raise RuntimeError
 
     f = lambda c, x: (stubborn(c) + x, c)
-    with pytest.raises(ValueError, match=r"f must be vmappable.*RuntimeError"):
+    with pytest.raises(ValueError, match=r"the step must be vmappable.*RuntimeError"):
         jax.grad(lambda xs: truncated_scan(f, 0.0, xs, horizon=2)[0])(jnp.ones(4))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gradients import largest_error, scan_gradients
 
-from tbptt_jax import init_window, stream_scan, truncated_scan, with_mask, with_resets
+from tbptt_jax import init_stream, stream_scan, truncated_scan, with_mask, with_resets
 
 T, BATCH = 9, cells.BATCH
 # Documents of the first and of the second sample of a batch: first step, and the step after it.
@@ -109,7 +109,7 @@ def test_resets_in_a_stream_cut_into_chunks():
     expected = scan_gradients(problem, 4, 1)
 
     def loss(params, init, xs):
-        window, total = init_window(init, xs, horizon=4), 0.0
+        window, total = init_stream(init, xs, horizon=4), 0.0
         for first in range(0, T, 3):
             here = functools.partial(jax.tree.map, lambda leaf, a=first: leaf[a : a + 3])
             f = functools.partial(problem.f, params)

@@ -1,31 +1,33 @@
 """What does not fit a stream fails in one line."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from tbptt_jax import init_window, stream_scan, stream_value_and_grad
+from tbptt_jax import init_stream, stream_scan
 
 
 @pytest.mark.parametrize(
     "kwargs, text",
     [
-        ({"horizon": None}, "init_window: a stream needs a finite horizon, got None."),
-        ({"horizon": 0}, "init_window: horizon must be >= 1, got 0."),
-        ({"horizon": 2, "stride": 3}, "init_window: stride must be in 1..horizon (2), got 3"),
+        ({"horizon": None}, "init_stream: a stream needs a finite horizon, got None."),
+        ({"horizon": 0}, "init_stream: horizon must be >= 1, got 0."),
+        ({"horizon": 2, "stride": 3}, "init_stream: stride must be in 1..horizon (2), got 3"),
         (
             {"horizon": 4, "stride": 3, "shortest_chunk": 4},
-            "init_window: shortest_chunk must be in 1..stride (3), got 4.",
+            "init_stream: shortest_chunk must be in 1..stride (3), got 4.",
         ),
-        ({"horizon": 4, "stale": 1}, "init_window: stale must be True or False, got 1."),
-        ({"horizon": 4, "shortest_chunk": 0}, "init_window: shortest_chunk must be >= 1, got 0."),
-        ({"horizon": 4, "xs": jnp.float64(1.0)}, "init_window: xs must be a chunk of inputs"),
+        ({"horizon": 4, "stale": 1}, "init_stream: stale must be True or False, got 1."),
+        ({"horizon": 4, "shortest_chunk": 0}, "init_stream: shortest_chunk must be >= 1, got 0."),
+        ({"horizon": 4, "xs": jnp.float64(1.0)}, "init_stream: xs must be a chunk of inputs"),
         ({"horizon": 4, "xs": jnp.ones((0, 2))}, "[C, ...], got [0, 2]."),
     ],
 )
-def test_windows_that_cannot_be_fail_in_one_line(kwargs, text):
-    with pytest.raises((ValueError, TypeError), match="init_window: ") as raised:
-        init_window(0.0, **({"xs": jnp.ones(3)} | kwargs))
+def test_states_that_cannot_be_fail_in_one_line(kwargs, text):
+    with pytest.raises((ValueError, TypeError), match="init_stream: ") as raised:
+        init_stream(0.0, **({"xs": jnp.ones(3)} | kwargs))
     assert text in str(raised.value) and "\n" not in str(raised.value)
 
 
@@ -33,7 +35,7 @@ def test_windows_that_cannot_be_fail_in_one_line(kwargs, text):
     "xs, kwargs, error, text",
     [
         (4, {}, ValueError, "a chunk of 4 steps is not a multiple of the stride (3)"),
-        (2, {"last": True}, ValueError, "a last chunk of 2 steps is shorter than the window"),
+        (2, {"last": True}, ValueError, "a last chunk of 2 steps is shorter than the state"),
         (0, {}, ValueError, "a chunk must have a step, got 0."),
         (3, {"length": 2.5}, TypeError, "length must be a static integer, got 2.5."),
         (3, {"last": 1}, TypeError, "last must be True or False, and static under jax.jit"),
@@ -41,24 +43,24 @@ def test_windows_that_cannot_be_fail_in_one_line(kwargs, text):
     ],
 )
 def test_chunks_that_do_not_fit_fail_in_one_line(xs, kwargs, error, text):
-    window = init_window(0.0, jnp.ones(3), horizon=5, stride=3)
+    state = init_stream(0.0, jnp.ones(3), horizon=5, stride=3)
     with pytest.raises(error) as raised:
-        stream_scan(lambda c, x: (c, x), window, jnp.ones(xs), **kwargs)
+        stream_scan(lambda c, x: (c, x), state, jnp.ones(xs), **kwargs)
     assert f"stream_scan: {text}" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_nothing_follows_the_last_chunk():
-    window = init_window(0.0, jnp.ones(3), horizon=5, stride=3)
-    window, _ = stream_scan(lambda c, x: (c + x, c), window, jnp.ones(4), last=True)
+    state = init_stream(0.0, jnp.ones(3), horizon=5, stride=3)
+    state, _ = stream_scan(lambda c, x: (c + x, c), state, jnp.ones(4), last=True)
     with pytest.raises(TypeError, match="from a chunk that was not the last, got NoneType"):
-        stream_scan(lambda c, x: (c + x, c), window, jnp.ones(3))
+        stream_scan(lambda c, x: (c + x, c), state, jnp.ones(3))
 
 
 OTHER_INPUTS = {
-    "structure": (lambda: (jnp.ones(3),), "xs must have the window's structure"),
-    "dtype": (lambda: jnp.arange(3), "xs must be of the window's types, float64[C], got int64[C]."),
-    "shape": (lambda: jnp.ones((3, 2)), "of the window's types, float64[C], got float64[C, 2]."),
-    "scalar": (lambda: jnp.ones(()), "of the window's types, float64[C], got float64[]."),
+    "structure": (lambda: (jnp.ones(3),), "xs must have the state's structure"),
+    "dtype": (lambda: jnp.arange(3), "xs must be of the state's types, float64[C], got int64[C]."),
+    "shape": (lambda: jnp.ones((3, 2)), "of the state's types, float64[C], got float64[C, 2]."),
+    "scalar": (lambda: jnp.ones(()), "of the state's types, float64[C], got float64[]."),
 }
 
 
@@ -67,17 +69,27 @@ OTHER_INPUTS = {
 def test_inputs_of_other_types_fail_in_one_line(horizon, name):
     """They are not promoted, also where no inputs are kept."""
     xs, text = OTHER_INPUTS[name]
-    window = init_window(0.0, jnp.ones(3), horizon=horizon)
+    state = init_stream(0.0, jnp.ones(3), horizon=horizon)
     with pytest.raises(ValueError, match="stream_scan: xs must") as raised:
-        stream_scan(lambda c, x: (c, c), window, xs())
+        stream_scan(lambda c, x: (c, c), state, xs())
     assert text in str(raised.value)
 
 
 def test_last_is_static_under_jit():
-    step, square = (lambda w, c, x: (w * c + x, c)), (lambda w, y, target: (y - target) ** 2)
-    args = 0.5, init_window(0.0, jnp.ones(3), horizon=5, stride=3), jnp.ones(4), jnp.ones(4)
-    run = stream_value_and_grad(step, square)
+    state = init_stream(0.0, jnp.ones(3), horizon=5, stride=3)
+    run = functools.partial(stream_scan, lambda c, x: (c + x, c))
     with pytest.raises(TypeError, match="stream_scan: last must be True or False, and static"):
-        jax.jit(run)(*args, last=True)
-    (_, (window, ys)), _ = jax.jit(run, static_argnames="last")(*args, last=True)
-    assert window is None and ys.shape == (4,)
+        jax.jit(run)(state, jnp.ones(4), last=True)
+    state, ys = jax.jit(run, static_argnames="last")(state, jnp.ones(4), last=True)
+    assert state is None and ys.shape == (4,)
+
+
+@pytest.mark.parametrize("init, got", [(0, "int64[]"), (jnp.float32(0.0), "float32[]")])
+def test_a_carry_of_other_types_names_init(init, got):
+    """An integer zero, a carry of lower precision: a stream does not promote them."""
+    state = init_stream(init, jnp.ones(3), horizon=5)
+    step = lambda c, x: (jnp.asarray(c, float) + x, x)
+    with pytest.raises(TypeError, match="give it an initial carry of the types") as raised:
+        stream_scan(step, state, jnp.ones(3))
+    said = f"f returns a carry of float64[] where init_stream was given {got}"
+    assert said in str(raised.value) and "\n" not in str(raised.value)

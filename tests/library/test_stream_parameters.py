@@ -9,13 +9,13 @@ import pytest
 from chunks import chunk_loss, cut
 from gradients import largest_error
 
-from tbptt_jax import init_window
+from tbptt_jax import init_stream
 
 
 def gradient_by_hand(problem, params, carries, first, end, horizon, stride):
     """The definition for the losses first..end-1, linearised at `carries` where those are given.
 
-    carries[s] enters step s, for the steps of the window; those of the chunk but its first are
+    carries[s] enters step s, for the steps of the state; those of the chunk but its first are
     computed. Returns the gradient for params and all carries, up to the one that leaves the chunk.
     """
     carries = dict(carries)
@@ -44,13 +44,13 @@ def gradient_by_hand(problem, params, carries, first, end, horizon, stride):
 @pytest.mark.parametrize("stale", [False, True])
 @pytest.mark.parametrize("horizon, stride, chunk", [(5, 1, 2), (5, 2, 2), (4, 4, 4), (3, 1, 4)])
 def test_parameters_that_change_between_chunks(horizon, stride, chunk, stale):
-    """The window is run again from its first carry, or keeps the states it had when it was new."""
+    """The state is run again from its first carry, or keeps the states it had when it was new."""
     problem = cells.problem("lstm", 12)
-    window = init_window(problem.init, problem.xs, horizon=horizon, stride=stride, stale=stale)
+    state = init_stream(problem.init, problem.xs, horizon=horizon, stride=stride, stale=stale)
     grad = jax.jit(jax.grad(functools.partial(chunk_loss, problem), has_aux=True), static_argnums=4)
     params, carries = problem.params, {0: problem.init}
     for first in range(0, 12, chunk):
-        begin = max(first - window.history, 0)
+        begin = max(first - state.history, 0)
         if not stale:
             for s in range(begin, first):
                 x = definition.at(problem.xs, s)
@@ -59,6 +59,6 @@ def test_parameters_that_change_between_chunks(horizon, stride, chunk, stale):
             problem, params, carries, first, first + chunk, horizon, stride
         )
         here = functools.partial(cut, first=first, end=first + chunk)
-        grads, window = grad(params, window, here(problem.xs), here(problem.ys_error), False)
+        grads, state = grad(params, state, here(problem.xs), here(problem.ys_error), False)
         assert largest_error(grads, expected) < 1e-12
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)

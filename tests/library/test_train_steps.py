@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from frameworks import needed
+from jax.flatten_util import ravel_pytree
 
 from tbptt_jax import (
-    TrainState,
-    init_window,
+    LearnerState,
+    Metrics,
+    init_stream,
     make_eval_step,
+    make_online_loop,
     make_train_loop,
     make_train_step,
-    online,
     stream_scan,
 )
 
@@ -38,10 +40,10 @@ def square(params, y, target):
     return jnp.sum((y - target) ** 2)
 
 
-def loss_fn(params, window, batch):
+def loss_fn(params, stream, batch):
     xs, targets = batch
-    window, ys = stream_scan(functools.partial(step, params), window, xs)
-    return jnp.mean((ys - targets) ** 2), window
+    stream, ys = stream_scan(functools.partial(step, params), stream, xs)
+    return jnp.mean((ys - targets) ** 2), stream
 
 
 def start(optimizer, horizon=5, stride=1):
@@ -51,8 +53,8 @@ def start(optimizer, horizon=5, stride=1):
         name: jax.random.normal(key, shape) / 2
         for key, (name, shape) in zip(keys, shapes.items(), strict=True)
     }
-    window = init_window(jnp.zeros(N), jnp.zeros((1, M)), horizon=horizon, stride=stride)
-    return TrainState(params, optimizer.init(params), window)
+    stream = init_stream(jnp.zeros(N), jnp.zeros((1, M)), horizon=horizon, stride=stride)
+    return LearnerState(params, optimizer.init(params), stream)
 
 
 def batches(num):
@@ -65,98 +67,124 @@ def batch(source, i):
 
 
 def by_hand(state, optimizer, source, num):
-    losses = []
+    metrics = []
     for i in range(num):
         grad = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, window), grads = grad(state.params, state.memory, batch(source, i))
+        (loss, stream), grads = grad(state.params, state.carry, batch(source, i))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        state = TrainState(optax.apply_updates(state.params, updates), opt_state, window)
-        losses.append(loss)
-    return state, losses
+        state = LearnerState(optax.apply_updates(state.params, updates), opt_state, stream)
+        metrics.append(Metrics(loss, jnp.linalg.norm(ravel_pytree(grads)[0]), None))
+    return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *metrics)
 
 
+@pytest.mark.parametrize("donate", [False, True])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_step_scan_and_loop_are_optax_by_hand(name):
+def test_step_scan_and_loop_are_optax_by_hand(name, donate):
     optimizer, source = OPTIMIZERS[name], batches(7)
-    expected, losses = by_hand(start(optimizer), optimizer, source, 7)
-    losses = jnp.stack(losses)
-    train_step = make_train_step(loss_fn, optimizer)
+    expected, metrics = by_hand(start(optimizer), optimizer, source, 7)
+    train_step = make_train_step(loss_fn, optimizer, donate=donate)
     state = start(optimizer)
     for i in range(7):
-        state, loss = train_step(state, batch(source, i))
-        np.testing.assert_allclose(loss, losses[i], rtol=1e-5)
+        state, of_step = train_step(state, batch(source, i))
+        chex.assert_trees_all_close(of_step, batch(metrics, i), rtol=1e-5)
     chex.assert_trees_all_close(state, expected, rtol=1e-4, atol=1e-6)
     state, scanned = jax.lax.scan(train_step, start(optimizer), source)
-    chex.assert_trees_all_close((state, scanned), (expected, losses), rtol=1e-4, atol=1e-6)
-    train_loop = make_train_loop(loss_fn, optimizer, batch)
+    chex.assert_trees_all_close((state, scanned), (expected, metrics), rtol=1e-4, atol=1e-6)
+    train_loop = make_train_loop(loss_fn, optimizer, batch, donate=donate)
     state, first = train_loop(start(optimizer), source, 0, 4)
     state, second = train_loop(state, source, 4, 7)
-    means = np.mean(losses[:4]), np.mean(losses[4:])
-    chex.assert_trees_all_close((state, (first, second)), (expected, means), rtol=1e-4, atol=1e-6)
+    means = [
+        jax.tree.map(lambda m, at=at: np.mean(m[at]), metrics) for at in (slice(4), slice(4, 7))
+    ]
+    chex.assert_trees_all_close((state, [first, second]), (expected, means), rtol=1e-4, atol=1e-6)
 
 
-def test_state_is_donated_and_everything_compiled_once():
-    optimizer, source = OPTIMIZERS["adam"], batches(4)
-    train_step = make_train_step(loss_fn, optimizer)
-    train_loop = make_train_loop(loss_fn, optimizer, batch)
-    learn = online(step, square, optimizer, inputs)
+@pytest.mark.parametrize("donate", [False, True])
+def test_everything_is_compiled_once_and_the_state_donated_if_it_may_be(donate):
+    optimizer, source, traced = OPTIMIZERS["adam"], batches(4), []
+
+    def counted(loss):
+        def run(*args):
+            traced.append(loss)
+            return loss(*args)
+
+        return run
+
+    train_step = make_train_step(counted(loss_fn), optimizer, donate=donate)
+    train_loop = make_train_loop(counted(loss_fn), optimizer, batch, donate=donate)
+    learn = make_online_loop(step, counted(square), optimizer, inputs, donate=donate)
+    key, state = jax.random.key(0), start(optimizer)
+    for run, calls in (
+        (train_step, [(batch(source, i),) for i in range(3)]),
+        (train_loop, [(source, 0, 2), (source, 2, 4), (source, 1, 1)]),
+        (learn, [(key, 0, 2), (key, 2, 5)]),
+    ):
+        for i, args in enumerate(calls):
+            old = state
+            state, _ = run(old, *args)
+            if i == 0:
+                after_first = len(traced)
+            leaves = jax.tree.leaves((old.params, old.carry.carry))
+            assert {leaf.is_deleted() for leaf in leaves} == {donate}
+        assert len(traced) == after_first
+
+
+def test_aux_of_a_step_a_loop_and_an_evaluation():
+    optimizer, source = optax.sgd(0.1), batches(4)
+
+    def with_aux(params, stream, batch):
+        loss, stream = loss_fn(params, stream, batch)
+        return loss, (stream, {"largest": jnp.max(batch[0]), "positive": jnp.sum(batch[1] > 0)})
+
+    train_step = make_train_step(with_aux, optimizer, has_aux=True)
+    _, metrics = jax.lax.scan(train_step, start(optimizer), source)
+    largest, positive = source[0].max(axis=(1, 2)), (source[1] > 0).sum(axis=1)
+    chex.assert_trees_all_close(metrics.aux, {"largest": largest, "positive": positive})
+    loop = make_train_loop(with_aux, optimizer, batch, has_aux=True)
+    _, means = loop(start(optimizer), source, 0, 4)
+    np.testing.assert_allclose(means.aux["largest"], largest.mean(), rtol=1e-6)
+    np.testing.assert_allclose(means.aux["positive"], positive.mean(), rtol=1e-6)
     state = start(optimizer)
-    calls = [lambda state, i=i: train_step(state, batch(source, i)) for i in range(3)]
-    calls += [lambda state, b=b: train_loop(state, source, *b) for b in ((0, 2), (2, 4), (1, 1))]
-    calls += [lambda state, n=n: learn(state, jax.random.key(0), 0, n) for n in (2, 3)]
-    for call in calls:
-        old = state
-        state, _ = call(old)
-        assert all(leaf.is_deleted() for leaf in jax.tree.leaves((old.params, old.memory.carry)))
-    assert [f._cache_size() for f in (train_step, train_loop, learn)] == [1, 1, 1]
+    evaluate = make_eval_step(with_aux, has_aux=True)
+    _, evaluated = evaluate(state.params, state.carry, batch(source, 0))
+    np.testing.assert_allclose(evaluated.loss, metrics.loss[0], rtol=1e-6)
+    assert evaluated.grad_norm is None and evaluated.aux["positive"] == positive[0]
 
 
 def test_mean_loss_in_low_precision_and_where_there_is_none():
     optimizer = optax.sgd(0.0)
 
     def mean(first, last, loss):
-        loss_fn = lambda params, memory, batch: ((params * 0 + loss).astype(jnp.float16), memory)
-        state = TrainState(jnp.float32(1.0), optimizer.init(1.0), ())
+        loss_fn = lambda params, carry, batch: ((params * 0 + loss).astype(jnp.float16), carry)
+        state = LearnerState(jnp.float32(1.0), optimizer.init(1.0), ())
         loop = make_train_loop(loss_fn, optimizer, lambda source, i: ())
-        return loop(state, (), first, last)[1]
+        return loop(state, (), first, last)[1].loss
 
     np.testing.assert_allclose(mean(0, 200_000, 0.7), jnp.float16(0.7), rtol=1e-6)
     assert mean(0, 0, 0.7).dtype == jnp.float32
     assert np.isnan(mean(0, 0, 0.7)) and np.isnan(mean(5, 2, 0.7)) and np.isinf(mean(0, 9, np.inf))
 
 
-def test_online_refuses_in_one_line():
-    optimizer = optax.sgd(0.1)
-    state = start(optimizer)
-    with pytest.raises(TypeError, match=r"memory must be a Window, got float32\[4\]"):
-        online(step, square, optimizer, inputs)(
-            state._replace(memory=jnp.zeros(N)), jax.random.key(0), 0, 1
-        )
-    vector = lambda params, y, target: jnp.stack([y, target])
-    with pytest.raises(TypeError, match="online: loss_fn must return a real scalar for each step"):
-        online(step, vector, optimizer, inputs)(start(optimizer), jax.random.key(0), 0, 1)
-
-
 def test_low_precision_parameters_stay_so():
     optimizer = optax.sgd(0.1)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), start(optimizer).params)
-    loss = lambda params, memory, batch: (
+    loss = lambda params, carry, batch: (
         sum(jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in jax.tree.leaves(params)),
-        memory,
+        carry,
     )
     scaled = optax.chain(optimizer, optax.scale(jnp.float32(1.0)))
-    state = TrainState(params, scaled.init(params), ())
+    state = LearnerState(params, scaled.init(params), ())
     state, _ = make_train_step(loss, scaled)(state, ())
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_mean_loss_counts_every_one_of_many_updates():
     """In float32 a plain sum of so many terms is off in its fourth digit."""
-    loss = lambda params, memory, batch: (params * 0.0 + 0.1, memory)
+    loss = lambda params, carry, batch: (params * 0.0 + 0.1, carry)
     optimizer = optax.sgd(1.0)
-    state = TrainState(jnp.float32(0.0), optimizer.init(jnp.float32(0.0)), ())
+    state = LearnerState(jnp.float32(0.0), optimizer.init(jnp.float32(0.0)), ())
     _, mean = make_train_loop(loss, optimizer, lambda source, i: ())(state, (), 0, 3_000_000)
-    np.testing.assert_allclose(mean, 0.1, rtol=1e-6)
+    np.testing.assert_allclose(mean.loss, 0.1, rtol=1e-6)
 
 
 def inputs(key, t):
@@ -166,7 +194,7 @@ def inputs(key, t):
 
 @pytest.mark.parametrize("stride, num_updates", [(1, 1000), (3, 300)])
 def test_online_updates_are_those_of_a_plain_loop(stride, num_updates):
-    """k1 = stride, k2 = horizon: the window is run again from its kept carry, as by hand."""
+    """k1 = stride, k2 = horizon: the steps before are run again from a kept carry, as by hand."""
     horizon, rate, key = 5, 0.02, jax.random.key(2)
     optimizer = optax.sgd(rate)
     state = start(optimizer, horizon, stride)
@@ -197,21 +225,37 @@ def test_online_updates_are_those_of_a_plain_loop(stride, num_updates):
         kept = carries(params, kept, seen)[len(seen) - num_left]
         seen = seen[len(seen) - num_left :]
         params = jax.tree.map(lambda p, g: p - rate * g, params, grads)
-    run = online(step, square, optimizer, inputs)
+    run = make_online_loop(step, square, optimizer, inputs)
     state, first = run(state, key, 0, 10)
     state, second = run(state, key, 10, num_updates)
     chex.assert_trees_all_close(state.params, params, rtol=1e-3, atol=1e-4)
-    mean = (10 * first + (num_updates - 10) * second) / num_updates
+    mean = (10 * first.loss + (num_updates - 10) * second.loss) / num_updates
     np.testing.assert_allclose(mean, total / num_updates, rtol=1e-4)
-    assert run._cache_size() == 1
 
 
 def test_evaluation_needs_no_history():
-    """A window of horizon 1 gives the losses of any other."""
+    """A stream of horizon 1 gives the losses of any other."""
     params, source = start(optax.sgd(0.1)).params, batches(5)
     eval_step = make_eval_step(loss_fn)
     losses = []
     for horizon in (1, 7):
-        window = init_window(jnp.zeros(N), source[0][0], horizon=horizon)
-        losses.append(jax.lax.scan(functools.partial(eval_step, params), window, source)[1])
+        stream = init_stream(jnp.zeros(N), source[0][0], horizon=horizon)
+        losses.append(jax.lax.scan(functools.partial(eval_step, params), stream, source)[1].loss)
     np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+def test_several_updates_on_one_rollout_do_not_advance_the_carry():
+    """As recurrent PPO learns: epochs from the same carry, which evaluation then advances once."""
+    optimizer, source = optax.sgd(0.1), batches(1)
+    rollout = batch(source, 0)
+    stay = lambda params, stream, batch: (loss_fn(params, stream, batch)[0], stream)
+    train_step, eval_step = make_train_step(stay, optimizer), make_eval_step(loss_fn)
+    state, params, stream = start(optimizer), start(optimizer).params, start(optimizer).carry
+    for _ in range(3):
+        state, _ = train_step(state, rollout)
+        grads = jax.grad(lambda params: loss_fn(params, stream, rollout)[0])(params)
+        params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+    chex.assert_trees_all_close(state.params, params, rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_equal(state.carry, stream)
+    after, _ = eval_step(state.params, state.carry, rollout)
+    chex.assert_trees_all_close(after, loss_fn(params, stream, rollout)[1], rtol=1e-5, atol=1e-6)
