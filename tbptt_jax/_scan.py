@@ -103,6 +103,8 @@ def truncated_scan(
         drop errors.`
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
       TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
+      ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen
+        module does that makes parameters or draws keys inside of it.
       ValueError: `f` is differentiated and cannot be vmapped, where horizon < T, or draws from
         `rbg` keys, whose bits vmap changes, or has a gradient rule that is not linear in the
         errors.

@@ -128,8 +128,9 @@ def make_train_step(
       >>> print(state.params.round(2))
       0.5
     """
-    update = _make_update("make_train_step", loss_fn, optimizer, has_aux)
-    return _jitted("make_train_step", update, donate)
+    name = "make_train_step"
+    train_step = _make_update(name, loss_fn, optimizer, has_aux)
+    return _jitted(name, train_step, donate)
 
 
 def make_train_loop(
@@ -172,9 +173,13 @@ def make_train_loop(
       >>> print(state.params.round(2), state.carry)
       1.0 50
     """
-    update = _make_update("make_train_loop", loss_fn, optimizer, has_aux)
-    loop = functools.partial(_updates, update, batch_fn)
-    return _jitted("make_train_loop", loop, donate)
+    name = "make_train_loop"
+    update = jax.jit(_make_update(name, loss_fn, optimizer, has_aux))
+
+    def train_loop(state, source, start, stop):
+        return _updates(update, batch_fn, state, source, start, stop)
+
+    return _jitted(name, train_loop, donate)
 
 
 def make_online_loop(
@@ -233,7 +238,7 @@ def make_online_loop(
         stream, ys = stream_scan(functools.partial(cell, params), stream, xs)
         return jnp.mean(losses_of_steps(name, step_loss_fn, params, ys, targets)), stream
 
-    update = _make_update(name, chunk_loss, optimizer, has_aux=False)
+    update = jax.jit(_make_update(name, chunk_loss, optimizer, has_aux=False))
 
     def online_loop(state, source, start, stop):
         stride = _stream(name, state.carry).stride
@@ -305,7 +310,7 @@ def _make_update(name, loss_fn, optimizer, has_aux):
         )
     loss_fn = _checked(name, loss_fn, has_aux)
 
-    def update(state, batch):
+    def train_step(state, batch):
         params, opt_state, carry = map(thaw, state)
         trained = jax.tree.map(lambda leaf: leaf if _is_trained(leaf) else None, params)
         if not jax.tree.leaves(trained):
@@ -321,7 +326,7 @@ def _make_update(name, loss_fn, optimizer, has_aux):
         state = LearnerState(freeze(params, is_array), freeze(opt_state), freeze(carry))
         return state, Metrics(loss, _norm(grads), aux)
 
-    return update
+    return train_step
 
 
 def _checked(name, loss_fn, has_aux):

@@ -33,7 +33,7 @@ def rows(tree, start, stop):
 
 @pytest.mark.parametrize("name", RECURRENCES)
 def test_every_cell_descends_by_its_gradient(name):
-    """In a step and in a loop, donated and not, with the carry of a stream and its keys."""
+    """In a step that donates and a loop that does not, with the carry of a stream and its keys."""
     problem = cells.problem(name, 6)
 
     def loss_fn(params, stream, batch):
@@ -52,20 +52,19 @@ def test_every_cell_descends_by_its_gradient(name):
         lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, 3 * i, 3), source
     )
     expected = begin()
+    grad = jax.jit(jax.grad(loss_fn, has_aux=True))
     for first in (0, 3):
-        grad = jax.grad(loss_fn, has_aux=True)
         grads, stream = grad(expected.params, expected.carry, rows(source, first, first + 3))
         params = jax.tree.map(lambda p, g: p - RATE * jnp.conj(g), expected.params, grads)
         expected = expected._replace(params=params, carry=stream)
-    for donate in (True, False):
-        state, train_step = begin(), make_train_step(loss_fn, optimizer, donate=donate)
-        for i in range(2):
-            state, _ = train_step(state, batch_fn(source, i))
-        loop = make_train_loop(loss_fn, optimizer, batch_fn, donate=donate)
-        looped, _ = loop(begin(), source, 0, 2)
-        for got in (state, looped):
-            chex.assert_trees_all_close(got.params, expected.params, rtol=1e-4, atol=1e-5)
-            assert jax.tree.structure(got.carry) == jax.tree.structure(expected.carry)
+    state, train_step = begin(), make_train_step(loss_fn, optimizer)
+    for i in range(2):
+        state, _ = train_step(state, batch_fn(source, i))
+    loop = make_train_loop(loss_fn, optimizer, batch_fn, donate=False)
+    looped, _ = loop(begin(), source, 0, 2)
+    for got in (state, looped):
+        chex.assert_trees_all_close(got.params, expected.params, rtol=1e-4, atol=1e-5)
+        assert jax.tree.structure(got.carry) == jax.tree.structure(expected.carry)
 
 
 @pytest.mark.parametrize("make", ["step", "loop", "online"])
