@@ -3,11 +3,19 @@
 All act on a carry [N] with inputs [N] and do not contract, so that no gradient vanishes by luck.
 """
 
+import functools
+from typing import NamedTuple
+
 import cells
+import definition
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gradients import largest_error, scan_gradients
 from jax.experimental import checkify
+from jax.flatten_util import ravel_pytree
+
+from tbptt_jax import init_stream, stream_scan
 
 N = 4
 
@@ -310,3 +318,33 @@ def problem(f, num_steps):
         carry = carry, jnp.int32(0), carry, jnp.zeros((0, 3))
     results = jax.lax.scan(lambda c, x: f(weights, c, x), carry, xs)
     return cells.Problem(f, weights, carry, xs, *cells.like(results, keys[3]))
+
+
+class Comparison(NamedTuple):
+    """How far a step's gradients are from the definition's, and from those of `lax.scan`."""
+
+    norm: float
+    error: float
+    error_of_stream: float
+    difference_from_full: float
+
+
+def compare(f, num_steps, horizon, stride):
+    """For the parameters, the initial carry and the inputs; in a stream, which is one chunk."""
+    whole = problem(f, num_steps)
+    expected = definition.truncated_gradients(*whole, horizon=horizon, stride=stride)
+    stateless = whole._replace(carry_error=jax.tree.map(jnp.zeros_like, whole.carry_error))
+
+    def of_stream(params, xs):
+        state = init_stream(whole.init, xs, horizon=horizon, stride=stride, shortest_chunk=1)
+        _, ys = stream_scan(functools.partial(f, params), state, xs, last=True)
+        return jnp.float64(0.0) + definition.inner(whole.ys_error, ys)
+
+    params, xs = jax.jit(jax.grad(of_stream, argnums=(0, 1)))(whole.params, whole.xs)
+    of_outputs = scan_gradients(stateless, horizon, stride)
+    return Comparison(
+        float(jnp.linalg.norm(ravel_pytree((expected[0], expected[2]))[0])),
+        largest_error(scan_gradients(whole, horizon, stride), expected),
+        largest_error((params, xs), (of_outputs[0], of_outputs[2])),
+        largest_error(scan_gradients(whole, None, 1), expected),
+    )

@@ -3,12 +3,10 @@
 import functools
 
 import any_steps
-import definition
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gradients import largest_error, scan_gradients
 from jax.experimental import checkify, io_callback
 
 from tbptt_jax import init_stream, stream_scan, truncated_scan
@@ -17,34 +15,15 @@ T = 7
 OF_DIFFRAX = [pytest.param(f, marks=pytest.mark.needs("diffrax")) for f in any_steps.DIFFRAX]
 
 
-def streamed(f, init, xs, horizon, stride):
-    """The whole sequence as one chunk."""
-    window = init_stream(init, xs, horizon=horizon, stride=stride, shortest_chunk=1)
-    return stream_scan(f, window, xs, last=True)[1]
-
-
 @pytest.mark.filterwarnings("ignore:Complex dtype")
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("f", [*any_steps.PLAIN, *OF_DIFFRAX], ids=lambda f: f.__name__)
 def test_any_step_has_the_gradient_of_the_definition(f, stride):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        problem = any_steps.problem(f, T)
-        expected = definition.truncated_gradients(*problem, horizon=3, stride=stride)
-        assert largest_error(scan_gradients(problem, 3, stride), expected) < 1e-12
-        full = scan_gradients(problem, None, 1)
-        assert largest_error(full, expected) > 0.1
-
-        without_carry = problem._replace(
-            carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error)
-        )
-
-        def loss(params, xs):
-            ys = streamed(functools.partial(f, params), problem.init, xs, 3, stride)
-            return jnp.float64(0.0) + definition.inner(problem.ys_error, ys)
-
-        params, xs = jax.jit(jax.grad(loss, argnums=(0, 1)))(problem.params, problem.xs)
-        expected = scan_gradients(without_carry, 3, stride)
-        assert largest_error((params, xs), (expected[0], expected[2])) < 1e-12
+        found = any_steps.compare(f, T, 3, stride)
+    assert found.error < 1e-12
+    assert found.error_of_stream < 1e-12
+    assert found.difference_from_full > 0.1
 
 
 def checked(c, x):
