@@ -108,8 +108,8 @@ def test_arrays_that_stand_twice_in_a_state_are_not_donated_twice():
     )
     zeros, w = jnp.zeros(3), jnp.ones(3)
     loss_fn = lambda w, carry, x: (jnp.sum((w * x["x"] + carry[0]) ** 2), carry)
-    alias = jax.device_put(w)  # another array over the same memory
-    assert alias is not w or alias.unsafe_buffer_pointer() == w.unsafe_buffer_pointer()
+    alias = jax.make_array_from_single_device_arrays(w.shape, w.sharding, [w])
+    assert alias is not w and alias.unsafe_buffer_pointer() == w.unsafe_buffer_pointer()
     batch = {"x": w, "keys": jax.random.split(jax.random.key(0))}
     state = LearnerState({"w": w, "alias": alias}, None, (zeros, zeros, batch["keys"]))
     state = state._replace(opt_state=anchored.init(state.params))
