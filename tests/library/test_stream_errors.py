@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tbptt_jax import init_window, stream_scan, stream_value_and_grad
@@ -19,7 +20,7 @@ from tbptt_jax import init_window, stream_scan, stream_value_and_grad
         ),
         ({"horizon": 4, "stale": 1}, "init_window: stale must be True or False, got 1."),
         ({"horizon": 4, "shortest_chunk": 0}, "init_window: shortest_chunk must be >= 1, got 0."),
-        ({"horizon": 4, "xs": jnp.float64(1.0)}, "init_window: xs must be a chunk of inputs"),
+        ({"horizon": 4, "xs": np.float64(1.0)}, "init_window: xs must be a chunk of inputs"),
         ({"horizon": 4, "xs": jnp.ones((0, 2))}, "[C, ...], got [0, 2]."),
     ],
 )
