@@ -1,16 +1,21 @@
 # make demo: trains true truncated BPTT on real text.  make test: the whole test suite.
+# make test-versions: the library's tests on every interpreter found, with the newest jax.
 # make article: every experiment of the article, then the verdicts and docs/results.md; half a day.
 # make bench: the benchmarks; make peers before it adds PyTorch and TensorFlow to them.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check article bench peers lock clean
+.PHONY: demo test test-versions check article bench peers lock clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=20
 
 test: .venv/installed
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# VERSIONS=newest: the newest interpreter alone.
+test-versions:
+	tests/versions.sh $(VERSIONS)
 
 # Linters, types and the examples in docstrings.
 check: .venv/installed
@@ -39,7 +44,7 @@ lock: .venv/installed
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers
+	rm -rf .venv .venv-peers .venv-versions
 
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 ...")'

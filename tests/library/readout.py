@@ -1,5 +1,7 @@
 """A readout and its loss as optax has them: what the loss that holds no logits is compared with."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,7 @@ def per_token(inputs, kernel, bias, labels, weights=None, **options):
     return linear_softmax_cross_entropy(inputs, kernel, bias, labels, **options)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def problem(shape, num_inputs=N, vocab_size=V, seed=0):
     """(inputs, kernel, bias, labels, weights); the weights are of both signs."""
     keys = jax.random.split(jax.random.key(seed), 5)
