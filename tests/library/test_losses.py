@@ -23,7 +23,7 @@ from tbptt_jax import _blocks, linear_softmax_cross_entropy
 
 needs_optax = pytest.mark.needs("optax")
 CASES = st.sampled_from(  # shape of the labels, number of inputs, size of the vocabulary
-    [((), 3, 7), ((0,), 2, 4), ((7,), 1, 1), ((2, 4), 3, 7), ((9, 3), 5, 9), ((3, 0), 3, 2)]
+    [((), 3, 7), ((0,), 2, 4), ((7,), 1, 2), ((2, 4), 3, 7), ((9, 3), 5, 9), ((3, 0), 3, 2)]
 )
 BLOCK_SIZES = st.sampled_from([None, 1, 4, 12])
 SEEDS = st.integers(0, 2**31)
@@ -263,6 +263,12 @@ def test_value_alone_does_not_see_what_a_mask_hides(poison):
 )
 def test_blocks_are_full_and_of_even_rows(num_tokens, most, size):
     assert _blocks._even_block(num_tokens, most) == size
+
+
+def test_one_word_costs_nothing():
+    value, grads = value_and_gradients(weighted_sum, *problem((7,), 2, 1))
+    for leaf in (value, *grads):
+        np.testing.assert_allclose(leaf, 0.0, atol=1e-14)
 
 
 def test_no_features():
