@@ -3,7 +3,7 @@
 import platform
 from pathlib import Path
 
-from experiments.record import environment
+from experiments.record.environment import environment
 
 
 def machine() -> dict:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import common, recurrence_chart
-from experiments import alternation
+from experiments.record import alternation
 from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
 
 

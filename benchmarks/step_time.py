@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import agreement, common, problem, step_time_chart
 from benchmarks.client import Peer, available
-from experiments import alternation
+from experiments.record import alternation
 
 
 def main() -> None:

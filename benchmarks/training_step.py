@@ -19,8 +19,9 @@ import numpy as np
 import optax
 
 from benchmarks import common
-from experiments import alternation, models, training
-from experiments.styles import schedule
+from experiments.lm import models, training
+from experiments.lm.styles import schedule
+from experiments.record import alternation
 from tbptt_jax import LearnerState, linear_softmax_cross_entropy, make_train_loop
 
 VOCAB, EMBED, STATE, BATCH = 10_000, 50, 100, 32

@@ -14,14 +14,18 @@ import textwrap
 
 from absl import flags
 
-from experiments import claims, compare_chart, comparisons, launch, report, table_cells
-from experiments.errors import UserError
+from experiments.charts import compare as compare_chart
+from experiments.claims import article as claims
+from experiments.claims import cells as table_cells
+from experiments.claims import comparisons
+from experiments.record import launch, results
+from experiments.record.errors import UserError
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 
 
 def main():
-    out = report.finished()
+    out = results.finished()
     rows = comparisons.comparisons(table_cells.read(out / "table")[0])
     if not rows:
         raise UserError(f"{out / 'table'} has no cells to compare; run experiments.table first.")
@@ -32,7 +36,7 @@ def main():
             text = f"{name}: {getattr(finding, name)}"
             print(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="      "))
     compare_chart.draw(rows, out / "compare.png")
-    report.write(out, "compare", claims.contents(findings, rows))
+    results.write(out, "compare", claims.contents(findings, rows))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import delay, dependency_chart, launch, report, seeds
+from experiments.charts import dependency as dependency_chart
+from experiments.record import launch, results, seeds
+from experiments.tasks import delay
 
 HORIZONS = (1, 2, 4, 8, 16, 32)
 STYLES = {
@@ -31,7 +33,7 @@ MAX_DELAY = 32
 MILESTONES = (250, 500, 1000, 2000)
 NUM_SEEDS = 5
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.adopt_module_key_flags(seeds)
 
 
@@ -45,7 +47,7 @@ def learnt(task: delay.Task, horizon: int, stride: int, num_seeds: int) -> np.nd
 
 
 def main():
-    out, num_seeds = report.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
     task = delay.Task(MAX_DELAY, milestones=MILESTONES)
     rows, measured = [], {}
     print(f"{num_seeds} seeds; entropy {task.entropy:.4f}, possible gain {task.possible_gain:.4f}")
@@ -70,7 +72,7 @@ def main():
             print(f"{style:9s}  {horizon:7d}  {stride:6d}  {cells}  ({seconds:.0f} s)", flush=True)
     found = {"task": task._asdict() | {"entropy": task.entropy}, "num_seeds": num_seeds}
     found["learnt"] = rows
-    report.write(out, "dependency", found)
+    results.write(out, "dependency", found)
     dependency_chart.draw(found, out / "dependency.png")
 
 

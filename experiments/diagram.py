@@ -20,12 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, diagram_chart, launch, report
-from experiments.errors import UserError
-from experiments.styles import Schedule, schedule
+from experiments.charts import diagram as diagram_chart
+from experiments.lm import flags as common
+from experiments.lm.styles import Schedule, schedule
+from experiments.record import launch, results
+from experiments.record.errors import UserError
 from tbptt_jax import truncated_scan
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 for _name in common.SCHEDULE_FLAGS:
     flags.declare_key_flag(_name)
 
@@ -56,7 +58,7 @@ def counts(plan: Schedule) -> dict[int, int]:
 
 def main():
     values = flags.FLAGS
-    out = report.folder()
+    out = results.folder()
     horizon, seq_len = values.bptt or HORIZON, values.seq_len
     if seq_len is None:
         seq_len = max(2 * horizon, SEQ_LEN)
@@ -80,7 +82,7 @@ def main():
     row = lambda plan: plan._asdict() | {"travel": counts(plan)}
     drawn = [row(plan) | {"lag": lags(plan).tolist()} for plan in plans]
     found = {"drawn": drawn, "counted": [row(plan) for plan in COUNTED]}
-    report.write(out, "diagram", found)
+    results.write(out, "diagram", found)
     for ending in ("svg", "png"):
         diagram_chart.draw(found, out / f"diagram.{ending}")
 

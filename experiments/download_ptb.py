@@ -18,8 +18,9 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import data, launch
-from experiments.errors import UserError
+from experiments.lm import data
+from experiments.record import files, launch
+from experiments.record.errors import UserError
 
 HOST = "http://www.fit.vutbr.cz/~imikolov/rnnlm/"
 TIMEOUT = 60.0  # seconds without a byte
@@ -88,7 +89,7 @@ def _checked_texts(archive, url):
 
 
 def main():
-    folder = Path(flags.FLAGS.to).expanduser() if flags.FLAGS.to else data.cache_dir() / "ptb"
+    folder = Path(flags.FLAGS.to).expanduser() if flags.FLAGS.to else files.cache_dir() / "ptb"
     for path in download(flags.FLAGS.url, folder).values():
         print(path)
 

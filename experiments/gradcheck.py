@@ -25,10 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import common, data, gradcheck_chart, launch, models, report, training
-from experiments.styles import Schedule
+from experiments.charts import gradcheck as gradcheck_chart
+from experiments.lm import data, models, training
+from experiments.lm import flags as common
+from experiments.lm.styles import Schedule
+from experiments.record import launch, results
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
 
@@ -99,7 +102,7 @@ def check_all(grads_of, dtype: str) -> list[dict[str, Any]]:
 
 
 def main():
-    out = report.folder()
+    out = results.folder()
     corpus = common.corpus_from_flags()
     sequences = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
     model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=4)
@@ -117,7 +120,7 @@ def main():
             failed.append(dtype)
     if failed:
         sys.exit(f"FAILED in {' and '.join(failed)}.")
-    report.write(out, "gradcheck", found)
+    results.write(out, "gradcheck", found)
     gradcheck_chart.draw(found, out / "gradcheck.png")
 
 

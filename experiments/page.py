@@ -16,34 +16,30 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import (
-    claims,
-    comparisons,
-    launch,
-    page_tables,
-    record,
-    report,
-    study_claims,
-    table_cells,
-)
-from experiments.errors import UserError
+from experiments.claims import article as claims
+from experiments.claims import cells as table_cells
+from experiments.claims import comparisons
+from experiments.claims import studies as study_claims
+from experiments.claims import tables as page_tables
+from experiments.record import files, launch, results
+from experiments.record.errors import UserError
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.DEFINE_string("page", "docs/results.md", "Where to write the page.")
 
 AIM = 0.03  # nats from the article's
-TEMPLATE = Path(__file__).with_name("page_template.md")
+TEMPLATE = Path(__file__).parent / "claims" / "page_template.md"
 
 
-def text(results: Path) -> str:
+def text(folder: Path) -> str:
     """The page.
 
     Raises:
       UserError: a result is missing.
     """
-    found, missing = table_cells.read(results / "table")
+    found, missing = table_cells.read(folder / "table")
     rows = comparisons.comparisons(found)
-    findings = claims.findings(rows, results)
+    findings = claims.findings(rows, folder)
     summary = table_cells.summary(found)
     values = {
         "article_table": page_tables.article_table(found),
@@ -64,18 +60,18 @@ def text(results: Path) -> str:
         ("gradcheck", lambda found: {"gradcheck_table": page_tables.gradcheck_table(found)}),
         ("diagram", lambda found: {"counts_table": page_tables.counts_table(found["counted"])}),
     ):
-        with report.readable(results / f"{name}.json") as (numbers,):
+        with results.readable(folder / f"{name}.json") as (numbers,):
             values |= build(numbers) | {f"{name}_command": _command(numbers)}
-    with report.readable(claims.BENCHMARKS / "recurrence.json") as (numbers,):
+    with results.readable(claims.BENCHMARKS / "recurrence.json") as (numbers,):
         values["recurrence_table"] = page_tables.recurrence_table(numbers["shapes"])
-    _check_is_new(results / "table.json", "table --check", summary)
-    _check_is_new(results / "compare.json", "compare", claims.contents(findings, rows))
+    _check_is_new(folder / "table.json", "table --check", summary)
+    _check_is_new(folder / "compare.json", "compare", claims.contents(findings, rows))
     return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
 
 
 def _check_is_new(path, main, numbers):
     """Makes sure that a result that is computed from others is what they say now."""
-    with report.readable(path) as (found,):
+    with results.readable(path) as (found,):
         for name, value in numbers.items():
             if found[name] != json.loads(json.dumps(value)):
                 raise UserError(f"{path} is old; run `python -m experiments.{main}` again.")
@@ -121,15 +117,15 @@ def _command(found: dict[str, Any]) -> str:
 
 def main():
     values = flags.FLAGS
-    results, path = report.finished(), Path(values.page)
+    folder, path = results.finished(), Path(values.page)
     if values["out"].present and not values["page"].present:
         raise UserError("--out names other results than the page's; give them a --page too.")
     if not path.name or (path.exists() and not path.is_file()):
         raise UserError(f"--page={path} is no name of a file.")
-    page = text(results)
+    page = text(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        record.replace(path.resolve(), page)
+        files.replace(path.resolve(), page)
     except OSError as error:
         raise UserError(f"--page={path} cannot be written: {error.strerror}.") from None
     print(f"written: {path}")

@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import launch, pitfalls_chart, report, seeds
+from experiments.charts import pitfalls as pitfalls_chart
+from experiments.record import launch, results, seeds
 from tbptt_jax import truncated_scan
 
 HORIZONS = (2, 3, 4, 5, 6, 8, 10, 15, 20)
@@ -29,7 +30,7 @@ GAINS = (0.5, 0.8, 1.0, 1.2)
 NUM_STEPS, BATCH, STATE = 40, 8, 32
 NUM_SEEDS = 20  # of the weights, inputs and errors
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.adopt_module_key_flags(seeds)
 
 
@@ -143,7 +144,7 @@ def largest_difference_from_pytorch(key):
 
 
 def main():
-    out, num_seeds = report.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
     keys = jax.random.split(jax.random.key(0), num_seeds)
     rows = []
     print("relative error of the recipe's gradient, median over the seeds (quartiles)")
@@ -159,7 +160,7 @@ def main():
         print(f"PyTorch's recipe differs from this one by {found['difference_from_pytorch']:.1e}")
     else:
         print("torch is not installed; its recipe was not run beside this one")
-    report.write(out, "pitfalls", found)
+    results.write(out, "pitfalls", found)
     pitfalls_chart.draw(found, out / "pitfalls.png")
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import common, launch, models, record, run
+from experiments.lm import flags as common
+from experiments.lm import models, run
+from experiments.record import files, launch
 
 flags.DEFINE_string(
     "workdir",
@@ -41,7 +43,7 @@ def main():
     else:
         name = f"{schedule.style}-{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}"
         when = time.strftime("%Y%m%d-%H%M%S")
-        workdir = record.new_folder(Path("runs"), f"{name}-seed-{settings.seed}-{when}")
+        workdir = files.new_folder(Path("runs"), f"{name}-seed-{settings.seed}-{when}")
     result = run.train(
         workdir,
         model,

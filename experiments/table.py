@@ -21,11 +21,14 @@ from typing import Any
 
 from absl import flags
 
-from experiments import common, grid, launch, models, report, table_chart
-from experiments import table_cells as cells
-from experiments.errors import UserError
+from experiments.charts import table as table_chart
+from experiments.claims import cells
+from experiments.lm import flags as common
+from experiments.lm import grid, models
+from experiments.record import launch, results
+from experiments.record.errors import UserError
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.adopt_module_key_flags(grid)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
@@ -85,7 +88,7 @@ def main():
     values = flags.FLAGS
     if values.check and values["only"].present:
         raise UserError("--check is of all cells; it takes no --only.")
-    out = report.finished() if values.check else report.folder()
+    out = results.finished() if values.check else results.folder()
     if not values.check:
         run(values.only, out / "table", Path(values.scratch) / "table")
     found, missing = cells.read(out / "table")
@@ -95,7 +98,7 @@ def main():
     if cells.beside_article(found):
         print_summary(numbers := cells.summary(found), len(found))
         table_chart.draw(found, out)
-        report.write(out, "table", numbers)
+        results.write(out, "table", numbers)
 
 
 if __name__ == "__main__":

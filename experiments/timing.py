@@ -21,10 +21,13 @@ from typing import Any
 import jax
 from absl import flags
 
-from experiments import alternation, common, data, launch, models, report, timing_chart, training
-from experiments.styles import schedule
+from experiments.charts import timing as timing_chart
+from experiments.lm import data, models, training
+from experiments.lm import flags as common
+from experiments.lm.styles import schedule
+from experiments.record import alternation, launch, results
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
 flags.DEFINE_integer("processes", 5, "Processes, one after the other.", lower_bound=1)
@@ -58,7 +61,7 @@ def measure(batch: Any, num_words: int, rounds: int) -> dict[str, list[float]]:
 
 
 def main():
-    values, out = flags.FLAGS, report.folder()
+    values, out = flags.FLAGS, results.folder()
     corpus = common.corpus_from_flags()
     sequences = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
     args = tuple(words[0] for words in sequences), len(corpus.vocabulary), values.rounds
@@ -83,7 +86,7 @@ def main():
     )
     found = {"corpus": corpus.name, "processes": values.processes, "rounds": values.rounds}
     found |= {"article_ms": ARTICLE_MS, "rows": rows}
-    report.write(out, "timing", found)
+    results.write(out, "timing", found)
     timing_chart.draw(found, out / "timing.png")
 
 

@@ -24,12 +24,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import common, data, launch, models, report, seeds, training, vanishing_chart
-from experiments.decay import factor
-from experiments.styles import schedule
+from experiments.charts import vanishing as vanishing_chart
+from experiments.lm import data, models, training
+from experiments.lm import flags as common
+from experiments.lm.decay import factor
+from experiments.lm.styles import schedule
+from experiments.record import launch, results, seeds
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
 
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.adopt_module_key_flags(seeds)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
@@ -131,7 +134,7 @@ def trained(model: models.LanguageModel, batch: tuple, corpus: data.Corpus) -> d
 
 
 def main():
-    out, num_seeds = report.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
     corpus = common.corpus_from_flags()
     tokens, targets = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
     batch = tokens[0], targets[0]
@@ -145,7 +148,7 @@ def main():
                 rows.append(at_start(model, batch, num_seeds))
             rows.append(trained(model, batch, corpus))
     found = {"corpus": corpus.name, "num_seeds": num_seeds, "article_l1": ARTICLE, "rows": rows}
-    report.write(out, "vanishing", found)
+    results.write(out, "vanishing", found)
     vanishing_chart.draw(found, out / "vanishing.png")
 
 

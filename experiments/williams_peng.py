@@ -27,22 +27,15 @@ import jax
 import numpy as np
 from absl import flags
 
-from experiments import (
-    common,
-    data,
-    delay,
-    grid,
-    launch,
-    models,
-    report,
-    seeds,
-    training,
-    williams_peng_chart,
-)
-from experiments.styles import Schedule
+from experiments.charts import williams_peng as williams_peng_chart
+from experiments.lm import data, grid, models, training
+from experiments.lm import flags as common
+from experiments.lm.styles import Schedule
+from experiments.record import launch, results, seeds
+from experiments.tasks import delay
 
 flags.DEFINE_enum("task", "delay", ("delay", "ptb"), "Which of the two tasks.")
-flags.adopt_module_key_flags(report)
+flags.adopt_module_key_flags(results)
 flags.adopt_module_key_flags(seeds)
 flags.adopt_module_key_flags(grid)
 flags.declare_key_flag("corpus")
@@ -135,14 +128,14 @@ def run_cell(folder, model, corpus, schedule, seed):
 
 
 def main():
-    out, task = report.folder(), flags.FLAGS.task
+    out, task = results.folder(), flags.FLAGS.task
     num_seeds = flags.FLAGS.num_seeds or NUM_SEEDS[task]
     if task == "delay":
         found = run_delay(num_seeds)
     else:
         corpus = common.corpus_from_flags()
         found = run_ptb(out / "williams_peng", corpus, num_seeds)
-    report.write(out, f"williams_peng_{task}", found)
+    results.write(out, f"williams_peng_{task}", found)
     williams_peng_chart.draw(out, out / "williams_peng.png")
 
 

@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from experiments import claims
+from experiments.claims import article as claims
 
 ROOT = Path(__file__).parents[2]
 RESULTS, BENCHMARKS = ROOT / "results", ROOT / "benchmarks" / "results"

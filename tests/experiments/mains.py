@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import launch
+from experiments.record import launch
 
 
 def exit_of(module, *args):

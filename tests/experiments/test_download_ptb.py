@@ -8,8 +8,9 @@ import threading
 
 import pytest
 
-from experiments import data, download_ptb
-from experiments.errors import UserError
+from experiments import download_ptb
+from experiments.lm import data
+from experiments.record.errors import UserError
 
 TEXTS = {split: b"some words\n" * (5_000 + len(split)) for split in data.SPLITS}
 

@@ -8,9 +8,13 @@ import shutil
 import pytest
 from committed import RESULTS, ROOT
 
-from experiments import claims, compare, comparisons, data, page, table, table_cells
-from experiments.errors import UserError
-from experiments.verdicts import HOLDS, REVERSED, threshold
+from experiments import compare, page, table
+from experiments.claims import article as claims
+from experiments.claims import cells as table_cells
+from experiments.claims import comparisons
+from experiments.claims.verdicts import HOLDS, REVERSED, threshold
+from experiments.lm import data
+from experiments.record.errors import UserError
 
 pytestmark = pytest.mark.standard
 

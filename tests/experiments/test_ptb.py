@@ -11,7 +11,9 @@ import mains
 import pytest
 from texts import PTB, TEXTS, needs_ptb, write
 
-from experiments import ptb, record, training
+from experiments import ptb
+from experiments.lm import training
+from experiments.record import files, run_folder
 
 pytestmark = pytest.mark.standard
 TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]
@@ -135,7 +137,7 @@ def test_metrics_of_no_known_run_are_not_mixed_with_new_ones(main, tmp_path):
 
 
 def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
-    folders = {record.new_folder(tmp_path / "runs", "name") for _ in range(3)}
+    folders = {files.new_folder(tmp_path / "runs", "name") for _ in range(3)}
     assert {folder.name for folder in folders} == {"name", "name-2", "name-3"}
 
 
@@ -202,7 +204,7 @@ def test_metrics_that_lack_epochs_of_the_checkpoint_are_refused(main, finished, 
 
 def test_two_processes_do_not_share_a_workdir(main, tmp_path):
     (tmp_path / "run").mkdir()
-    with record.alone(tmp_path / "run"):
+    with run_folder.alone(tmp_path / "run"):
         assert "another process runs in" in main()[0]
     assert main()[0] in (None, 0)
 

@@ -9,19 +9,9 @@ import numpy as np
 import pytest
 from texts import TEXTS, write
 
-from experiments import (
-    data,
-    dependency,
-    diagram,
-    gradcheck,
-    models,
-    pitfalls,
-    timing,
-    training,
-    vanishing,
-    williams_peng,
-)
-from experiments.styles import schedule
+from experiments import dependency, diagram, gradcheck, pitfalls, timing, vanishing, williams_peng
+from experiments.lm import data, models, training
+from experiments.lm.styles import schedule
 from tbptt_jax import truncated_scan
 
 pytestmark = pytest.mark.standard

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from texts import TEXTS, write
 
-from experiments import data, grid, models, table, table_cells, table_chart, training
-from experiments.errors import UserError
-from experiments.styles import schedule
+from experiments import table
+from experiments.charts import table as table_chart
+from experiments.claims import cells as table_cells
+from experiments.lm import data, grid, models, training
+from experiments.lm.styles import schedule
+from experiments.record.errors import UserError
 
 pytestmark = pytest.mark.standard
 
@@ -27,7 +30,7 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
     assert whole["best_valid_loss"] == min(whole["valid_loss"])
     assert grid.cell(*folders, "whole", model, corpus, settings) == whole
 
-    real = grid.record.save
+    real = grid.run_folder.save
     with pytest.MonkeyPatch.context() as patch:
 
         def save(workdir, epoch, tree):
@@ -35,7 +38,7 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
             if epoch == 2:
                 raise KeyboardInterrupt
 
-        patch.setattr(grid.record, "save", save)
+        patch.setattr(grid.run_folder, "save", save)
         with pytest.raises(KeyboardInterrupt):
             grid.cell(*folders, "stopped", model, corpus, settings)
     assert not (tmp_path / "done" / "stopped.json").exists()

@@ -1,0 +1,1 @@
+"""One chart for each main, drawn from the numbers that it has found."""

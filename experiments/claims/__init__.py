@@ -1,0 +1,1 @@
+"""From the results to claims, verdicts and the page."""

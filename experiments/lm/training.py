@@ -1,0 +1,271 @@
+"""Training on sequences: an epoch as a few compiled calls, evaluation, and the one loop."""
+
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.typing import ArrayLike
+from tqdm import tqdm
+
+from experiments.lm import models
+from experiments.lm.data import SPLITS, Corpus, sequences
+from experiments.lm.styles import Schedule
+from experiments.record.errors import UserError
+from tbptt_jax import (
+    LearnerState,
+    init_stream,
+    make_eval_step,
+    make_train_loop,
+    stream_scan,
+    truncated_scan,
+    windowed_value_and_grad,
+)
+
+CALLS_PER_EPOCH = 20
+BACKWARDS = ("sweeps", "windows")
+CARRIES = ("clean", "dropped")
+SEAMS = ("cut", "exact")
+
+
+class Settings(NamedTuple):
+    """How to train; everything but the model and the text."""
+
+    schedule: Schedule
+    learning_rate: float = 0.001
+    num_epochs: int = 20
+    batch_size: int = 32
+    keep_prob: float = 0.8
+    carry: str = "clean"
+    seams: str = "cut"
+    backward: str = "sweeps"
+    seed: int = 0
+
+
+class Data(NamedTuple):
+    """Inputs and targets of each text, both [S, T, B]."""
+
+    train: tuple[jax.Array, jax.Array]
+    valid: tuple[jax.Array, jax.Array]
+    test: tuple[jax.Array, jax.Array]
+
+
+class Progress(NamedTuple):
+    """All that a run needs to go on after an epoch, for bit-identical results; arrays alone."""
+
+    epoch: jax.Array  # [], int32: epochs finished
+    params: Any
+    opt_state: Any
+    best_epoch: jax.Array  # [], int32
+    best_valid_loss: jax.Array  # [], float32
+    best_params: Any
+
+
+class Epoch(NamedTuple):
+    """What one epoch brought; losses in nats a word."""
+
+    epoch: int  # from 1
+    train_loss: float
+    valid_loss: float
+    tokens_per_second: float  # of training alone
+    seconds: float  # with validation
+
+
+class Result(NamedTuple):
+    """What a run came to; losses in nats a word."""
+
+    best_epoch: int
+    best_valid_loss: float
+    test_loss: float  # of the parameters of the best epoch
+
+
+def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
+    """Builds (params, carry, (inputs, targets)) -> (loss, carry) for one sequence.
+
+    The loss is the mean over the T·B words, and its gradient is BPTT(horizon; stride). The carry
+    is what `first_carry` gives: that of the model, or the state of a stream without seams.
+    """
+    step = functools.partial(models.step, model)
+    run = _loss_by_windows if settings.backward == "windows" else _loss_by_sweeps
+    run = run(step, settings.schedule, settings.seams)
+
+    def loss_fn(params, carry, batch):
+        inputs, targets = batch
+        loss, carry = run(params, carry, inputs, targets)
+        if settings.carry == "dropped":
+            last_mask = jax.tree.map(lambda leaf: leaf[-1], inputs.output_mask)
+            carry = models.drop_carry(carry, last_mask)
+        return loss, carry
+
+    return loss_fn
+
+
+def _loss_by_sweeps(step, schedule, seams):
+    """The loss through `truncated_scan`, or `stream_scan`."""
+    if seams == "exact":
+        scan = stream_scan
+    else:
+        scan = functools.partial(truncated_scan, horizon=schedule.horizon, stride=schedule.stride)
+
+    def run(params, carry, inputs, targets):
+        carry, ys = scan(functools.partial(step, params), carry, inputs)
+        return models.mean_loss(params, ys, targets), carry
+
+    return run
+
+
+def _loss_by_windows(step, schedule, _):
+    """The same from the definition, slow."""
+    mean_loss = lambda *args: models.mean_loss(*args) / schedule.seq_len
+    value_and_grad = windowed_value_and_grad(
+        step, mean_loss, horizon=schedule.horizon, stride=schedule.stride
+    )
+
+    @jax.custom_vjp
+    def run(params, carry, inputs, targets):
+        return value_and_grad(params, carry, inputs, targets)[0]
+
+    def forward(*args):
+        value, (grads, _, _) = value_and_grad(*args)
+        return value, grads
+
+    def backward(grads, errors):
+        return jax.tree.map(lambda leaf: errors[0] * leaf, grads), None, None, None
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def first_carry(model: models.LanguageModel, settings: Settings, inputs: models.Inputs) -> Any:
+    """The carry of an epoch's first sequence, for `make_loss`: zero, or the state of a stream.
+
+    `inputs` are those of any sequence, for their types.
+    """
+    carry = models.init_carry(model, settings.batch_size)
+    if settings.seams == "cut":
+        return carry
+    schedule = settings.schedule
+    return init_stream(carry, inputs, horizon=schedule.horizon, stride=schedule.stride)
+
+
+def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i: ArrayLike):
+    """The i-th sequence of `source`, ((inputs, targets) [S, T, B], key), with dropout's masks."""
+    data, key = source
+    tokens, targets = jax.tree.map(lambda leaf: leaf[i], data)
+    key = jax.random.fold_in(key, i)
+    return models.dropout_inputs(model, key, tokens, settings.keep_prob), targets
+
+
+def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
+    """Builds the jitted (params, data) -> mean loss over the words of `data`, without dropout."""
+    schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
+    settings = settings._replace(schedule=schedule, backward="sweeps")
+    eval_step = make_eval_step(make_loss(model, settings))
+
+    @jax.jit
+    def evaluate(params, data):
+        tokens, targets = data
+        batches = models.Inputs(tokens), targets
+        carry = first_carry(model, settings, models.Inputs(tokens[0]))
+        _, metrics = jax.lax.scan(functools.partial(eval_step, params), carry, batches)
+        return jnp.mean(metrics.loss)
+
+    return evaluate
+
+
+def cut(corpus: Corpus, settings: Settings) -> Data:
+    """The texts as sequences on the device.
+
+    Raises:
+      UserError: a text is too short for one sequence.
+    """
+    batch_size, seq_len = settings.batch_size, settings.schedule.seq_len
+    return Data(
+        *(
+            jax.device_put(sequences(getattr(corpus, name), batch_size, seq_len, name))
+            for name in SPLITS
+        )
+    )
+
+
+def start(model: models.LanguageModel, settings: Settings) -> Progress:
+    """A run before its first epoch."""
+    params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
+    opt_state = optax.adam(settings.learning_rate).init(params)
+    zero = jnp.zeros((), jnp.int32)
+    return Progress(zero, params, opt_state, zero, jnp.float32(jnp.inf), params)
+
+
+def train(
+    model: models.LanguageModel,
+    text: Data,
+    settings: Settings,
+    progress: Progress,
+    report: Callable[[Epoch, Progress], None],
+) -> Result:
+    """Trains for the epochs that are left, reports each, and tests the best one's parameters.
+
+    The carry is zero at the start of an epoch, and an epoch's random numbers depend on the seed and
+    its number alone; so a run can go on from any epoch's progress as if it had never stopped.
+
+    Raises:
+      UserError: a loss is not finite.
+    """
+    batch_fn = functools.partial(train_batch, model, settings)
+    optimizer = optax.adam(settings.learning_rate)
+    train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
+    evaluate = make_evaluate(model, settings)
+    for epoch in range(int(progress.epoch) + 1, settings.num_epochs + 1):
+        began = time.perf_counter()
+        key = jax.random.fold_in(jax.random.key(settings.seed), epoch)
+        source = text.train, key
+        carry = first_carry(model, settings, batch_fn(source, 0)[0])
+        # The calls donate their state, and `progress` must live on.
+        state = LearnerState(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry)))
+        state, train_loss = _train_epoch(train_loop, state, source, epoch)
+        trained = time.perf_counter()
+        valid_loss = float(evaluate(state.params, text.valid))
+        _check_finite(valid_loss, f"the validation loss of epoch {epoch}")
+        best = progress[3:]
+        if valid_loss < progress.best_valid_loss:
+            best = jnp.int32(epoch), jnp.float32(valid_loss), state.params
+        progress = Progress(jnp.int32(epoch), state.params, state.opt_state, *best)
+        rate = text.train[0].size / (trained - began)
+        seconds = time.perf_counter() - began
+        report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
+    test_loss = float(evaluate(progress.best_params, text.test))
+    return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
+
+
+def _train_epoch(train_loop, state, source, epoch):
+    """All sequences of a text, in a few compiled calls with progress between them."""
+    num_sequences, *words = source[0][0].shape
+    bounds = np.unique(np.linspace(0, num_sequences, CALLS_PER_EPOCH + 1).round().astype(int))
+    words = math.prod(words)
+    total = 0.0
+    with tqdm(
+        total=num_sequences * words,
+        desc=f"epoch {epoch}",
+        unit=" tokens",
+        unit_scale=True,
+        leave=False,
+        disable=None,
+    ) as bar:
+        for start, stop in itertools.pairwise(bounds.tolist()):
+            state, metrics = train_loop(state, source, start, stop)
+            loss = float(metrics.loss)
+            _check_finite(loss, f"the training loss of epoch {epoch}")
+            total += loss * (stop - start)
+            bar.update((stop - start) * words)
+    return state, total / num_sequences
+
+
+def _check_finite(loss, what):
+    if not math.isfinite(loss):
+        raise UserError(f"{what} is {loss}; a smaller --learning_rate may help.")

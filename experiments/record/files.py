@@ -1,0 +1,45 @@
+"""Files that are written whole or not at all, and the folders that they lie in."""
+
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def cache_dir() -> Path:
+    """Where downloaded text is kept for this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tbptt_jax"
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Makes a folder that no other run has: `name`, or `name` with a number."""
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file without nan and inf, which are no JSON.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is not such a file.
+    """
+
+    def refuse(name):
+        raise ValueError(f"{path} holds {name}")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)

@@ -1,0 +1,59 @@
+"""How a main runs: under absl's and JAX's flags, keeping compiled programs."""
+
+import sys
+from collections.abc import Callable
+
+import jax
+from absl import app, flags, logging
+
+from experiments.record.environment import environment
+from experiments.record.errors import UserError
+from experiments.record.files import cache_dir
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a main under absl and JAX's own flags; what the user can mend ends in one line."""
+
+    def guarded(argv):
+        if len(argv) > 1:
+            sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
+        try:
+            _refuse_flags_of_others(main.__module__)
+            _keep_compiled_programs()
+            _find_device()
+            environment()  # now: the checkout may change while the main works
+            main()
+        except (UserError, OSError) as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("interrupted; what was written stays.")
+
+    logging.set_verbosity(logging.WARNING)
+    jax.config.config_with_absl()
+    app.run(guarded)
+
+
+def _refuse_flags_of_others(module: str):
+    """A flag that another main shares is no flag of this one."""
+    values = flags.FLAGS
+    name = sys.argv[0] if module == "__main__" else module
+    key = {flag.name for flag in values.get_key_flags_for_module(name)}
+    for flag in values.flag_values_dict():
+        owner = str(values.find_module_defining_flag(flag))
+        if values[flag].present and owner.startswith("experiments") and flag not in key:
+            raise UserError(f"--{flag} is not a flag of this command; see --help.")
+
+
+def _keep_compiled_programs():
+    """JAX's persistent compilation cache, unless one of its own flags says otherwise."""
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _find_device():
+    try:
+        jax.devices()
+    except Exception as error:
+        said = (str(error).splitlines() or ["that platform is not there"])[0]
+        raise UserError(f"JAX finds no device, see --jax_platforms: {said}.") from error

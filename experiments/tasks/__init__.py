@@ -1,0 +1,1 @@
+"""Tasks that were made for a study."""

@@ -1,0 +1,148 @@
+"""Verdicts on the article's claims follow the committed numbers when these are changed."""
+
+import math
+import shutil
+
+import committed
+import pytest
+from committed import BENCHMARKS, RESULTS, ROOT
+
+from experiments.claims import article as claims
+from experiments.claims import comparisons
+from experiments.claims.comparisons import Comparison
+from experiments.claims.verdicts import HOLDS, NOT
+from experiments.lm.styles import schedule
+from experiments.record.errors import UserError
+
+pytestmark = pytest.mark.standard
+
+
+def slow(content):
+    content["rows"][1]["ratio"] = [1.0, 1.1, 1.2]
+
+
+def slow_step(content):
+    content["training"]["true"]["over_full"] = [1.0, 1.1, 1.2]
+
+
+def fast_but_one(content):
+    for shape in content["shapes"][1:]:
+        shape["true"]["ratio"] = [1.0, 1.0, 1.0]
+
+
+def fast(content):
+    fast_but_one(content)
+    content["shapes"][0]["true"]["ratio"] = [1.0, 1.0, 1.0]
+
+
+def large_states_vanish(content):
+    for row in content["rows"]:
+        row["factor"] = [3.0 if row["state_size"] == 100 else 5.0 for _ in row["factor"]]
+
+
+def true_style_off(content):
+    content["float64"]["article"]["windows"]["embedding/embedding"] = 1e-11
+
+
+def a_schedule_off(content):
+    content["float64"]["all"][0]["error"] = 1e-11
+
+
+def counted(true, epochwise):
+    def change(content):
+        for row, count in zip(content["counted"], (true, epochwise), strict=True):
+            row["travel"]["7"] = count
+
+    return change
+
+
+VANISHING = "gradients shrink by a factor of about 3 to 4 a step: state"
+AS_FAST = "an efficient true BPTT is about as fast as full BPTT, where"
+ALONE = "an efficient true BPTT is about as fast as full BPTT, for"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "claim", "before", "after"),
+    [
+        ("timing", slow, AS_FAST, HOLDS, NOT),
+        ("training_step", slow_step, AS_FAST, HOLDS, NOT),
+        ("recurrence", fast_but_one, ALONE, NOT, NOT),
+        ("recurrence", fast, ALONE, NOT, HOLDS),
+        ("vanishing", large_states_vanish, f"{VANISHING} 4, at", HOLDS, NOT),
+        ("vanishing", large_states_vanish, f"{VANISHING} 100, at", NOT, HOLDS),
+        ("gradcheck", true_style_off, "where the horizon is the sequence", HOLDS, NOT),
+        ("gradcheck", a_schedule_off, "where the horizon is the sequence", HOLDS, HOLDS),
+        ("gradcheck", a_schedule_off, "with every horizon and stride", HOLDS, NOT),
+        ("diagram", counted(42, 7), "of 49 errors", NOT, HOLDS),
+        ("diagram", counted(42, 6), "of 49 errors", NOT, NOT),
+    ],
+)
+def test_verdicts_follow_the_numbers(tmp_path, name, change, claim, before, after):
+    original = committed.findings(tmp_path / "original")
+    changed = committed.findings(tmp_path / "changed", **{name: change})
+    found = committed.verdict(original, claim), committed.verdict(changed, claim)
+    assert found == (before, after)
+
+
+def test_true_is_worth_it_where_full_is_behind():
+    full, true = schedule("full", seq_len=40), schedule("true", 20, seq_len=40)
+    for difference, said in ((-0.1, HOLDS), (0.01, HOLDS), (0.1, NOT)):
+        beside = Comparison(comparisons.EQUAL_LENGTH, full, true, 0.001, difference, 2, None, 0.01)
+        rows = [beside._replace(difference=0.0), beside, beside._replace(learning_rate=None)]
+        found = {f.claim: f for f in claims.findings(rows, RESULTS)}
+        worth = next(f for claim, f in found.items() if claim.startswith("true BPTT is not worth"))
+        assert worth.verdict == said
+        assert worth.here.startswith(f"lower by more than the noise in {said == NOT:d} of 2 ")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("timing", lambda content: content["rows"][1].update(ratio=[-5.0, -1.0, 0.5])),
+        ("gradcheck", lambda content: content["float32"]["all"].append({"error": 0.0})),
+        (
+            "gradcheck",
+            lambda content: content["float32"].update(all=content["float32"]["all"][:1] * 28),
+        ),
+        ("vanishing", lambda content: content.update(rows=[])),
+    ],
+)
+def test_impossible_numbers_are_refused(tmp_path, name, change):
+    with pytest.raises(UserError, match=rf"{name}\.json.* is damaged; run its main again\."):
+        committed.findings(tmp_path, **{name: change})
+
+
+@pytest.mark.parametrize("path", [path for source in claims.SOURCES for path in source.paths])
+def test_every_result_is_needed(tmp_path, path):
+    folder, name = path.rsplit("/", 1)
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / folder, copy)
+    (copy / name).unlink()
+    places = (copy, BENCHMARKS) if folder == "results" else (RESULTS, copy)
+    with pytest.raises(UserError, match=rf"{name} is missing; run its main\."):
+        claims.findings([], *places)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_damaged_results_are_refused(tmp_path, content):
+    shutil.copytree(RESULTS, tmp_path / "results")
+    (tmp_path / "results" / "diagram.json").write_text(content)
+    with pytest.raises(UserError, match=r"diagram\.json is damaged; run its main again\."):
+        claims.findings([], tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"corpus": "another text"}, "is of another text, not of the Penn Treebank"),
+        ({"tolerances": {}}, "is damaged"),
+        (
+            {"float64": {"all": [{"error": 0.0}], "article": {"windows": {"all": 0.0}}}},
+            "is damaged",
+        ),
+        ({"float32": math.nan}, "is damaged"),
+    ],
+)
+def test_results_that_say_nothing_are_refused(tmp_path, change, said):
+    with pytest.raises(UserError, match=rf"gradcheck\.json {said}"):
+        committed.findings(tmp_path, gradcheck=lambda content: content.update(change))
