@@ -1,26 +1,18 @@
-"""How the tests run a main."""
+"""How the tests run a study."""
 
 import json
-import sys
 
+import mains
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from texts import write
-
-from experiments import launch
 
 
 @pytest.fixture
-def exit_of(monkeypatch, tmp_path):
+def exit_of(tmp_path):
     """Runs a main in this process, `tmp_path` its --out: the exit's code or message."""
 
     def run(module, *args, out=tmp_path):
-        monkeypatch.setattr(sys, "argv", [module.__file__, f"--out={out}", *args])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            launch.run(module.main)
-        flags.FLAGS.unparse_flags()
-        return stop.value.code
+        return mains.exit_of(module, f"--out={out}", *args)
 
     return run
 

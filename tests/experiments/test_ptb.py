@@ -7,32 +7,45 @@ import shutil
 import subprocess
 import sys
 
+import mains
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from texts import PTB, TEXTS, needs_ptb, write
 
-from experiments import launch, ptb, record, training
+from experiments import ptb, record, training
 
 pytestmark = pytest.mark.standard
 TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]
 
 
+@pytest.fixture(scope="module")
+def flags_of_text(tmp_path_factory):
+    return [f"--data_dir={write(tmp_path_factory.mktemp('text'), TEXTS)}", *TINY]
+
+
 @pytest.fixture
-def main(monkeypatch, capsys, tmp_path):
-    """Runs the main in this process: (exit code or message, stdout)."""
-    write(tmp_path / "text", TEXTS)
+def main(flags_of_text, capsys, tmp_path):
+    """Runs the main in this process: (exit code or message, stdout, stderr)."""
 
     def run(*args):
-        argv = ["ptb", f"--data_dir={tmp_path / 'text'}", f"--workdir={tmp_path / 'run'}", *TINY]
-        monkeypatch.setattr(sys, "argv", [*argv, *args])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as stop:
-            launch.run(ptb.main)
-        flags.FLAGS.unparse_flags()
+        code = mains.exit_of(ptb, f"--workdir={tmp_path / 'run'}", *flags_of_text, *args)
         captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
+        return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="module")
+def finished_run(flags_of_text, tmp_path_factory):
+    """The folder of a run that came to its end."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    assert mains.exit_of(ptb, f"--workdir={workdir}", *flags_of_text) in (None, 0)
+    return workdir
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path):
+    """A copy of it where `main` runs."""
+    return shutil.copytree(finished_run, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -100,17 +113,18 @@ def test_bad_input_is_refused_in_one_line(main, tmp_path, args, said):
     assert args == ["--learning_rate=1e38"] or not (tmp_path / "run").exists()
 
 
-def test_workdir_that_is_a_file_or_holds_another_run_is_left_as_it_was(main, tmp_path):
+def test_workdir_that_is_a_file_is_left_as_it_was(main, tmp_path):
     run = tmp_path / "run"
     run.write_text("precious")
     assert "is a file" in main()[0]
     assert run.read_text() == "precious"
-    run.unlink()
-    assert main()[0] in (None, 0)
-    before = contents(run)
+
+
+def test_workdir_that_holds_another_run_is_left_as_it_was(main, finished):
+    before = contents(finished)
     for args, said in [(["--seed=1"], "seed 0, not 1"), (["--cell=gru"], "cell vanilla, not gru")]:
         assert said in main(*args)[0]
-        assert contents(run) == before
+        assert contents(finished) == before
 
 
 def test_metrics_of_no_known_run_are_not_mixed_with_new_ones(main, tmp_path):
@@ -144,7 +158,7 @@ def test_losses_before_a_divergence_are_kept(main, tmp_path, diverge_in_epoch_2)
     assert json.loads(line)["epoch"] == 1 and f"{json.loads(line)['valid_loss']:.3f}" in out
 
 
-def test_stopped_run_goes_on_as_if_never_stopped(main, tmp_path, diverge_in_epoch_2):
+def test_stopped_run_goes_on_as_if_never_stopped(main, tmp_path, finished_run, diverge_in_epoch_2):
     assert "epoch 2 is nan" in main()[0]
     # A stop between writing an epoch's metrics and its checkpoint leaves a line too many.
     with open(tmp_path / "run" / "metrics.jsonl", "a") as metrics:
@@ -152,43 +166,38 @@ def test_stopped_run_goes_on_as_if_never_stopped(main, tmp_path, diverge_in_epoc
     diverge_in_epoch_2.undo()
     code, out, _ = main()
     assert code in (None, 0) and "going on after epoch 1 of 2" in out
-    code, _, _ = main(f"--workdir={tmp_path / 'whole'}")
-    assert code in (None, 0)
-    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "run") == losses(finished_run)
     assert main()[0] in (None, 0)  # nothing is left to do, and nothing is lost
-    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    assert losses(tmp_path / "run") == losses(finished_run)
 
 
 @pytest.mark.parametrize(
     ("pattern", "said"), [("config.json", "is damaged"), ("checkpoints/*/**/*", "checkpoint")]
 )
-def test_damaged_run_is_refused_and_left_as_it_was(main, tmp_path, pattern, said):
-    assert main()[0] in (None, 0)
-    for path in (tmp_path / "run").glob(pattern):
+def test_damaged_run_is_refused_and_left_as_it_was(main, finished, pattern, said):
+    for path in finished.glob(pattern):
         if path.is_file():
             path.write_bytes(b"\x00damaged")
-    before = contents(tmp_path / "run")
+    before = contents(finished)
     code, _, _ = main()
     assert said in code and "\n" not in code
-    assert contents(tmp_path / "run") == before
+    assert contents(finished) == before
 
 
-def test_metrics_without_their_checkpoint_are_not_overwritten(main, tmp_path):
-    assert main()[0] in (None, 0)
-    shutil.rmtree(tmp_path / "run" / "checkpoints")
-    before = losses(tmp_path / "run")
+def test_metrics_without_their_checkpoint_are_not_overwritten(main, finished):
+    shutil.rmtree(finished / "checkpoints")
+    before = losses(finished)
     assert "of epoch 0, do not belong together" in main()[0]
-    assert losses(tmp_path / "run") == before
+    assert losses(finished) == before
 
 
 @pytest.mark.parametrize("keep", [slice(0, 0), slice(1, None)])
-def test_metrics_that_lack_epochs_of_the_checkpoint_are_refused(main, tmp_path, keep):
-    assert main()[0] in (None, 0)
-    metrics = tmp_path / "run" / "metrics.jsonl"
+def test_metrics_that_lack_epochs_of_the_checkpoint_are_refused(main, finished, keep):
+    metrics = finished / "metrics.jsonl"
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[keep]))
-    before = contents(tmp_path / "run")
+    before = contents(finished)
     assert "of epoch 2, do not belong together" in main()[0]
-    assert contents(tmp_path / "run") == before
+    assert contents(finished) == before
 
 
 def test_two_processes_do_not_share_a_workdir(main, tmp_path):
@@ -198,10 +207,9 @@ def test_two_processes_do_not_share_a_workdir(main, tmp_path):
     assert main()[0] in (None, 0)
 
 
-def test_checkpoints_without_their_settings_are_not_adopted(main, tmp_path):
-    assert main()[0] in (None, 0)
+def test_checkpoints_without_their_settings_are_not_adopted(main, finished):
     for name in ("config.json", "metrics.jsonl"):
-        (tmp_path / "run" / name).unlink()
+        (finished / name).unlink()
     assert "holds checkpoints without config.json" in main("--learning_rate=0.01")[0]
 
 

@@ -199,8 +199,22 @@ def test_diagram_of_what_cannot_be_is_refused(exit_of, tmp_path):
     assert not (tmp_path / "diagram.json").exists()
 
 
+@pytest.fixture(scope="module")
+def kept_gradients():
+    """`gradcheck.gradients` of the one model and text that these tests have, each taken once."""
+    kept, take = {}, gradcheck.gradients
+
+    def gradients(model, batch, *path):
+        if path not in kept:
+            kept[path] = take(model, batch, *path)
+        return dict(kept[path])
+
+    return gradients
+
+
 @pytest.fixture
-def short_gradcheck(monkeypatch):
+def short_gradcheck(monkeypatch, kept_gradients):
+    monkeypatch.setattr(gradcheck, "gradients", kept_gradients)
     monkeypatch.setattr(gradcheck, "NUM_STEPS", 2)
     monkeypatch.setattr(gradcheck, "BATCH", 3)
     monkeypatch.setattr(gradcheck, "TRUE", schedule("true", 2, seq_len=2))

@@ -89,8 +89,20 @@ def test_table_runs_its_cells_once(study, tiny_table):
     assert again["table"]["rows"] == first["table"]["rows"]
 
 
+def finished(cell, loss):
+    """What a cell's file holds, its losses as if every epoch came to `loss`."""
+    numbers = {key: [loss] * table_cells.NUM_EPOCHS for key in ("train_loss", "valid_loss")}
+    numbers |= {"best_valid_loss": loss, "best_epoch": 1, "seconds": 1.0}
+    numbers["corpus"] = {"name": data.PTB, "md5": data.PTB_MD5, "tokens": {"train": 929589}}
+    return cell.config | numbers
+
+
 def test_table_is_drawn_beside_the_articles(study, tiny_table, tmp_path):
-    found, _ = study(table, *tiny_table)
+    (tmp_path / "table").mkdir()
+    for i, cell in enumerate(table_cells.cells()):
+        path = tmp_path / "table" / f"{cell.name}.json"
+        path.write_text(json.dumps(finished(cell, 1.0 + i)))
+    found, _ = study(table, "--check")
     rows = found["table"]["rows"]
     assert [(row["style"], row["learning_rate"], row["article"]) for row in rows] == [
         ("true", 0.003, 1.0),
@@ -100,6 +112,7 @@ def test_table_is_drawn_beside_the_articles(study, tiny_table, tmp_path):
         ("epochwise", 0.001, 1.4),
         ("epochwise", 0.0003, 1.5),
     ]
+    assert [row["here"] for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     differences = [row["here"] - row["article"] for row in rows]
     assert math.isclose(found["table"]["mean_difference"], np.mean(differences))
     assert math.isclose(rows[0]["pattern"], differences[0] - np.mean(differences))
@@ -136,12 +149,8 @@ def test_the_table_is_trained_on_the_articles_text_alone(exit_of, short_text):
 def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
     """The file of one cell is changed in each way in turn."""
     cells = table_cells.cells()[:2]
-    losses = {key: [5.0] * table_cells.NUM_EPOCHS for key in ("train_loss", "valid_loss")}
-    numbers = losses | {"best_valid_loss": 5.0, "best_epoch": 1, "seconds": 1.0}
-    numbers["corpus"] = {"name": data.PTB, "md5": data.PTB_MD5, "tokens": {"train": 929589}}
     for cell in cells:
-        text = json.dumps(cell.config | numbers)
-        (tmp_path / f"{cell.name}.json").write_text(text)
+        (tmp_path / f"{cell.name}.json").write_text(json.dumps(finished(cell, 5.0)))
     assert list(table_cells.read(tmp_path)[0]) == cells
     path = tmp_path / f"{cells[1].name}.json"
     for change, said in (
@@ -165,7 +174,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
         ({"seconds": None}, "has no seconds"),
         ({"best_valid_loss": 4.0}, "has a best_valid_loss that is not the least"),
     ):
-        path.write_text(json.dumps(cells[1].config | numbers | change))
+        path.write_text(json.dumps(finished(cells[1], 5.0) | change))
         with pytest.raises(UserError, match=said):
             table_cells.read(tmp_path)
     path.unlink()

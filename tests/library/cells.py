@@ -1,5 +1,6 @@
 """The recurrences under test. Their weights are large: no gradient vanishes by luck."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -88,6 +89,7 @@ def weights(key, *in_sizes, gain=1.5):
     return {"kernels": kernels, "bias": jax.random.normal(keys[-1], (STATE,))}
 
 
+@functools.cache  # in float64, as every test that asks runs
 def problem(name, num_steps):
     """The named recurrence over `num_steps` steps, with random cotangents for all its results."""
     key = jax.random.key(sum(map(ord, name)))

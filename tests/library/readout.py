@@ -1,5 +1,7 @@
 """A readout and its loss as optax has them: what the loss that holds no logits is compared with."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ def sum_of_optax(inputs, kernel, bias, labels, weights):
     return jnp.sum(weights * per_token_of_optax(inputs, kernel, bias, labels))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def problem(shape, num_inputs=N, vocab_size=V, seed=0):
     """(inputs, kernel, bias, labels, weights); the weights are of both signs."""
     keys = jax.random.split(jax.random.key(seed), 5)

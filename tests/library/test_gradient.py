@@ -1,5 +1,7 @@
 """`truncated_scan`'s gradient is BPTT(horizon; stride), by the definition and by the windows."""
 
+import functools
+
 import cells
 import chex
 import definition
@@ -27,12 +29,17 @@ def test_gradient_is_the_definition_and_the_windows(name, horizon, stride):
     assert largest_error(windows_gradients(problem, horizon, stride), expected) < 1e-12
 
 
+@functools.cache
+def full_gradients(name):
+    problem = cells.problem(name, T)
+    return scan_gradients(problem, None, 1, lambda f, i, xs, **_: jax.lax.scan(f, i, xs))
+
+
 @pytest.mark.parametrize("name", RECURRENCES)
 @pytest.mark.parametrize("horizon, stride", [(T, 1), (T + 2, 3), (None, 1)])
 def test_horizon_at_least_length_is_full_bptt(name, horizon, stride):
-    problem = cells.problem(name, T)
-    full = scan_gradients(problem, None, 1, lambda f, i, xs, **_: jax.lax.scan(f, i, xs))
-    assert largest_error(scan_gradients(problem, horizon, stride), full) == 0.0
+    actual = scan_gradients(cells.problem(name, T), horizon, stride)
+    assert largest_error(actual, full_gradients(name)) == 0.0
 
 
 @pytest.mark.parametrize("horizon, stride", [(3, 1), (3, 2)])
@@ -47,7 +54,7 @@ def test_gradient_without_jit_is_the_definition(horizon, stride):
 @hypothesis.given(data=st.data())
 @hypothesis.settings(deadline=None, max_examples=20, derandomize=True)
 def test_gradient_is_the_definition_for_any_shape(data):
-    num_steps = data.draw(st.integers(1, 9), label="T")
+    num_steps = data.draw(st.sampled_from([1, 2, 9]), label="T")
     horizon = data.draw(st.integers(1, num_steps + 2), label="horizon")
     stride = data.draw(st.integers(1, horizon), label="stride")
     name = data.draw(st.sampled_from(RECURRENCES), label="recurrence")
