@@ -89,7 +89,7 @@ def _handed_on(function, f, init, xs, length) -> list[bool]:
     assumed = [isinstance(leaf, jax.Array) for leaf in leaves]
     constants = []  # of each trace
     while True:
-        found = []
+        found = [False] * len(leaves)
 
         def body(rest, x, assumed=assumed, found=found):
             def step(rest, x):

@@ -275,13 +275,19 @@ def linear(w, c, x):
     return c, c
 
 
+def vector_field(t, y, args):
+    """One function object, so that diffrax compiles its solve once."""
+    w, x = args
+    return jnp.sin(y @ w) + x
+
+
 def diffeqsolve(w, c, x):
     """diffrax with its default adjoint."""
     import diffrax
 
-    term = diffrax.ODETerm(lambda t, y, args: jnp.sin(y @ args[0]) + args[1])
+    term, saveat = diffrax.ODETerm(vector_field), diffrax.SaveAt(t1=True)
     solution = diffrax.diffeqsolve(
-        term, diffrax.Tsit5(), 0.0, 0.5, 0.1, c, args=(w, x), saveat=diffrax.SaveAt(t1=True)
+        term, diffrax.Tsit5(), 0.0, 0.5, 0.1, c, args=(w, x), saveat=saveat
     )
     return solution.ys[0], solution.ys[0]
 
@@ -289,10 +295,9 @@ def diffeqsolve(w, c, x):
 def heun_step(w, c, x):
     import diffrax
 
-    term = diffrax.ODETerm(lambda t, y, args: jnp.sin(y @ w) + x)
-    solver = diffrax.Heun()
-    state = solver.init(term, 0.0, 0.5, c, None)
-    c = solver.step(term, 0.0, 0.5, c, None, state, made_jump=False)[0]
+    term, solver = diffrax.ODETerm(vector_field), diffrax.Heun()
+    state = solver.init(term, 0.0, 0.5, c, (w, x))
+    c = solver.step(term, 0.0, 0.5, c, (w, x), state, made_jump=False)[0]
     return c, c
 
 
