@@ -25,13 +25,13 @@ check: .venv/installed
 	$(BIN)/python -m pytest -q --doctest-modules tbptt_jax
 
 article: .venv/installed
-	$(BIN)/python -m experiments.diagram
-	$(BIN)/python -m experiments.gradcheck --corpus=ptb
-	$(BIN)/python -m experiments.vanishing --corpus=ptb
-	$(BIN)/python -m experiments.timing --corpus=ptb
-	$(BIN)/python -m experiments.table --corpus=ptb
-	$(BIN)/python -m experiments.compare
-	$(BIN)/python -m experiments.page
+	$(BIN)/python -m experiments.diagram --out=results
+	$(BIN)/python -m experiments.gradcheck --corpus=ptb --out=results
+	$(BIN)/python -m experiments.vanishing --corpus=ptb --out=results
+	$(BIN)/python -m experiments.timing --corpus=ptb --out=results
+	$(BIN)/python -m experiments.table --corpus=ptb --out=results
+	$(BIN)/python -m experiments.compare --out=results
+	$(BIN)/python -m experiments.page --page=docs/results.md
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.step_time

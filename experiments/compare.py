@@ -2,7 +2,7 @@
 
   python -m experiments.compare
 
-Trains nothing: it reads what all the other mains have left, and takes seconds. A claim about losses
+Trains nothing: it reads --results, draws into --out, and takes seconds. A claim about losses
 holds only where the difference exceeds twice the spread (the standard deviation) between seeds,
 pooled over the cells of that rate that have several, and 2.8 times where there is one seed;
 otherwise it is undecided. At the rate of 0.0003, which has one seed, the spread is that of the
@@ -21,22 +21,22 @@ from experiments.claims import comparisons
 from experiments.record import launch, results
 from experiments.record.errors import UserError
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
+flags.declare_key_flag("results")
 
 
 def main():
-    out = results.finished()
-    rows = comparisons.comparisons(table_cells.read(out / "table")[0])
+    read, out = results.finished(), results.folder()
+    rows = comparisons.comparisons(table_cells.read(read / "table")[0])
     if not rows:
-        raise UserError(f"{out / 'table'} has no cells to compare; run experiments.table first.")
-    findings = claims.findings(rows, out)
-    for finding in findings:
+        raise UserError(f"{read / 'table'} has no cells to compare; run experiments.table first.")
+    for finding in claims.findings(rows, read):
         print(f"{finding.claim}: {finding.verdict.upper()}")
         for name in ("article", "here"):
             text = f"{name}: {getattr(finding, name)}"
             print(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="      "))
     compare_chart.draw(rows, out / "compare.png")
-    results.write(out, "compare", claims.contents(findings, rows))
+    print(f"written: {out / 'compare.png'}")
 
 
 if __name__ == "__main__":

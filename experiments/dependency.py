@@ -33,7 +33,7 @@ MAX_DELAY = 32
 MILESTONES = (250, 500, 1000, 2000)
 NUM_SEEDS = 5
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
 flags.adopt_module_key_flags(seeds)
 
 

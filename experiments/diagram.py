@@ -1,12 +1,12 @@
 """Which error reaches which step? Pictures of the styles of truncation, and their counts.
 
   python -m experiments.diagram
-  python -m experiments.diagram --bptt=7 --seq_len=49 --out=runs
+  python -m experiments.diagram --bptt=7 --seq_len=49
 
 By default the article's two pictures, 6 steps and a horizon of 3, in the true and the epochwise
 style, with the semi-epochwise one between them; any other horizon, length (by default twice the
-horizon, and at least 6) and stride by flags. What is drawn is not a formula: it is the derivative
-of `truncated_scan`, step by step.
+horizon, and at least 6) and stride (by default half of the horizon) by flags. What is drawn is not
+a formula: it is the derivative of `truncated_scan`, step by step.
 
 It also counts the article's example of 49 errors and a horizon of 7. Epochwise, 7 of them travel 7
 steps. In the true style 43 do, and one each 1 to 6; the article's text says 42, its code's windows
@@ -27,7 +27,7 @@ from experiments.record import launch, results
 from experiments.record.errors import UserError
 from tbptt_jax import truncated_scan
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
 for _name in common.SCHEDULE_FLAGS:
     flags.declare_key_flag(_name)
 

@@ -31,7 +31,7 @@ from experiments.lm import flags as common
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
 

@@ -30,7 +30,7 @@ GAINS = (0.5, 0.8, 1.0, 1.2)
 NUM_STEPS, BATCH, STATE = 40, 8, 32
 NUM_SEEDS = 20  # of the weights, inputs and errors
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
 flags.adopt_module_key_flags(seeds)
 
 

@@ -2,12 +2,16 @@
 
   python -m experiments.ptb --style=true --bptt=20
 
-reads the Penn Treebank where it is found (--data_dir, or the user's cache folder; see
+reads the Penn Treebank if it is found (--data_dir, or the user's cache folder; see
 experiments.download_ptb) and otherwise the text embedded in CPython. It prints the losses of each
 epoch, in nats a word, and writes them to --workdir; a run that was stopped goes on when the same
 command names the same --workdir. On two CPU cores an epoch takes a second on the embedded text and
 about a minute on the Penn Treebank, where three epochs at the default settings come to a validation
 loss of 5.35.
+
+By default the horizon is 20, and a semi-epochwise stride half of it. A sequence has as many steps
+as the horizon if epochwise, 20, 30 or 40 for the true style with horizons 5, 10 and 20, 40 for full
+BPTT, and else twice the horizon.
 """
 
 import functools

@@ -6,12 +6,12 @@ trains 21 cells as the article does: state 100, batch 32, and a state that goes 
 before the next sequence is given it. Beside them there are controls that make as many updates as
 the true style, epochwise inside its sequences; further seeds at the rates of 0.003 and 0.001; then
 cells for further questions (`table_cells.EXTRAS`). A cell takes 7 minutes on two CPU cores that do
-nothing else, all of them 9 hours. Each finished cell is a JSON in results/table and is not run
-again; one that was stopped goes on from its last epoch in --scratch. `--only='true-20-*'` runs some
-of them.
+nothing else, all of them 9 hours. Each finished cell is a JSON in the folder table of --out and is
+not run again; one that was stopped goes on from its last epoch in --scratch. `--only='true-20-*'`
+runs some of them, and the committed cells are in results: `--out=results` adds to them.
 
-`--check` trains nothing: it prints and draws the table, and fails where a cell is missing or not
-whole; then it writes nothing. To expect: 5.0 to 5.2 nats a word, within 0.03 of the article.
+`--check` trains and writes nothing: it prints the table of --results, and fails where a cell is
+missing or not whole. To expect: 5.0 to 5.2 nats a word, within 0.03 of the article.
 """
 
 import fnmatch
@@ -28,7 +28,8 @@ from experiments.lm import grid, models
 from experiments.record import launch, results
 from experiments.record.errors import UserError
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
+flags.declare_key_flag("results")
 flags.adopt_module_key_flags(grid)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
@@ -86,19 +87,21 @@ def print_summary(numbers: dict[str, Any], num_runs: int) -> None:
 
 def main():
     values = flags.FLAGS
-    if values.check and values["only"].present:
-        raise UserError("--check is of all cells; it takes no --only.")
-    out = results.finished() if values.check else results.folder()
+    for name in ("only", "out") if values.check else ("results",):
+        if values[name].present:
+            goes = "with" if values.check else "without"
+            raise UserError(f"--{name} does not go {goes} --check.")
+    folder = results.finished() if values.check else results.folder()
     if not values.check:
-        run(values.only, out / "table", Path(values.scratch) / "table")
-    found, missing = cells.read(out / "table")
+        run(values.only, folder / "table", Path(values.scratch) / "table")
+    found, missing = cells.read(folder / "table")
     print_table(found)
     if missing and values.check:
         raise UserError(f"{len(missing)} cells are missing, the first {missing[0].name}.")
     if cells.beside_article(found):
-        print_summary(numbers := cells.summary(found), len(found))
-        table_chart.draw(found, out)
-        results.write(out, "table", numbers)
+        print_summary(cells.summary(found), len(found))
+        if not values.check:
+            table_chart.draw(found, folder)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from experiments.lm import flags as common
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
 flags.DEFINE_integer("processes", 5, "Processes, one after the other.", lower_bound=1)

@@ -32,7 +32,7 @@ from experiments.lm.styles import schedule
 from experiments.record import launch, results, seeds
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
 
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
 flags.adopt_module_key_flags(seeds)
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")

@@ -35,7 +35,7 @@ from experiments.record import launch, results, seeds
 from experiments.tasks import delay
 
 flags.DEFINE_enum("task", "delay", ("delay", "ptb"), "Which of the two tasks.")
-flags.adopt_module_key_flags(results)
+flags.declare_key_flag("out")
 flags.adopt_module_key_flags(seeds)
 flags.adopt_module_key_flags(grid)
 flags.declare_key_flag("corpus")

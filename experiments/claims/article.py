@@ -4,14 +4,15 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.claims import comparisons
 from experiments.claims import studies as study_claims
 from experiments.claims.comparisons import Comparison
 from experiments.claims.verdicts import HOLDS, NOT, REVERSED, Finding, overall
 from experiments.lm.decay import factor
-from experiments.record.results import readable
+from experiments.record.errors import UserError
+from experiments.record.results import read
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "results"
 ABOUT_AS_FAST = 1.1  # times full BPTT
@@ -51,20 +52,12 @@ def findings(rows: list[Comparison], results: Path, benchmarks: Path = BENCHMARK
     """
     made = [*_table(rows), *_worth(rows)]
     for source in SOURCES:
-        with readable(*source.files(results, benchmarks)) as numbers:
-            found = [f._replace(sources=source.paths) for f in source.build(*numbers)]
-            if not found:
-                raise ValueError("there is nothing in it")
+        files = source.files(results, benchmarks)
+        found = [f._replace(sources=source.paths) for f in source.build(*map(read, files))]
+        if not found:
+            raise UserError(f"{files[0]} lacks rows; run its command again.")
         made += found
     return made
-
-
-def contents(findings: list[Finding], rows: list[Comparison]) -> dict[str, Any]:
-    """What results/compare.json says."""
-    return {
-        "claims": [finding._asdict() for finding in findings],
-        "comparisons": [row._asdict() | {"verdict": row.verdict} for row in rows],
-    }
 
 
 def _table(rows: list[Comparison]) -> Iterator[Finding]:
@@ -120,12 +113,12 @@ def _worth(rows: list[Comparison]) -> Iterator[Finding]:
 
 def _speed(timing, training_step, recurrence) -> Iterator[Finding]:
     article = timing["article_ms"]["true"] / timing["article_ms"]["full"]
-    sweeps = next(row for row in timing["rows"] if "sweeps" in row["name"])["ratio"]
-    definition = next(row for row in timing["rows"] if "definition" in row["name"])["ratio"]
+    sweeps = timing.row("rows", name="true, by sweeps")["ratio"]
+    definition = timing.row("rows", name="true, by the definition")["ratio"]
     step = training_step["training"]["true"]["over_full"]
     alone = [shape["true"]["ratio"][1] for shape in recurrence["shapes"]]
     if not all(0.0 < low <= middle <= high for low, middle, high in (sweeps, definition, step)):
-        raise ValueError("no quartiles of ratios of times")
+        raise timing.lacks("quartiles of ratios of times")
     yield Finding(
         "an efficient true BPTT is about as fast as full BPTT, where a readout of 10,000 words "
         "dominates",
@@ -183,7 +176,7 @@ def _gradients(found) -> Iterator[Finding]:
     limits = found["tolerances"]
     schedules = lambda dtype: sorted((r["horizon"], r["stride"]) for r in found[dtype]["all"])
     if not limits or any(schedules(dtype) != sorted(SCHEDULES) for dtype in limits):
-        raise ValueError("the check is not whole")
+        raise found.lacks("some of its schedules")
     article = {t: max(found[t]["article"]["windows"].values()) for t in limits}
     everything = {t: max(row["error"] for row in found[t]["all"]) for t in limits}
     for claim, said, errors in (

@@ -51,7 +51,7 @@ def _learnt(found, horizon, delays, claim, article):
 
     def shares(style):
         """[milestones, seeds]."""
-        row = next(r for r in found["learnt"] if (r["style"], r["horizon"]) == (style, horizon))
+        row = found.row("learnt", style=style, horizon=horizon)
         share = np.array(row["share"])  # [delays, seeds, milestones], delay 1 first
         return np.mean(share[delays.start - 1 : delays.stop - 1], axis=0).T
 
@@ -71,12 +71,13 @@ def _learnt(found, horizon, delays, claim, article):
 
 def williams_peng(delay, ptb) -> Iterator[Finding]:
     """Passes of 2h steps, once every h, beside one of h steps at every step."""
-    rows = {row["schedule"]: row for row in delay["rows"]}
     updates, trials = 1000, delay["num_seeds"]  # for so many updates the task was made
     milestone = delay["task"]["milestones"].index(updates)
     names = ("BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)")
-    single, double, _ = (rows[name]["intervals"][milestone] for name in names)
-    said = ", ".join(f"{name} {rows[name]['successes'][milestone] / trials:.1%}" for name in names)
+    rows = [delay.row("rows", schedule=name) for name in names]
+    single, double, _ = (row["intervals"][milestone] for row in rows)
+    shares = [row["successes"][milestone] / trials for row in rows]
+    said = ", ".join(f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True))
     yield Finding(
         f"BPTT(2h; h) succeeds as often as BPTT(h): a delay of {delay['delay']}",
         "quoted from Williams and Peng",
@@ -84,7 +85,7 @@ def williams_peng(delay, ptb) -> Iterator[Finding]:
         MORE_OFTEN if double[0] > single[1] else NOT if double[1] < single[0] else UNDECIDED,
     )
     for h in sorted({row["h"] for row in ptb["rows"]}):
-        losses = {r["schedule"]: r["best_valid_loss"] for r in ptb["rows"] if r["h"] == h}
+        losses = {n: ptb.row("rows", schedule=n, h=h)["best_valid_loss"] for n in names}
         means = {name: statistics.fmean(each) for name, each in losses.items()}
         spread = statistics.fmean(map(statistics.variance, losses.values())) ** 0.5
         difference = means["BPTT(2h; h)"] - means["BPTT(h; 1)"]

@@ -9,18 +9,12 @@ SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
 
 flags.DEFINE_enum("style", "true", styles.STYLES, "Style of truncation.")
 flags.DEFINE_integer(
-    "bptt", None, "Horizon: steps an error travels, its own included; default 20.", lower_bound=1
+    "bptt", None, "Horizon: how many steps back an error reaches, its own included.", lower_bound=1
 )
 flags.DEFINE_integer(
-    "stride", None, "Losses per backward pass of --style=semi; default bptt / 2.", lower_bound=1
+    "stride", None, "Losses that share one backward pass, semi-epochwise.", lower_bound=1
 )
-flags.DEFINE_integer(
-    "seq_len",
-    None,
-    "Steps per update; default bptt for epochwise, 20, 30, 40 for true with bptt 5, 10, 20, "
-    "40 for full, else 2 bptt.",
-    lower_bound=1,
-)
+flags.DEFINE_integer("seq_len", None, "Steps of one update.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 0.001, "Adam's learning rate.", lower_bound=0.0)
 flags.DEFINE_integer("num_epochs", 20, "Passes over the training text.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 32, "Streams the text is cut into.", lower_bound=1)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ def new_folder(parent: Path, name: str) -> Path:
     raise AssertionError
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, of_pairs: Callable[[list], Any] = dict) -> Any:
     """The content of a JSON file without nan and inf, which are no JSON.
+
+    Args:
+      path: the file.
+      of_pairs: makes an object of the pairs of name and value.
 
     Raises:
       OSError: it cannot be read.
@@ -35,7 +40,8 @@ def read_json(path: Path) -> Any:
     def refuse(name):
         raise ValueError(f"{path} holds {name}")
 
-    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text, parse_constant=refuse, object_pairs_hook=of_pairs)
 
 
 def replace(path: Path, text: str) -> None:

@@ -1,5 +1,6 @@
 """How a main runs: under absl's and JAX's flags, keeping compiled programs."""
 
+import functools
 import sys
 from collections.abc import Callable
 
@@ -30,14 +31,27 @@ def run(main: Callable[[], None]) -> None:
 
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
-    app.run(guarded)
+    app.run(guarded, flags_parser=functools.partial(_parse, main.__module__))
+
+
+def _parse(module: str, argv: list[str]) -> list[str]:
+    """The parser of absl; `--help` states this command's flags alone and is no failure."""
+    if not {"--help", "-help", "-h", "--helpshort"}.isdisjoint(argv[1:]):
+        print((sys.modules[module].__doc__ or "").strip(), "\n\nflags:")
+        print("\n".join(flags.FLAGS.module_help(_key_module(module)).splitlines()[2:]))
+        sys.exit(0)
+    return app.parse_flags_with_usage(argv)
+
+
+def _key_module(module: str) -> str:
+    """The name under which absl knows a command's flags."""
+    return sys.argv[0] if module == "__main__" else module
 
 
 def _refuse_flags_of_others(module: str):
     """A flag that another main shares is no flag of this one."""
     values = flags.FLAGS
-    name = sys.argv[0] if module == "__main__" else module
-    key = {flag.name for flag in values.get_key_flags_for_module(name)}
+    key = {flag.name for flag in values.get_key_flags_for_module(_key_module(module))}
     for flag in values.flag_values_dict():
         owner = str(values.find_module_defining_flag(flag))
         if values[flag].present and owner.startswith("experiments") and flag not in key:

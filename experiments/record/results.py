@@ -1,10 +1,9 @@
-"""What a study leaves in results/: one small JSON with its numbers, and the chart drawn from it."""
+"""What a study leaves: one small JSON with its numbers, and the chart drawn from it."""
 
-import contextlib
+import functools
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,12 @@ from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
 
-flags.DEFINE_string(
-    "out",
-    "results",
-    "Folder of results: those that this main makes are overwritten; name another for a trial.",
-)
+flags.DEFINE_string("out", "runs/results", "Folder to write into; a checkout commits results/.")
+flags.DEFINE_string("results", "results", "Folder of results to read.")
 
 
 def folder() -> Path:
-    """Where a study writes; made now, so that a wrong name ends it before it has worked.
+    """Where a command writes; made now, so that a wrong name ends it before it has worked.
 
     Raises:
       UserError: it is a file, or cannot be made.
@@ -33,6 +29,18 @@ def folder() -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out={path} cannot be a folder: {error.strerror}.") from None
+    return path
+
+
+def finished() -> Path:
+    """The folder of the results that a command reads.
+
+    Raises:
+      UserError: it is not there.
+    """
+    path = Path(flags.FLAGS.results).expanduser()
+    if not path.is_dir():
+        raise UserError(f"--results={path} is no folder of results.")
     return path
 
 
@@ -51,45 +59,41 @@ def write(out: Path, name: str, found: dict[str, Any]) -> None:
     print(f"written: {path}")
 
 
-def finished() -> Path:
-    """The folder of the results that a main reads.
+class Numbers(dict):
+    """An object of a result; what it lacks and is asked for is an error that names the file."""
+
+    def __init__(self, path: Path, pairs: list[tuple[str, Any]]):
+        super().__init__(pairs)
+        self.path = path
+
+    def __missing__(self, name):
+        raise self.lacks(name)
+
+    def lacks(self, what: str) -> UserError:
+        return UserError(f"{self.path} lacks {what}; run its command again.")
+
+    def row(self, rows: str, /, **values: Any) -> "Numbers":
+        """The first row of the list `rows` that has these values."""
+        for row in self[rows]:
+            if all(row[key] == value for key, value in values.items()):
+                return row
+        raise self.lacks(f"{rows} of " + ", ".join(f"{k} {v}" for k, v in values.items()))
+
+
+def read(path: Path) -> Numbers:
+    """The content of a result.
 
     Raises:
-      UserError: it is not there.
+      UserError: it is missing, is no JSON object, or is of another text than the article's.
     """
-    path = Path(flags.FLAGS.out).expanduser()
-    if not path.is_dir():
-        raise UserError(f"--out={path} is no folder of results.")
-    return path
-
-
-@contextlib.contextmanager
-def readable(*paths: Path) -> Iterator[list[Any]]:
-    """The contents of results, for a block that computes with them.
-
-    Raises:
-      UserError: one is missing, is no JSON, is of another text than the article's, or lacks a
-        number that the block asks for.
-    """
-    contents = [_read(path) for path in paths]
     try:
-        yield contents
-    except (LookupError, TypeError, AttributeError, ArithmeticError, StopIteration, ValueError):
-        raise _damaged(" or ".join(map(str, paths))) from None
-
-
-def _read(path):
-    try:
-        found = read_json(path)
+        found = read_json(path, functools.partial(Numbers, path))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; run its main.") from None
+        raise UserError(f"{path} is missing; run its command.") from None
     except ValueError:
-        raise _damaged(path) from None
-    corpus = found.get("corpus", data.PTB) if isinstance(found, dict) else data.PTB
-    if corpus != data.PTB:
-        raise UserError(f"{path} is of {corpus}, not of the {data.PTB}; run its main again.")
+        raise UserError(f"{path} is damaged; run its command again.") from None
+    if not isinstance(found, Numbers):
+        raise UserError(f"{path} is damaged; run its command again.")
+    if (corpus := found.get("corpus", data.PTB)) != data.PTB:
+        raise UserError(f"{path} is of {corpus}, not of the {data.PTB}; run its command again.")
     return found
-
-
-def _damaged(names):
-    return UserError(f"{names} is damaged; run its main again.")

@@ -9,10 +9,10 @@ from texts import write
 
 @pytest.fixture
 def exit_of(tmp_path):
-    """Runs a main in this process, `tmp_path` its --out: the exit's code or message."""
+    """Runs a main in this process: the exit's code or message. It writes into `tmp_path`."""
 
     def run(module, *args, out=tmp_path):
-        return mains.exit_of(module, f"--out={out}", *args)
+        return mains.exit_of(module, *([f"--out={out}"] if out else []), *args)
 
     return run
 

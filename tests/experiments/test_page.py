@@ -20,15 +20,8 @@ pytestmark = pytest.mark.standard
 
 
 def test_the_page_is_what_the_results_say():
-    """If not: `python -m experiments.compare`, then `python -m experiments.page`."""
+    """If not: `python -m experiments.page --page=docs/results.md`."""
     assert (ROOT / "docs" / "results.md").read_text() == page.text(RESULTS)
-
-
-def test_the_verdicts_are_what_the_results_say():
-    found = json.loads((RESULTS / "compare.json").read_text())
-    rows = comparisons.comparisons(table_cells.read(RESULTS / "table")[0])
-    contents = json.loads(json.dumps(claims.contents(claims.findings(rows, RESULTS), rows)))
-    assert contents == {name: found[name] for name in contents}
 
 
 def test_the_readme_has_the_tables_numbers():
@@ -65,20 +58,17 @@ def write_cells(folder):
 def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
     results, written = tmp_path / "results", tmp_path / "page.md"
     shutil.copytree(RESULTS, results)
-    (results / "compare.png").unlink()
     write_cells(results / "table")
-    for old, main in (("table", "table --check"), ("compare", "compare")):
-        with pytest.raises(UserError, match=rf"{old}\.json is old; .*experiments\.{main}"):
-            page.text(results)
-        assert exit_of(table if old == "table" else compare, *main.split()[1:], out=results) is None
-    assert (results / "compare.png").stat().st_size > 1000
-    assert exit_of(page, f"--page={written}", out=results) is None
+    assert exit_of(table, "--check", f"--results={results}", out=None) is None
+    assert exit_of(compare, f"--results={results}") is None
+    assert (tmp_path / "compare.png").stat().st_size > 1000
+    assert exit_of(page, f"--page={written}", f"--results={results}", out=None) is None
     assert written.read_text() == page.text(results)
 
-    rows = json.loads((results / "compare.json").read_text())["comparisons"]
+    made = comparisons.comparisons(table_cells.read(results / "table")[0])
     found = {}
-    for row in rows:
-        found.setdefault(row["question"], []).append(round(row["difference"], 3))
+    for row in made:
+        found.setdefault(row.question, []).append(round(row.difference, 3))
     assert found == {
         comparisons.EQUAL_HORIZON: [-0.2] * 12,
         comparisons.EQUAL_LENGTH: [0.2] * 2 + [0.2, -0.1, 0.2] + [0.2] * 4,
@@ -86,7 +76,6 @@ def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
         comparisons.FEWER_UPDATES: [-0.1] * 12,
         comparisons.SEMI: [-0.05],
     }
-    made = comparisons.comparisons(table_cells.read(results / "table")[0])
     findings = {finding.claim: finding for finding in claims.findings(made, results)}
     better = findings["true has the lower loss at equal horizon, rate 0.0003"]
     limit = f"{threshold(0.001, 1):.3f}"
@@ -104,13 +93,12 @@ def test_the_page_is_not_written_where_it_should_not_be(exit_of, tmp_path):
     cases = {
         (f"--page={pipe}",): f"error: --page={pipe} is no name of a file.",
         (f"--page={tmp_path}",): f"error: --page={tmp_path} is no name of a file.",
-        (): "error: --out names other results than the page's; give them a --page too.",
     }
     for args, said in cases.items():
-        assert exit_of(page, *args, out=RESULTS) == said
+        assert exit_of(page, *args, out=None) == said
     for main in (page, compare):
-        said = exit_of(main, out=tmp_path / "none")
-        assert said == f"error: --out={tmp_path / 'none'} is no folder of results."
+        said = exit_of(main, f"--results={tmp_path / 'none'}", out=None)
+        assert said == f"error: --results={tmp_path / 'none'} is no folder of results."
     assert pipe.is_fifo() and not (tmp_path / "none").exists()
 
 
@@ -127,16 +115,12 @@ def test_a_missing_or_damaged_result_is_named(tmp_path):
     results = tmp_path / "results"
     kept = (results / "timing.json").read_bytes()
     (results / "timing.json").unlink()
-    with pytest.raises(UserError, match=r"timing\.json is missing; run its main\."):
+    with pytest.raises(UserError, match=r"timing\.json is missing; run its command\."):
         page.text(results)
     (results / "timing.json").write_text("{}")
-    with pytest.raises(UserError, match=r"timing\.json.* is damaged; run its main again\."):
+    with pytest.raises(UserError, match=r"timing\.json lacks article_ms; run its command again\."):
         page.text(results)
     (results / "timing.json").write_bytes(kept)
-    said = json.loads((results / "compare.json").read_text())
-    (results / "compare.json").write_text(json.dumps(said | {"comparisons": []}))
-    with pytest.raises(UserError, match=r"compare\.json is old"):
-        page.text(results)
     shutil.rmtree(results / "table")
     with pytest.raises(UserError, match=r"no cell of the article's table is there"):
         page.text(results)
@@ -145,11 +129,11 @@ def test_a_missing_or_damaged_result_is_named(tmp_path):
 def test_compare_writes_nothing_where_something_is_missing(exit_of, tmp_path):
     results = tmp_path / "results"
     shutil.copytree(RESULTS, results)
-    before = {path: path.read_bytes() for path in results.glob("compare.*")}
     path = results / "dependency.json"
     path.unlink()
-    assert exit_of(compare, out=results) == f"error: {path} is missing; run its main."
+    read = f"--results={results}"
+    assert exit_of(compare, read) == f"error: {path} is missing; run its command."
     shutil.rmtree(results / "table")
     said = f"error: {results / 'table'} has no cells to compare; run experiments.table first."
-    assert exit_of(compare, out=results) == said
-    assert before == {path: path.read_bytes() for path in results.glob("compare.*")}
+    assert exit_of(compare, read) == said
+    assert not [*tmp_path.glob("*.png")]

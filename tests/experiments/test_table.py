@@ -82,14 +82,14 @@ def tiny_table(tmp_path, monkeypatch):
     ]
 
 
-def test_table_runs_its_cells_once(study, tiny_table):
+def test_table_runs_its_cells_once(study, exit_of, tiny_table, tmp_path, capsys):
     _, out = study(table, "--only=true-2-*-0.001-seed-0", *tiny_table)
     assert out.count("epoch  1") == 1 and "(1.10)" in out
-    first, out = study(table, *tiny_table)
+    _, out = study(table, *tiny_table)
     assert out.count("epoch  1") == 12
-    again, out = study(table, "--check")
-    assert out.count("epoch  1") == 0
-    assert again["table"]["rows"] == first["table"]["rows"]
+    printed = out[out.index("best validation loss, seed 0") :]
+    assert exit_of(table, "--check", f"--results={tmp_path}", out=None) is None
+    assert capsys.readouterr().out == printed
 
 
 def finished(cell, loss):
@@ -100,13 +100,16 @@ def finished(cell, loss):
     return cell.config | numbers
 
 
-def test_table_is_drawn_beside_the_articles(study, tiny_table, tmp_path):
+def test_table_is_drawn_beside_the_articles(exit_of, tiny_table, tmp_path):
     (tmp_path / "table").mkdir()
     for i, cell in enumerate(table_cells.cells()):
         path = tmp_path / "table" / f"{cell.name}.json"
         path.write_text(json.dumps(finished(cell, 1.0 + i)))
-    found, _ = study(table, "--check")
-    rows = found["table"]["rows"]
+    assert exit_of(table, "--check", f"--results={tmp_path}", out=None) is None
+    found, _ = table_cells.read(tmp_path / "table")
+    table_chart.draw(found, tmp_path)
+    summary = table_cells.summary(found)
+    rows = summary["rows"]
     assert [(row["style"], row["learning_rate"], row["article"]) for row in rows] == [
         ("true", 0.003, 1.0),
         ("true", 0.001, 1.1),
@@ -117,30 +120,33 @@ def test_table_is_drawn_beside_the_articles(study, tiny_table, tmp_path):
     ]
     assert [row["here"] for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     differences = [row["here"] - row["article"] for row in rows]
-    assert math.isclose(found["table"]["mean_difference"], np.mean(differences))
+    assert math.isclose(summary["mean_difference"], np.mean(differences))
     assert math.isclose(rows[0]["pattern"], differences[0] - np.mean(differences))
     for name in ("table", "table_curves", "table_seeds"):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
 def test_check_of_no_cells_fails_and_makes_no_folder(exit_of, tmp_path):
-    said = exit_of(table, "--check")
+    said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
     assert said == "error: 74 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
     assert list(tmp_path.iterdir()) == []
     none = tmp_path / "none"
-    assert exit_of(table, "--check", out=none) == f"error: --out={none} is no folder of results."
+    said = exit_of(table, "--check", f"--results={none}", out=None)
+    assert said == f"error: --results={none} is no folder of results."
     assert not none.exists()
 
 
-def test_check_writes_nothing_where_a_cell_is_missing(study, exit_of, tiny_table, tmp_path):
+def test_check_writes_nothing(study, exit_of, tiny_table, tmp_path):
     study(table, "--only=true-2-*-0.001-seed-0", *tiny_table)
     before = {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
-    assert len(before) == 4
+    assert len(before) == 3
     first = "true-2-in-4-rate-0.003-seed-0"
-    assert exit_of(table, "--check") == f"error: 12 cells are missing, the first {first}."
+    said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
+    assert said == f"error: 12 cells are missing, the first {first}."
     assert before == {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
-    said = exit_of(table, "--check", "--only=true*")
-    assert said == "error: --check is of all cells; it takes no --only."
+    said = exit_of(table, "--check", "--only=true*", out=None)
+    assert said == "error: --only does not go with --check."
+    assert exit_of(table, "--check") == "error: --out does not go with --check."
 
 
 def test_the_table_is_trained_on_the_articles_text_alone(exit_of, short_text):

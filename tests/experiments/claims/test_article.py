@@ -96,19 +96,34 @@ def test_true_is_worth_it_where_full_is_behind():
 
 
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("name", "change", "what"),
     [
-        ("timing", lambda content: content["rows"][1].update(ratio=[-5.0, -1.0, 0.5])),
-        ("gradcheck", lambda content: content["float32"]["all"].append({"error": 0.0})),
+        (
+            "timing",
+            lambda content: content["rows"][1].update(ratio=[-5.0, -1.0, 0.5]),
+            "quartiles of ratios of times",
+        ),
+        ("timing", lambda content: content["rows"].pop(), "rows of name true, by the definition"),
+        (
+            "gradcheck",
+            lambda content: content["float32"]["all"].append({"error": 0.0}),
+            "horizon",
+        ),
         (
             "gradcheck",
             lambda content: content["float32"].update(all=content["float32"]["all"][:1] * 28),
+            "some of its schedules",
         ),
-        ("vanishing", lambda content: content.update(rows=[])),
+        ("vanishing", lambda content: content.update(rows=[]), "rows"),
+        (
+            "dependency",
+            lambda content: content["learnt"].clear(),
+            "learnt of style true, horizon 8",
+        ),
     ],
 )
-def test_impossible_numbers_are_refused(tmp_path, name, change):
-    with pytest.raises(UserError, match=rf"{name}\.json.* is damaged; run its main again\."):
+def test_incomplete_results_are_refused(tmp_path, name, change, what):
+    with pytest.raises(UserError, match=rf"{name}\.json lacks {what}; run its command again\."):
         committed.findings(tmp_path, **{name: change})
 
 
@@ -119,15 +134,17 @@ def test_every_result_is_needed(tmp_path, path):
     shutil.copytree(ROOT / folder, copy)
     (copy / name).unlink()
     places = (copy, BENCHMARKS) if folder == "results" else (RESULTS, copy)
-    with pytest.raises(UserError, match=rf"{name} is missing; run its main\."):
+    with pytest.raises(UserError, match=rf"{name} is missing; run its command\."):
         claims.findings([], *places)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", "[]"])
-def test_damaged_results_are_refused(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "is damaged"), ("{}", "lacks counted"), ("[]", "is damaged")]
+)
+def test_damaged_results_are_refused(tmp_path, content, said):
     shutil.copytree(RESULTS, tmp_path / "results")
     (tmp_path / "results" / "diagram.json").write_text(content)
-    with pytest.raises(UserError, match=r"diagram\.json is damaged; run its main again\."):
+    with pytest.raises(UserError, match=rf"diagram\.json {said}; run its command again\."):
         claims.findings([], tmp_path / "results")
 
 
@@ -135,10 +152,10 @@ def test_damaged_results_are_refused(tmp_path, content):
     ("change", "said"),
     [
         ({"corpus": "another text"}, "is of another text, not of the Penn Treebank"),
-        ({"tolerances": {}}, "is damaged"),
+        ({"tolerances": {}}, "lacks some of its schedules"),
         (
             {"float64": {"all": [{"error": 0.0}], "article": {"windows": {"all": 0.0}}}},
-            "is damaged",
+            "lacks horizon",
         ),
         ({"float32": math.nan}, "is damaged"),
     ],
