@@ -34,9 +34,9 @@ article: .venv/installed
 	$(BIN)/python -m experiments.page --page=docs/results.md
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks.step_time
-	$(BIN)/python -m benchmarks.training_step
-	$(BIN)/python -m benchmarks.recurrence
+	$(BIN)/python -m benchmarks.step_time --out=benchmarks/results
+	$(BIN)/python -m benchmarks.training_step --out=benchmarks/results
+	$(BIN)/python -m benchmarks.recurrence --out=benchmarks/results
 
 peers: .venv-peers/installed
 

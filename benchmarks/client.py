@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.worker import THREADS
+from experiments.record.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = {  # peer: its environment's Python
@@ -19,7 +20,7 @@ PEERS = {  # peer: its environment's Python
 }
 
 
-class PeerError(Exception):
+class PeerError(UserError):
     """A peer could not do what it was asked: one line that names it."""
 
 

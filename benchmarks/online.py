@@ -5,21 +5,21 @@
 A tanh RNN of 8 units learns a sine from noisy inputs that are made inside the compiled loop, with
 horizon 20 and an update every step, and every 5 steps. Each length runs in a process of its own,
 whose peak of resident memory is what counts. Ten minutes on two cores, nearly all of it 10 million
-updates one after the other; numbers go into benchmarks/results.
+updates one after the other; the numbers go into --out.
 """
 
-import json
 import resource
-import subprocess
-import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import optax
+from absl import flags
 
-from benchmarks import common
+from experiments.record import alternation, launch, results
 from tbptt_jax import LearnerState, init_stream, make_online_loop
+
+flags.declare_key_flag("out")
 
 STATE, HORIZON, STRIDES = 8, 20, (1, 5)
 SHORT, LONG = 10_000, 10_000_000
@@ -70,32 +70,15 @@ def learn(num_steps: int, stride: int) -> dict:
     }
 
 
-def measure(num_steps: int, stride: int) -> dict:
-    """`learn` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.online", str(num_steps), str(stride)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
-    """Measures, prints, writes; or, given a length and a stride, is one of the processes."""
-    flags = common.parser("Measures the memory of endless streams.", rounds=None)
-    flags.add_argument("num_steps", nargs="?", type=common.at_least_one, help="run one stream")
-    flags.add_argument("stride", nargs="?", type=common.at_least_one)
-    values = flags.parse_args()
-    if values.num_steps is not None:
-        if values.stride is None or values.num_steps < 2 * values.stride:
-            flags.error("one stream needs num_steps and stride, and two updates at least")
-        print(json.dumps(learn(values.num_steps, values.stride)))
-        return
-    with common.refusals():
-        rows = []
-        for stride in STRIDES:
-            for num_steps in (SHORT, LONG):
-                rows.append(measure(num_steps, stride))
-                print(rows[-1], flush=True)
-        common.write(values.out, "online", {"horizon": HORIZON, "state": STATE, "runs": rows})
+    """Measures, prints, writes."""
+    out, rows = results.folder(), []
+    for stride in STRIDES:
+        for num_steps in (SHORT, LONG):
+            rows.append(alternation.in_new_process(learn, num_steps, stride))
+            print(rows[-1], flush=True)
+    results.write(out, "online", {"horizon": HORIZON, "state": STATE, "runs": rows})
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -7,7 +7,7 @@ costs (h + 2) / 3 times full BPTT's. The target is half of that. With one (`read
 the growing state shows where true stops being free. Inputs come projected, as wide as the gates:
 h' = tanh(x + h W), and an LSTM likewise. All variants of a case are timed in alternation; its
 ratios are medians over the rounds. Memory is what the compiled program holds beside its arguments
-and results. Ten minutes on two cores; numbers and chart go into benchmarks/results.
+and results. Ten minutes on two cores; numbers and chart go into --out.
 """
 
 import functools
@@ -15,10 +15,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from absl import flags
 
-from benchmarks import common, recurrence_chart
-from experiments.record import alternation
+from benchmarks import recurrence_chart
+from benchmarks.client import limit_threads
+from experiments.record import alternation, launch, results
 from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
+
+flags.declare_key_flag("out")
+flags.adopt_module_key_flags(alternation)
 
 
 class Case(NamedTuple):
@@ -177,15 +182,15 @@ def sweep(cases: list[Case], rounds: int) -> list[dict]:
 
 def main() -> None:
     """Times, prints, writes and draws."""
-    flags = common.parser("Times the gradient of a recurrence alone.", rounds=11).parse_args()
-    with common.refusals():
-        report = {"rounds": flags.rounds, "shapes": shapes(flags.rounds)}
-        for name, cases in (SWEEPS | {"chains": CHAINS}).items():
-            print(f"\nagainst {name}")
-            report[name] = sweep(cases, flags.rounds)
-        report = common.write(flags.out, "recurrence", report)
-        recurrence_chart.draw(report, flags.out / "recurrence.png")
+    out, rounds = results.folder(), flags.FLAGS.rounds
+    limit_threads()
+    report = {"rounds": rounds, "shapes": shapes(rounds)}
+    for name, cases in (SWEEPS | {"chains": CHAINS}).items():
+        print(f"\nagainst {name}")
+        report[name] = sweep(cases, rounds)
+    report = results.write(out, "recurrence", report)
+    recurrence_chart.draw(report, out / "recurrence.png")
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -2,49 +2,48 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, NullLocator
 
-FULL, TRUNCATED = "#0072B2", "#D55E00"
+from experiments.charts.style import FULL, OURS, plt, save
+
+VARIANTS = {"full": ("full (lax.scan)", FULL), "truncated": ("truncated_scan", OURS)}
 
 
 def draw(report: dict, path: Path) -> None:
     """Draws the report of `recurrence.main` into a PNG file."""
-    figure, axes = plt.subplots(2, 3, figsize=(11, 6.2), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(11, 6.6))
     (length, horizon, stride), (state, shapes, memory) = axes
-    _per_token(length, report["length"], "steps", "sequence length T")
-    _per_token(horizon, report["horizon"], "horizon", "horizon h")
-    _per_token(stride, report["stride"], "stride", "stride (horizon 40)")
+    _per_token(length, report["length"], "steps", "sequence length T in steps")
+    _per_token(horizon, report["horizon"], "horizon", "horizon h in steps")
+    _per_token(stride, report["stride"], "stride", "stride in steps (horizon 40)")
     _ratios(state, report["state"], report["readout"])
     _targets(shapes, report["shapes"])
     _memory(memory, report["length"])
-    figure.suptitle(f"Gradient of a recurrence, {report['cpu']}, {report['num_cores']} cores")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    figure.suptitle(
+        f"Gradient of a tanh RNN alone, float32, {report['num_cores']} CPU cores ({report['cpu']})"
+    )
+    save(figure, path)
 
 
 def _per_token(axis, cases, name, label):
     """Microseconds for each of the T·B inputs."""
     values = [case[name] for case in cases]
     tokens = [case["steps"] * case["batch"] for case in cases]
-    for variant, colour in (("full", FULL), ("truncated", TRUNCATED)):
+    for variant, (name, colour) in VARIANTS.items():
         micros = [1e3 * c[variant]["milliseconds"] / n for c, n in zip(cases, tokens, strict=True)]
-        axis.plot(values, micros, "o-", color=colour, label=variant)
-    _finish(axis, values, label, "µs per step of a stream")
+        axis.plot(values, micros, "o-", color=colour, label=name)
+    _finish(axis, values, label, "µs for each of the T·B inputs")
 
 
 def _ratios(axis, without, with_readout):
     """True over full against the state's size: where true stops being free."""
     values = [case["state"] for case in without]
     ratio = lambda cases: [case["truncated"]["ratio"][1] for case in cases]
-    axis.plot(values, ratio(without), "o-", color=TRUNCATED, label="no readout")
+    axis.plot(values, ratio(without), "o-", color=OURS, label="no readout")
     label = f"readout of {with_readout[0]['vocab']:,} words"
-    axis.plot(values, ratio(with_readout), "s--", color=TRUNCATED, label=label)
+    axis.plot(values, ratio(with_readout), "s--", color=OURS, label=label)
     axis.axhline(1.0, color=FULL, label="full")
-    _finish(axis, values, f"state size N (horizon {without[0]['horizon']})", "true / full")
+    _finish(axis, values, f"state size N (horizon {without[0]['horizon']})", "time, true over full")
 
 
 def _targets(axis, cases):
@@ -53,24 +52,27 @@ def _targets(axis, cases):
         points = [case for case in cases if case["cell"] == cell]
         counted = [(case["horizon"] + 2) / 3 for case in points]
         ratios = [case["true"]["ratio"][1] for case in points]
-        axis.plot(counted, ratios, marker, color=TRUNCATED, mfc="none", label=cell.upper())
-    axis.axline((2, 1), (20, 10), color="black", linestyle=":", label="half of what is counted")
-    axis.set(xscale="log", yscale="log", xlabel="counted, (h + 2) / 3", ylabel="true / full")
+        axis.plot(counted, ratios, marker, color=OURS, mfc="none", label=cell.upper())
+    axis.axline((2, 1), (20, 10), color="black", linestyle=":", label="target, (h + 2) / 6")
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="operations, true over full",
+        ylabel="time, true over full",
+    )
     axis.set_ylim(bottom=0.6)  # with room for the legend
     for ticks in (axis.xaxis, axis.yaxis):
         ticks.set_major_locator(FixedLocator([1, 2, 3, 4, 6, 10, 20, 40]))
         ticks.set_major_formatter("{x:.0f}")
         ticks.set_minor_locator(NullLocator())
-    axis.legend(frameon=False, loc="lower right")
+    axis.legend(loc="lower right")
 
 
 def _memory(axis, cases):
     values = [case["steps"] for case in cases]
-    for variant, colour in (("full", FULL), ("truncated", TRUNCATED)):
-        axis.plot(
-            values, [c[variant]["megabytes"] for c in cases], "o-", color=colour, label=variant
-        )
-    _finish(axis, values, "sequence length T", "temporary MB")
+    for variant, (name, colour) in VARIANTS.items():
+        axis.plot(values, [c[variant]["megabytes"] for c in cases], "o-", color=colour, label=name)
+    _finish(axis, values, "sequence length T", "temporary memory in MB")
 
 
 def _finish(axis, values, label, y_label):
@@ -79,5 +81,4 @@ def _finish(axis, values, label, y_label):
     axis.minorticks_off()
     axis.set(xlabel=label, ylabel=y_label)
     axis.set_ylim(bottom=0.0)
-    axis.legend(frameon=False)
-    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend()

@@ -5,7 +5,7 @@
 Every variant's loss and gradients are compared with ours first; if one is off, nothing is timed and
 the command ends with its name. Then all variants are timed in alternation: in each round every one
 once, in a new order. A few minutes on two idle cores; `make peers` installs PyTorch, TensorFlow.
-The numbers and the chart go into benchmarks/results.
+The numbers and the chart go into --out.
 """
 
 import contextlib
@@ -14,22 +14,27 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks import agreement, common, problem, step_time_chart
-from benchmarks.client import Peer, available
-from experiments.record import alternation
+from absl import flags
+
+from benchmarks import agreement, problem, step_time_chart
+from benchmarks.client import Peer, available, limit_threads
+from experiments.record import alternation, launch, results
+
+flags.declare_key_flag("out")
+flags.adopt_module_key_flags(alternation)
+flags.DEFINE_integer("repeats", 3, "Steps of each variant in a round.", lower_bound=1)
+
+DEFAULTS = {"rounds": 7}
+SEED = 0  # of weights, words and orders
 
 
 def main() -> None:
     """Checks, times, prints, writes."""
-    parser = common.parser("Times one step, ours beside other frameworks.", rounds=7)
-    parser.add_argument("--repeats", type=common.at_least_one, default=3, help="steps a round (3)")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights, words and orders (0)")
-    flags = parser.parse_args()
-    with common.refusals():
-        report = common.write(
-            flags.out, "step_time", measure(flags.rounds, flags.repeats, flags.seed)
-        )
-        step_time_chart.draw(report, flags.out / "step_time.png")
+    values, out = flags.FLAGS, results.folder()
+    limit_threads()
+    report = measure(values.rounds, values.repeats, SEED)
+    report = results.write(out, "step_time", report)
+    step_time_chart.draw(report, out / "step_time.png")
 
 
 def measure(rounds: int, repeats: int, seed: int) -> dict:
@@ -105,4 +110,4 @@ def table(name: str, setting: problem.Setting, rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -2,51 +2,47 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 from benchmarks.agreement import style
+from experiments.charts.style import EPOCHWISE, FULL, OURS, plt, save
 
-# Okabe and Ito's palette, told apart with any colour vision.
-COLOURS = {
-    "ours": "#D55E00",
-    "plain_jax": "#0072B2",
-    "pytorch": "#009E73",
-    "tensorflow_graphs": "#999999",
+PEERS = {
+    "ours": ("tbptt_jax", OURS),
+    "plain_jax": ("JAX", FULL),
+    "pytorch": ("PyTorch", EPOCHWISE),
+    "tensorflow_graphs": ("TensorFlow", "0.6"),
 }
-NAMES = {
-    "ours": "tbptt_jax",
-    "plain_jax": "JAX",
-    "pytorch": "PyTorch",
-    "tensorflow_graphs": "TensorFlow",
-}
-VARIANTS = {
-    "full-steps": "full, loss by steps",
-    "true-windows": "true by windows",
-    "true-graphs": "true by graphs",
+HOW = {  # what a variant is, by peer and variant
+    ("ours", "full"): "lax.scan, our loss",
+    ("ours", "true"): "truncated_scan, our loss",
+    ("ours", "true-optax"): "truncated_scan, optax's loss",
+    ("ours", "epochwise"): "truncated_scan, our loss",
+    ("plain_jax", "full"): "lax.scan, optax's loss",
+    ("plain_jax", "full-steps"): "lax.scan, optax's loss by steps",
+    ("plain_jax", "true-windows"): "windows run again",
+    ("plain_jax", "epochwise"): "a lax.scan for each piece",
+    ("pytorch", "full"): "loop",
+    ("pytorch", "full-steps"): "loop, loss by steps",
+    ("pytorch", "true-windows"): "windows run again",
+    ("pytorch", "true-graphs"): "graphs kept",
+    ("tensorflow_graphs", "full"): "graph",
+    ("tensorflow_graphs", "true"): "graph",
 }
 STYLES = ("full", "true", "epochwise")
 
 
 def draw(report: dict, path: Path) -> None:
-    """Draws the report of `step_time.measure` into a PNG file.
-
-    A bar ends at the median; its whisker spans the quartiles.
-    """
+    """Draws the report of `step_time.measure`: a bar ends at the median, whiskers are quartiles."""
     settings = report["settings"]
     num_bars = max(len(setting["variants"]) for setting in settings.values())
-    height = 1.6 + 0.31 * (num_bars + 1)
-    figure, panels = plt.subplots(1, len(settings), figsize=(11, height), layout="constrained")
+    height = 1.8 + 0.31 * (num_bars + 1)
+    figure, panels = plt.subplots(1, len(settings), figsize=(12, height))
     for panel, (name, setting) in zip(panels, settings.items(), strict=True):
         _panel(panel, name, setting)
-    figure.suptitle("One step of the language model: loss and gradients, float32", fontsize=12)
+    figure.suptitle("One step of the language model on a CPU: loss and gradients, float32")
     processor = f"{report['cpu']}, {report['threads']['ours']} threads"
     about = "median and quartiles of {rounds} rounds, in brackets the ratio to tbptt_jax"
-    figure.supxlabel(f"{processor}; {about.format(**report)}", fontsize=8, color="#555555")
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    figure.supxlabel(f"{processor}; {about.format(**report)}", fontsize=8, color="0.4")
+    save(figure, path)
 
 
 def _panel(axes, name, setting):
@@ -57,9 +53,10 @@ def _panel(axes, name, setting):
         before = style(row["variant"])
         low, median, high = row["milliseconds"]
         whisker = [[median - low], [high - median]]
-        colour = COLOURS[row["peer"]]
+        peer, colour = PEERS[row["peer"]]
         axes.barh(place, median, color=colour, xerr=whisker, error_kw={"lw": 1, "capsize": 2})
-        ratio = "" if row["peer"] == "ours" else f"  ({row['ratio'][1]:.2f}×)"
+        is_base = row["peer"] == "ours" and row["variant"] == before
+        ratio = "" if is_base else f"  ({row['ratio'][1]:.2f}×)"
         axes.annotate(
             f"{median:.0f} ms{ratio}",
             (high, place),
@@ -68,17 +65,19 @@ def _panel(axes, name, setting):
             va="center",
             fontsize=8,
         )
-        labels.append(f"{NAMES[row['peer']]}, {VARIANTS.get(row['variant'], row['variant'])}")
+        labels.append(f"{before}: {peer}, {HOW[row['peer'], row['variant']]}")
         places.append(place)
     axes.set_yticks(places, labels, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0.0, 1.3 * max(row["milliseconds"][2] for row in rows))
     axes.set_xlabel("milliseconds", fontsize=9)
     axes.set_title(
-        "{0}: state {state}, embedding {embed}, vocabulary {vocab},\n"
-        "batch {batch}, {steps} steps, horizon {horizon}".format(name, **setting),
+        "{0}: state {state}, embedding {embed}, vocabulary {vocab:,},\n"
+        "batch {batch}, {steps} steps, horizon {horizon}".format(
+            {"article": "Sizes of the article's timing", "table": "Sizes of its table"}[name],
+            **setting,
+        ),
         fontsize=9,
         loc="left",
     )
-    axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -7,7 +7,7 @@ what share of its rate do the necessary operations reach? Counted are the produc
 and of the cell, forward and backward (3 · 2 · T·B · (N·V + N·(N + M))), one pass of errors back;
 the sweeps of true truncated BPTT, dropout, Adam and the embedding take time and count for nothing.
 The text is random words, as many as 600 sequences of the Penn Treebank have. Two minutes on two
-cores; the numbers go into benchmarks/results.
+cores; the numbers go into --out.
 """
 
 import functools
@@ -17,13 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import flags
 
-from benchmarks import common
+from benchmarks.client import limit_threads
 from experiments.lm import models, training
 from experiments.lm.styles import schedule
-from experiments.record import alternation
+from experiments.record import alternation, launch, results
 from tbptt_jax import LearnerState, linear_softmax_cross_entropy, make_train_loop
 
+flags.declare_key_flag("out")
+flags.adopt_module_key_flags(alternation)
+
+DEFAULTS = {"rounds": 30}
 VOCAB, EMBED, STATE, BATCH = 10_000, 50, 100, 32
 PRODUCT = 2048
 PRODUCT_OPS = 2 * PRODUCT**3
@@ -129,12 +134,11 @@ def time_training(rounds: int) -> dict[str, dict]:
 
 def main() -> None:
     """Times, prints, writes."""
-    flags = common.parser("Times the loss and the training step.", rounds=30).parse_args()
-    with common.refusals():
-        report = {"rounds": flags.rounds, "loss": time_losses(flags.rounds)}
-        report["training"] = time_training(flags.rounds)
-        common.write(flags.out, "training_step", report)
+    out, rounds = results.folder(), flags.FLAGS.rounds
+    limit_threads()
+    report = {"rounds": rounds, "loss": time_losses(rounds), "training": time_training(rounds)}
+    results.write(out, "training_step", report)
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

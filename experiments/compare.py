@@ -15,9 +15,9 @@ import textwrap
 from absl import flags
 
 from experiments.charts import compare as compare_chart
-from experiments.claims import article as claims
-from experiments.claims import cells as table_cells
-from experiments.claims import comparisons
+from experiments.claims import runs
+from experiments.claims.comparisons import comparisons
+from experiments.claims.sections import sections
 from experiments.record import launch, results
 from experiments.record.errors import UserError
 
@@ -26,15 +26,17 @@ flags.declare_key_flag("results")
 
 
 def main():
-    read, out = results.finished(), results.folder()
-    rows = comparisons.comparisons(table_cells.read(read / "table")[0])
+    folder, out = results.finished(), results.folder()
+    rows = comparisons(runs.read(folder / "table")[0])
     if not rows:
-        raise UserError(f"{read / 'table'} has no cells to compare; run experiments.table first.")
-    for finding in claims.findings(rows, read):
-        print(f"{finding.claim}: {finding.verdict.upper()}")
-        for name in ("article", "here"):
-            text = f"{name}: {getattr(finding, name)}"
-            print(textwrap.fill(text, 100, initial_indent="    ", subsequent_indent="      "))
+        raise UserError(f"{folder / 'table'} has no cells to compare; run experiments.table first.")
+    for section in sections(rows, folder).values():
+        for finding in section.findings:
+            print(f"{finding.claim}, {finding.case}: {finding.verdict.upper()}")
+            for name, text in (("article", finding.article), ("here", "; ".join(finding.here))):
+                if text:
+                    text = textwrap.fill(f"{name}: {text}", 94, subsequent_indent="  ")
+                    print(textwrap.indent(text, "    "))
     compare_chart.draw(rows, out / "compare.png")
     print(f"written: {out / 'compare.png'}")
 

@@ -31,7 +31,7 @@ STYLES = {
 }
 MAX_DELAY = 32
 MILESTONES = (250, 500, 1000, 2000)
-NUM_SEEDS = 5
+DEFAULTS = {"num_seeds": 5}
 
 flags.declare_key_flag("out")
 flags.adopt_module_key_flags(seeds)
@@ -47,7 +47,7 @@ def learnt(task: delay.Task, horizon: int, stride: int, num_seeds: int) -> np.nd
 
 
 def main():
-    out, num_seeds = results.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds
     task = delay.Task(MAX_DELAY, milestones=MILESTONES)
     rows, measured = [], {}
     print(f"{num_seeds} seeds; entropy {task.entropy:.4f}, possible gain {task.possible_gain:.4f}")

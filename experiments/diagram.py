@@ -31,7 +31,8 @@ flags.declare_key_flag("out")
 for _name in common.SCHEDULE_FLAGS:
     flags.declare_key_flag(_name)
 
-HORIZON, SEQ_LEN = 3, 6
+DEFAULTS = {"bptt": 3}
+SEQ_LEN = 6
 COUNTED = schedule("true", 7, seq_len=49), schedule("epochwise", 7, seq_len=49)
 
 
@@ -59,7 +60,7 @@ def counts(plan: Schedule) -> dict[int, int]:
 def main():
     values = flags.FLAGS
     out = results.folder()
-    horizon, seq_len = values.bptt or HORIZON, values.seq_len
+    horizon, seq_len = values.bptt, values.seq_len
     if seq_len is None:
         seq_len = max(2 * horizon, SEQ_LEN)
     if horizon > seq_len:

@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.charts import gradcheck as gradcheck_chart
 from experiments.lm import data, models, training
 from experiments.lm import flags as common
 from experiments.lm.styles import Schedule
@@ -121,7 +120,6 @@ def main():
     if failed:
         sys.exit(f"FAILED in {' and '.join(failed)}.")
     results.write(out, "gradcheck", found)
-    gradcheck_chart.draw(found, out / "gradcheck.png")
 
 
 if __name__ == "__main__":

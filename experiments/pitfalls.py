@@ -28,7 +28,7 @@ from tbptt_jax import truncated_scan
 HORIZONS = (2, 3, 4, 5, 6, 8, 10, 15, 20)
 GAINS = (0.5, 0.8, 1.0, 1.2)
 NUM_STEPS, BATCH, STATE = 40, 8, 32
-NUM_SEEDS = 20  # of the weights, inputs and errors
+DEFAULTS = {"num_seeds": 20}  # of the weights, inputs and errors
 
 flags.declare_key_flag("out")
 flags.adopt_module_key_flags(seeds)
@@ -144,7 +144,7 @@ def largest_difference_from_pytorch(key):
 
 
 def main():
-    out, num_seeds = results.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds
     keys = jax.random.split(jax.random.key(0), num_seeds)
     rows = []
     print("relative error of the recipe's gradient, median over the seeds (quartiles)")

@@ -5,7 +5,7 @@
 trains 21 cells as the article does: state 100, batch 32, and a state that goes through dropout
 before the next sequence is given it. Beside them there are controls that make as many updates as
 the true style, epochwise inside its sequences; further seeds at the rates of 0.003 and 0.001; then
-cells for further questions (`table_cells.EXTRAS`). A cell takes 7 minutes on two CPU cores that do
+cells for further questions (`cells.EXTRAS`). A cell takes 7 minutes on two CPU cores that do
 nothing else, all of them 9 hours. Each finished cell is a JSON in the folder table of --out and is
 not run again; one that was stopped goes on from its last epoch in --scratch. `--only='true-20-*'`
 runs some of them, and the committed cells are in results: `--out=results` adds to them.
@@ -17,12 +17,11 @@ missing or not whole. To expect: 5.0 to 5.2 nats a word, within 0.03 of the arti
 import fnmatch
 import statistics
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from experiments.charts import table as table_chart
-from experiments.claims import cells
+from experiments.claims import cells, numbers, runs
 from experiments.lm import flags as common
 from experiments.lm import grid, models
 from experiments.record import launch, results
@@ -43,7 +42,7 @@ def run(only: str, folder: Path, scratch: Path) -> None:
     if not chosen:
         raise UserError(f"--only={only} matches no cell, such as {cells.cells()[0].name}.")
     corpus = common.corpus_from_flags()
-    cells.check_corpus("experiments.table", {"name": corpus.name, "md5": corpus.md5})
+    numbers.check_text("experiments.table", {"name": corpus.name, "md5": corpus.md5})
     build = models.LanguageModel
     for cell in chosen:
         model = build(len(corpus.vocabulary), embed_size=50, state_size=100, cell=cell.cell)
@@ -51,7 +50,7 @@ def run(only: str, folder: Path, scratch: Path) -> None:
         print(f"{cell.name}: best validation loss {found['best_valid_loss']:.3f}", flush=True)
 
 
-def print_table(found: dict[cells.Cell, dict[str, Any]]) -> None:
+def print_table(finished: runs.Runs) -> None:
     """Every cell beside the article's, as far as they are there."""
     print("best validation loss, seed 0 (the article's; standard deviation of the seeds)")
     rates = "  ".join(f"rate {rate:<16g}" for rate in cells.RATES)
@@ -59,7 +58,7 @@ def print_table(found: dict[cells.Cell, dict[str, Any]]) -> None:
     for plan in (*cells.SCHEDULES, *cells.CONTROLS):
         columns = []
         for i, rate in enumerate(cells.RATES):
-            losses = cells.best(found, cells.Cell(plan, rate))
+            losses = runs.losses(finished, cells.Cell(plan, rate))
             article = (
                 cells.ARTICLE.get((plan.style, plan.horizon)) if plan in cells.SCHEDULES else None
             )
@@ -70,18 +69,16 @@ def print_table(found: dict[cells.Cell, dict[str, Any]]) -> None:
         where = f"{plan.style:9s}  {plan.horizon:7d}  {plan.seq_len:8d}"
         print(f"{where}  " + "    ".join(columns).rstrip())
     for cell in cells.EXTRAS:
-        if cell in found:
-            print(f"{cell.name}: {found[cell]['best_valid_loss']:.3f}")
+        if cell in finished:
+            print(f"{cell.name}: {finished[cell].loss:.3f}")
 
 
-def print_summary(numbers: dict[str, Any], num_runs: int) -> None:
+def print_summary(found: runs.Summary) -> None:
     """How far the article's cells are from ours."""
     print(
-        f"{numbers['cells']} of the article's {len(cells.RATES) * len(cells.SCHEDULES)} cells: "
-        f"common offset {numbers['mean_difference']:+.3f}, mean size of the differences "
-        f"{numbers['mean_size_of_difference']:.3f}, largest {numbers['largest_difference']:+.3f}; "
-        f"without the offset at most {abs(numbers['largest_pattern']):.3f}; "
-        f"{num_runs} runs of {numbers['hours']:.1f} hours together"
+        f"{len(found.rows)} of the article's {len(cells.RATES) * len(cells.SCHEDULES)} cells: mean "
+        f"difference {found.offset:+.3f}, mean absolute difference {found.mean:.3f}, largest "
+        f"{found.largest:+.3f}; without the mean at most {max(map(abs, found.patterns)):.3f}"
     )
 
 
@@ -94,14 +91,14 @@ def main():
     folder = results.finished() if values.check else results.folder()
     if not values.check:
         run(values.only, folder / "table", Path(values.scratch) / "table")
-    found, missing = cells.read(folder / "table")
-    print_table(found)
+    finished, missing = runs.read(folder / "table")
+    print_table(finished)
     if missing and values.check:
         raise UserError(f"{len(missing)} cells are missing, the first {missing[0].name}.")
-    if cells.beside_article(found):
-        print_summary(cells.summary(found), len(found))
+    if any(cells.Cell(plan, rate) in finished for plan in cells.SCHEDULES for rate in cells.RATES):
+        print_summary(runs.summary(finished))
         if not values.check:
-            table_chart.draw(found, folder)
+            table_chart.draw(finished, folder)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,8 @@ its start to its end. A minute on two CPU cores that do nothing else. To expect:
 more than full BPTT, since the readout of 10,000 words dominates; the definition 4 to 7 times that.
 """
 
-import multiprocessing
 import statistics
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from itertools import chain
 from typing import Any
 
@@ -31,7 +29,7 @@ flags.declare_key_flag("out")
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
 flags.DEFINE_integer("processes", 5, "Processes, one after the other.", lower_bound=1)
-flags.DEFINE_integer("rounds", 11, "Times around in each process.", lower_bound=1)
+flags.adopt_module_key_flags(alternation)
 
 BATCH, NUM_STEPS, HORIZON, EMBED, STATE = 200, 40, 20, 50, 4
 ARTICLE_MS = {"full": 80.2, "true": 173.0}
@@ -65,10 +63,7 @@ def main():
     corpus = common.corpus_from_flags()
     sequences = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
     args = tuple(words[0] for words in sequences), len(corpus.vocabulary), values.rounds
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, max_tasks_per_child=1) as pool:
-        runs = [pool.submit(measure, *args) for _ in range(values.processes)]
-        processes = [run.result() for run in runs]
+    processes = [alternation.in_new_process(measure, *args) for _ in range(values.processes)]
     times = {name: [seconds[name] for seconds in processes] for name in CALLS}
     rows = []
     for name, each in times.items():

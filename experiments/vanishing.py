@@ -41,7 +41,7 @@ EMBED = 50
 STATES = (4, 8, 16, 32, 64, 100, 200)
 COMPARED = (4, 100)  # states for which all cells are measured, and trained
 BATCH, NUM_STEPS, HORIZON = 200, 40, 20
-NUM_SEEDS = 10
+DEFAULTS = {"num_seeds": 10}
 NUM_EPOCHS = 3
 # The article's L1 norms, lag 0 first.
 ARTICLE = (
@@ -134,7 +134,7 @@ def trained(model: models.LanguageModel, batch: tuple, corpus: data.Corpus) -> d
 
 
 def main():
-    out, num_seeds = results.folder(), flags.FLAGS.num_seeds or NUM_SEEDS
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds
     corpus = common.corpus_from_flags()
     tokens, targets = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
     batch = tokens[0], targets[0]

@@ -1,54 +1,55 @@
-"""Draws the differences between the table's cells, beside the article's and the seeds' spread."""
+"""Draws the differences between the table's schedules, beside the article's and the noise."""
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from experiments.claims.comparisons import EQUAL_LENGTH, Comparison, name_of
+from experiments.charts.style import ARTICLE, FULL, OURS, plt, save
+from experiments.claims.comparisons import CLAIMS, RATES, Comparison, name_of
 from experiments.claims.verdicts import HOLDS, REVERSED, UNDECIDED
 
-COLOURS = {HOLDS: "#0072B2", REVERSED: "#D55E00", UNDECIDED: "0.55"}
+COLOURS = {HOLDS: OURS, REVERSED: FULL, UNDECIDED: "0.6"}
 
 
 def draw(rows: list[Comparison], path: Path) -> None:
-    """A line for each comparison; the band is what a difference has to exceed."""
-    figure, axis = plt.subplots(figsize=(9, 1.6 + 0.24 * len(rows)), layout="constrained")
-    labels, place, question = [], 0.0, None
-    for row in rows:
-        if row.question != question:
-            place -= 1.6
-            question = row.question
-            axis.text(
-                0.0,
-                place + 0.75,
-                question,
-                transform=axis.get_yaxis_transform(),
-                va="center",
-                fontweight="bold",
-                fontsize="small",
-                bbox={"color": "white", "pad": 1.0},
-            )
-        axis.barh(place, 2 * row.limit, 0.4, -row.limit, color="0.88", zorder=0)
-        axis.plot(row.difference, place, "o", color=COLOURS[row.verdict], ms=6)
-        if row.article is not None:
-            axis.plot(row.article, place, "D", color="0.3", mfc="none", ms=6)
-        first, second = (f"{p.style} {p.horizon} in {p.seq_len}" for p in (row.first, row.second))
-        if row.question == EQUAL_LENGTH:  # epochwise in one block
-            first = f"full in {row.first.seq_len}"
-        labels.append((place, f"{first} − {second}, {name_of(row.learning_rate)}"))
-        place -= 1.0
-    axis.plot([], [], color="0.88", lw=7, label="undecided within")
-    axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)
-    axis.set_yticks([y for y, _ in labels], [text for _, text in labels], fontsize="small")
-    axis.set_ylim(place, 0.0)
-    axis.set_xlabel("difference of the best validation loss in nats (left: the first is better)")
+    """A panel for each learning rate; the band is what a difference has to exceed."""
+    kinds = sorted({(CLAIMS.index(row.claim), row.horizon) for row in rows})
+    places, place, before = {}, 0.0, None
+    for kind in kinds:
+        place += 1.0 if before == kind[0] else 2.2
+        places[kind], before = place, kind[0]
+    rates = [rate for rate in RATES if any(row.learning_rate == rate for row in rows)]
+    size = 3 + 2.6 * len(rates), 1.8 + 0.3 * place
+    figure, axes = plt.subplots(
+        1, len(rates), sharey=True, sharex=True, squeeze=False, figsize=size
+    )
+    for rate, axis in zip(rates, axes[0], strict=True):
+        for row in [row for row in rows if row.learning_rate == rate]:
+            y = places[CLAIMS.index(row.claim), row.horizon]
+            axis.barh(y, 2 * row.limit, 0.6, -row.limit, color="0.9", zorder=0)
+            axis.plot(row.difference, y, "o", color=COLOURS[row.verdict], ms=6)
+            if row.article is not None:
+                axis.plot(row.article, y, "D", color=ARTICLE, mfc="none", ms=6)
+        axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)
+        axis.set_title(name_of(rate))
+        axis.set_xlabel("difference in nats a word")
+    for claim in {kind[0] for kind in kinds}:
+        top = min(place for kind, place in places.items() if kind[0] == claim)
+        text = axes[0, -1].annotate(  # the last panel is drawn over the others
+            CLAIMS[claim],
+            (0.0, top - 0.95),
+            xycoords=axes[0, 0].get_yaxis_transform(),
+            va="center",
+            fontweight="bold",
+            fontsize="small",
+            annotation_clip=False,
+            bbox={"color": "white", "pad": 1.0},
+        )
+        text.set_in_layout(False)
+    axes[0, 0].set_yticks([*places.values()], [f"horizon {horizon}" for _, horizon in kinds])
+    axes[0, 0].set_ylim(place + 0.6, 0.5)
+    axes[0, 0].plot([], [], color="0.9", lw=7, label="within the noise of seeds")
     for verdict, colour in COLOURS.items():
-        axis.plot([], [], "o", color=colour, label=f"here: {verdict}")
-    axis.plot([], [], "D", color="0.3", mfc="none", label="the article")
-    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize="small")
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+        axes[0, 0].plot([], [], "o", color=colour, label=f"here: {verdict}")
+    axes[0, 0].plot([], [], "D", color=ARTICLE, mfc="none", label="the article")
+    figure.suptitle("Differences of the best validation loss (left of 0: the claim holds)")
+    figure.legend(loc="outside lower center", ncols=5)
+    save(figure, path)

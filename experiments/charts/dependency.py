@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+
+from experiments.charts.style import plt, save
 
 
 def draw(found: dict, path: Path) -> None:
@@ -24,7 +22,6 @@ def draw(found: dict, path: Path) -> None:
         sharex=True,
         sharey=True,
         squeeze=False,
-        layout="constrained",
     )
     images = []
     for row_axes, style in zip(axes, styles, strict=True):
@@ -34,17 +31,17 @@ def draw(found: dict, path: Path) -> None:
             images.append(axis.imshow(shares, vmin=0.0, vmax=1.0, aspect="auto", cmap="viridis"))
             reach = np.array([row["horizon"] - 1 for row in rows])  # in columns: delay 1 is the 0th
             edges = np.repeat(np.arange(len(rows) + 1) - 0.5, 2)[1:-1]
-            label = "errors reach the delays left of it"
+            label = "errors reach the delays left of this line"
             axis.plot(np.repeat(reach - 0.5, 2), edges, color="red", linewidth=1.5, label=label)
             axis.set_title(f"{style}, {milestones[milestone]} updates")
         row_axes[0].set_yticks(range(len(rows)), [str(row["horizon"]) for row in rows])
-        row_axes[0].set_ylabel("horizon")
+        row_axes[0].set_ylabel("horizon in steps")
     delays = [1, 4, 8, 12, 16, 20, 24, 28, 32]
     for axis in axes[-1]:
         axis.set_xticks([d - 1 for d in delays], [str(d) for d in delays])
-        axis.set_xlabel("delay d")
+        axis.set_xlabel("delay of the dependency in steps")
     axes[0, 0].legend(frameon=False, labelcolor="white", loc="upper right")
-    label = f"share of the possible gain that is learnt, median of {found['num_seeds']} seeds"
+    label = f"share learnt, median of {found['num_seeds']} seeds"
     figure.colorbar(images[0], ax=axes, label=label)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    figure.suptitle("Share of the possible gain learnt, by horizon and delay of the dependency")
+    save(figure, path)

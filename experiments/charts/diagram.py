@@ -2,32 +2,28 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
+
+from experiments.charts.style import OURS, plt, save
 
 MOST_WITH_ARROWS = 16  # steps
 MOST_COUNTS = 3
+NAMES = {"true": "true", "semi": "semi-epochwise", "epochwise": "epochwise"}
 
 
 def draw(found: dict, path: Path) -> None:
     """Draws the report of `diagram.main` into an SVG or PNG file, by its name's ending."""
     plans = found["drawn"]
     size = 4.2 * len(plans), 4.6
-    figure, axes = plt.subplots(1, len(plans), figsize=size, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(plans), figsize=size, squeeze=False)
     for axis, plan in zip(axes[0], plans, strict=True):
         _panel(axis, plan)
-    # No date and no random names, so that the same picture is the same file.
-    with matplotlib.rc_context({"svg.hashsalt": "tbptt_jax"}):
-        metadata = {"Date": None} if path.suffix == ".svg" else {}
-        figure.savefig(path, dpi=120, metadata=metadata)
-    plt.close(figure)
+    figure.suptitle("Which error reaches which step")
+    save(figure, path)
 
 
 def _panel(axis, plan):
-    """One style, steps counted from 1: darker the further an error has come."""
+    """One style, steps counted from 1: darker the further back."""
     lag, num_steps = np.array(plan["lag"]), plan["seq_len"]
     ends = 0.5, num_steps + 0.5
     shown = np.ma.masked_less(lag, 0)
@@ -37,16 +33,16 @@ def _panel(axis, plan):
         for step, furthest in enumerate(lag.max(axis=1), start=1):
             line = {"arrowstyle": "->", "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
             axis.annotate("", (step - furthest - 0.45, step), (step, step), arrowprops=line)
-            axis.plot(step, step, "o", color="#D55E00", ms=6, zorder=3)
+            axis.plot(step, step, "o", color=OURS, ms=6, zorder=3)
         steps = range(1, num_steps + 1)
         axis.set(xticks=steps, yticks=steps)
     if plan["stride"] > 1:
         for end in range(plan["stride"], num_steps, plan["stride"]):
             axis.axhline(end + 0.5, color="0.6", lw=0.8, ls=":")
-    axis.set(xlabel="step that the error reaches", ylabel="error of step")
-    axis.set_title(f"{plan['style']}, BPTT({plan['horizon']}; {plan['stride']})")
+    axis.set(xlabel="step that is reached", ylabel="step whose error it is")
+    axis.set_title(f"{NAMES[plan['style']]}: horizon {plan['horizon']}, stride {plan['stride']}")
     if len(plan["travel"]) <= MOST_COUNTS:
-        travel = "\n".join(f"{n} of {num_steps} travel {k}" for k, n in plan["travel"].items())
+        travel = "\n".join(f"{n} of {num_steps} reach {k} steps" for k, n in plan["travel"].items())
         place = {"transform": axis.transAxes, "ha": "right", "va": "top", "fontsize": "small"}
         axis.text(0.98, 0.98, travel, **place)
     axis.spines[:].set_visible(False)

@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import matplotlib
+from experiments.charts.style import FULL, OTHERS, plt, save
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-COLOURS = ("#56B4E9", "#0072B2", "#D55E00", "#000000")
+COLOURS = (OTHERS[0], FULL, "black", OTHERS[1])
 
 
 def draw(found: dict, path: Path) -> None:
     """Draws the report of `pitfalls.main` into a PNG file."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axis = plt.subplots(figsize=(6.4, 4.2))
     rows = found["relative_error"]
     for gain, colour in zip(sorted({row["gain"] for row in rows}), COLOURS, strict=True):
         mine = [row for row in rows if row["gain"] == gain and row["horizon"] > 2]
@@ -21,10 +18,9 @@ def draw(found: dict, path: Path) -> None:
         axis.plot(horizons, median, "o-", color=colour, label=f"recurrent gain {gain:g}")
     axis.axhline(1.0, color="0.6", linewidth=1, zorder=0)
     axis.text(20, 1.15, "as large as the gradient", color="0.4", ha="right")
-    axis.set(yscale="log", xlabel="horizon (it is exact at 2)")
+    axis.set(yscale="log", xlabel="horizon in steps (the recipe is exact at 2)")
     axis.set_ylabel("relative error of the gradient, median of the seeds")
     axis.set_xticks([3, 5, 10, 15, 20])
-    axis.legend(frameon=False)
-    axis.set_title("Walking back through graphs whose gradients are never cleared")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    axis.legend()
+    axis.set_title("Error of a recipe that never clears the gradients of detached states")
+    save(figure, path)

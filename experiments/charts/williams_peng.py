@@ -3,12 +3,9 @@
 import json
 from pathlib import Path
 
-import matplotlib
+from experiments.charts.style import EPOCHWISE, FULL, OURS, plt, save
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-COLOURS = {"BPTT(h; 1)": "#0072B2", "BPTT(2h; h)": "#009E73", "BPTT(h; h)": "#D55E00"}
+COLOURS = {"BPTT(h; 1)": OURS, "BPTT(2h; h)": EPOCHWISE, "BPTT(h; h)": FULL}
 
 
 def draw(folder: Path, path: Path) -> None:
@@ -16,13 +13,11 @@ def draw(folder: Path, path: Path) -> None:
     panels = {"delay": _delay, "ptb": _ptb}
     files = {task: folder / f"williams_peng_{task}.json" for task in panels}
     found = {t: json.loads(f.read_text("utf-8")) for t, f in files.items() if f.exists()}
-    figure, axes = plt.subplots(
-        1, len(found), figsize=(4.8 * len(found), 3.8), layout="constrained", squeeze=False
-    )
+    figure, axes = plt.subplots(1, len(found), figsize=(4.8 * len(found), 4.0), squeeze=False)
     for axis, (task, report) in zip(axes[0], found.items(), strict=True):
         panels[task](axis, report)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    figure.suptitle("Two steps of horizon for one: BPTT(2h; h) beside BPTT(h; 1) and BPTT(h; h)")
+    save(figure, path)
 
 
 def _delay(axis, report):
@@ -37,11 +32,16 @@ def _delay(axis, report):
         at = [n * 1.03 ** (i - 1) for n in updates]  # side by side
         colour = COLOURS[row["schedule"]]
         axis.errorbar(at, rates, spread, fmt="o-", color=colour, capsize=3, label=row["schedule"])
-    axis.set(xscale="log", ylim=(-0.02, 1.02), xlabel="updates", ylabel="seeds that succeed")
+    axis.set(
+        xscale="log",
+        ylim=(-0.02, 1.02),
+        xlabel="updates",
+        ylabel="share of seeds that succeed (95 %)",
+    )
     axis.set_xticks(updates, [str(n) for n in updates])
     axis.minorticks_off()
     axis.set_title(f"delay {report['delay']}, h = {report['task']['chunk']}")
-    axis.legend(frameon=False)
+    axis.legend()
 
 
 def _ptb(axis, report):
@@ -52,5 +52,5 @@ def _ptb(axis, report):
         axis.hlines(sum(losses) / len(losses), i - 0.25, i + 0.25, color=colour, linewidth=2)
         labels.append(f"BPTT({row['horizon']}; {row['stride']})")
     axis.set_xticks(range(len(labels)), labels, rotation=30)
-    axis.set_ylabel("best validation loss, nats a word")
-    axis.set_title(f"{report['corpus']}, every seed and mean")
+    axis.set_ylabel("best validation loss in nats a word")
+    axis.set_title(f"{report['corpus']}, each seed and mean")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from experiments.claims.numbers import Numbers
 from experiments.claims.verdicts import (
     MORE_OFTEN,
     NOT,
@@ -13,75 +14,62 @@ from experiments.claims.verdicts import (
     Finding,
     as_well,
     decide,
-    overall,
     threshold,
 )
 
 MARGIN = 0.02  # nats: losses within it are equally good
 
 
-def dependencies(found) -> Iterator[Finding]:
+def dependencies(found: Numbers) -> Iterator[Finding]:
     """The share of the possible gain that is learnt at the longest delays that errors reach, and at
-    the first that none reaches.
+    the first that none reaches, at each milestone.
 
     Seeds are paired: at each, both styles start from the same parameters and see the same stream.
     """
     for horizon in (8, 16):
-        reached = range(horizon * 3 // 4, horizon)
-        yield _learnt(
-            found,
-            horizon,
-            reached,
-            "true learns more of the dependencies near its horizon than epochwise: horizon "
-            f"{horizon}, delays {reached[0]} to {reached[-1]}",
-            "concluded from the losses",
-        )
-        yield _learnt(
-            found,
-            horizon,
-            range(horizon, horizon + 1),
-            "true learns more of the first dependency that no error reaches than epochwise: "
-            f"horizon {horizon}, delay {horizon}",
-            "not there",
-        )
+        within = range(horizon * 3 // 4, horizon)
+        for delays, name, article in (
+            (within, f"the delays {within[0]} to {within[-1]}", "concluded from the losses"),
+            (range(horizon, horizon + 1), f"the delay {horizon}, which no error reaches,", ""),
+        ):
+            claim = f"true learns more of {name} than epochwise, horizon {horizon}"
+            shares = [_shares(found, style, horizon, delays) for style in ("true", "epochwise")]
+            milestones = found["task"]["milestones"]
+            for updates, true, epochwise in zip(milestones, *shares, strict=True):
+                gains = (true - epochwise).tolist()
+                limit = 2.0 * statistics.stdev(gains) if len(gains) > 1 else math.inf
+                gain = statistics.fmean(gains)
+                said = (
+                    f"{np.mean(true):z.0%} − {np.mean(epochwise):z.0%} of the possible gain",
+                    f"difference {gain:+z.1%} ± {limit:.1%}",
+                    f"paired seeds: {len(gains)}",
+                )
+                verdict = decide(gain, limit)
+                yield Finding(claim, f"after {updates} updates", article, said, verdict)
 
 
-def _learnt(found, horizon, delays, claim, article):
-    """Whether the true style learns more, at each milestone; the mean over the delays."""
-
-    def shares(style):
-        """[milestones, seeds]."""
-        row = found.row("learnt", style=style, horizon=horizon)
-        share = np.array(row["share"])  # [delays, seeds, milestones], delay 1 first
-        return np.mean(share[delays.start - 1 : delays.stop - 1], axis=0).T
-
-    said, made = [], []
-    styles = shares("true"), shares("epochwise")
-    for updates, true, epochwise in zip(found["task"]["milestones"], *styles, strict=True):
-        gains = (true - epochwise).tolist()
-        limit = 2.0 * statistics.stdev(gains) if len(gains) > 1 else math.inf
-        made.append(decide(statistics.fmean(gains), limit))
-        said.append(
-            f"after {updates} updates {np.mean(true):z.0%} and {np.mean(epochwise):z.0%}, "
-            f"{statistics.fmean(gains):+z.1%} ± {limit:.1%} ({made[-1]})"
-        )
-    here = f"{'; '.join(said)}; of the possible gain, {styles[0].shape[1]} seeds, paired"
-    return Finding(claim, article, here, overall(made))
+def _shares(found, style, horizon, delays):
+    """[milestones, seeds], the mean over the delays."""
+    row = found.row("learnt", style=style, horizon=horizon)
+    share = np.array(row["share"])  # [delays, seeds, milestones], delay 1 first
+    return np.mean(share[delays.start - 1 : delays.stop - 1], axis=0).T
 
 
-def williams_peng(delay, ptb) -> Iterator[Finding]:
+def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
     """Passes of 2h steps, once every h, beside one of h steps at every step."""
+    claim, article = "BPTT(2h; h) does as well as BPTT(h)", "quoted from Williams and Peng"
     updates, trials = 1000, delay["num_seeds"]  # for so many updates the task was made
     milestone = delay["task"]["milestones"].index(updates)
     names = ("BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)")
     rows = [delay.row("rows", schedule=name) for name in names]
     single, double, _ = (row["intervals"][milestone] for row in rows)
     shares = [row["successes"][milestone] / trials for row in rows]
-    said = ", ".join(f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True))
+    said = (f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True))
     yield Finding(
-        f"BPTT(2h; h) succeeds as often as BPTT(h): a delay of {delay['delay']}",
-        "quoted from Williams and Peng",
-        f"{said} of {trials} seeds after {updates} updates",
+        claim,
+        f"a delay of {delay['delay']}",
+        article,
+        (*said, f"of {trials} seeds succeed after {updates} updates"),
         MORE_OFTEN if double[0] > single[1] else NOT if double[1] < single[0] else UNDECIDED,
     )
     for h in sorted({row["h"] for row in ptb["rows"]}):
@@ -90,11 +78,11 @@ def williams_peng(delay, ptb) -> Iterator[Finding]:
         spread = statistics.fmean(map(statistics.variance, losses.values())) ** 0.5
         difference = means["BPTT(2h; h)"] - means["BPTT(h; 1)"]
         limit = threshold(spread, len(losses[names[0]]))
-        said = ", ".join(f"{name} {means[name]:.3f}" for name in names)
+        said = (f"{name} {means[name]:.3f}" for name in names)
         yield Finding(
-            f"BPTT(2h; h) does as well as BPTT(h): Penn Treebank, h = {h}",
-            "quoted from Williams and Peng",
-            f"{said}; beyond {limit:.3f} counts, seeds: {len(losses[names[0]])}; within {MARGIN} "
-            "is as well",
+            claim,
+            f"Penn Treebank, h = {h}",
+            article,
+            (*said, f"beyond {limit:.3f} counts", f"seeds: {len(losses[names[0]])}"),
             as_well(difference, limit, MARGIN),
         )

@@ -1,16 +1,17 @@
-"""Tables in Markdown, from what the mains have found."""
+"""Tables in Markdown, from what the commands have found."""
 
 import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from experiments.claims import article as claims
-from experiments.claims import cells as table_cells
-from experiments.claims import comparisons
+from experiments.claims import cells, comparisons, runs
+from experiments.claims.article import EARLY
 from experiments.claims.cells import Cell
 from experiments.claims.comparisons import Comparison
-from experiments.claims.verdicts import Finding, threshold
+from experiments.claims.runs import Runs
+from experiments.claims.sections import Section
+from experiments.claims.verdicts import threshold
 from experiments.lm.decay import factor
 from experiments.lm.styles import Schedule
 
@@ -21,41 +22,53 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
-def article_table(found: dict[Cell, dict]) -> str:
+def verdicts_table(section: Section) -> str:
+    """A row for each claim, a column for each case; below, links to the numbers."""
+    cases = dict.fromkeys(finding.case for finding in section.findings)
+    rows: dict[str, dict[str, str]] = {}
+    for finding in section.findings:
+        lines = [f"**{finding.verdict}**", *finding.here]
+        lines += [f"*article*: {finding.article}"] if finding.article else []
+        rows.setdefault(finding.claim, {})[finding.case] = "<br>".join(lines)
+    made = table(
+        ["claim", *cases],
+        [[claim, *(of.get(case, "–") for case in cases)] for claim, of in rows.items()],
+    )
+    links = ", ".join(f"[{path.rsplit('/', 1)[-1]}](../{path})" for path in section.sources)
+    return f"{made}\n\nFrom {links}."
+
+
+def article_table(finished: Runs) -> str:
     """The article's cells: here (the article; the difference)."""
-    here = {
-        (row["style"], row["horizon"], row["learning_rate"]): row["here"]
-        for row in table_cells.beside_article(found)
-    }
+    beside = {row.cell: row for row in runs.summary(finished).rows}
 
-    def cell(plan, i):
-        article = table_cells.ARTICLE[plan.style, plan.horizon][i]
-        loss = here.get((plan.style, plan.horizon, table_cells.RATES[i]))
-        return (
-            f"– ({article:.2f})"
-            if loss is None
-            else f"{loss:.3f} ({article:.2f}; {loss - article:+z.3f})"
-        )
+    def text(plan, rate, article):
+        row = beside.get(Cell(plan, rate))
+        if row is None:
+            return f"– ({article:.2f})"
+        return f"{row.here:.3f} ({article:.2f}; {row.difference:+z.3f})"
 
-    rates = [f"rate {rate:g}" for rate in table_cells.RATES]
-    rows = [[_plan(p), *(cell(p, i) for i in range(len(rates)))] for p in table_cells.SCHEDULES]
-    return table(["style, horizon, sequence", *rates], rows)
+    rows = []
+    for plan in cells.SCHEDULES:
+        at_rates = zip(cells.RATES, cells.ARTICLE[plan.style, plan.horizon], strict=True)
+        rows.append([_plan(plan), *(text(plan, rate, article) for rate, article in at_rates)])
+    return table(["style, horizon, sequence", *(f"rate {rate:g}" for rate in cells.RATES)], rows)
 
 
-def seeds_table(found: dict[Cell, dict]) -> str:
+def seeds_table(finished: Runs) -> str:
     """The rates with several seeds, each seed and the mean; and the number of updates."""
     rows = []
-    for plan in (*table_cells.SCHEDULES, *table_cells.CONTROLS):
+    for plan in (*cells.SCHEDULES, *cells.CONTROLS):
         row = [_plan(plan), "–"]
-        for rate in table_cells.REPEATED_RATES:
-            losses = table_cells.best(found, Cell(plan, rate))
+        for rate in cells.REPEATED_RATES:
+            losses = runs.losses(finished, Cell(plan, rate))
             row += [" ".join(f"{loss:.3f}" for loss in losses.values()) or "–"]
             row += [f"{statistics.fmean(losses.values()):.3f}" if losses else "–"]
             if losses:
-                row[1] = f"{table_cells.updates_per_epoch(found[Cell(plan, rate, min(losses))]):,}"
+                row[1] = f"{finished[Cell(plan, rate, min(losses))].updates_per_epoch:,}"
         rows.append(row)
     head = ["style, horizon, sequence", "updates an epoch"]
-    for rate in table_cells.REPEATED_RATES:
+    for rate in cells.REPEATED_RATES:
         head += [f"rate {rate:g}, each seed", "mean"]
     return table(head, rows)
 
@@ -65,13 +78,13 @@ def parts_table(rows: Iterable[Comparison]) -> str:
     asked = comparisons.EQUAL_HORIZON, comparisons.EQUAL_UPDATES, comparisons.FEWER_UPDATES
     found = {}
     for row in rows:
-        if row.question in asked and row.learning_rate is not None:
+        if row.claim in asked and row.learning_rate is not None:
             horizon = min(row.first.horizon, row.second.horizon)
-            found.setdefault((row.learning_rate, horizon), {})[row.question] = row
+            found.setdefault((row.learning_rate, horizon), {})[row.claim] = row
     lines = []
     for (rate, horizon), parts in found.items():
         if len(parts) == len(asked):
-            whole, style, updates = (f"{parts[question].difference:+z.3f}" for question in asked)
+            whole, style, updates = (f"{parts[claim].difference:+z.3f}" for claim in asked)
             article = f"{parts[comparisons.EQUAL_HORIZON].article:+.2f}"
             lines.append([f"{rate:g}", str(horizon), article, whole, style, updates])
     head = [
@@ -85,36 +98,25 @@ def parts_table(rows: Iterable[Comparison]) -> str:
     return table(head, lines)
 
 
-def extras_table(found: dict[Cell, dict]) -> str:
+def extras_table(finished: Runs) -> str:
     """The further questions, each beside the cell without the last thing that is different."""
-    loss = lambda cell: found[cell]["best_valid_loss"]
     rows = []
-    for cell in [cell for cell in table_cells.EXTRAS if cell in found]:
-        usual = Cell(cell.schedule)
+    for cell in [cell for cell in cells.EXTRAS if cell in finished]:
+        usual, loss = Cell(cell.schedule), finished[cell].loss
         own = [name for name in cell._fields[3:] if getattr(cell, name) != getattr(usual, name)]
         row = [_plan(cell.schedule), f"{cell.learning_rate:g}", "the schedule"]
-        row += [f"{loss(cell):.3f}", "–", "–"]
+        row += [f"{loss:.3f}", "–", "–"]
         if own:
             row[2] = ", ".join(f"{name}: {getattr(cell, name)}" for name in own)
             without = cell._replace(**{own[-1]: getattr(usual, own[-1])})
-            if without in found:
-                spread = table_cells.spread(found, cell.learning_rate) or math.inf
-                difference = f"{loss(cell) - loss(without):+z.3f} ± {threshold(spread, 1):.3f}"
-                row[4:] = f"{loss(without):.3f}", difference
+            if without in finished:
+                limit = threshold(runs.spread(finished, cell.learning_rate) or math.inf, 1)
+                difference = loss - finished[without].loss
+                row[4:] = f"{finished[without].loss:.3f}", f"{difference:+z.3f} ± {limit:.3f}"
         rows.append(row)
     head = ["style, horizon, sequence", "rate", "what is different", "loss"]
     head += ["without the last", "difference"]
     return table(head, rows) if rows else "None of them is there yet."
-
-
-def verdicts_table(findings: Iterable[Finding]) -> str:
-    """A row a claim."""
-    link = lambda source: f"[{source.rsplit('/', 1)[-1]}](../{source})"
-    rows = [
-        [f.claim, f.article, f.here, f"**{f.verdict}**", ", ".join(map(link, f.sources))]
-        for f in findings
-    ]
-    return table(["claim", "the article", "here", "verdict", "from"], rows)
 
 
 def vanishing_table(rows: list[dict[str, Any]]) -> str:
@@ -125,14 +127,14 @@ def vanishing_table(rows: list[dict[str, Any]]) -> str:
         return f"{median:.2f} ({low:.2f}–{high:.2f})" if len(values) > 1 else f"{median:.2f}"
 
     head = ["cell", "state", "epochs trained", "factor a step, median (range of seeds)"]
-    head += [f"over the first {claims.EARLY} steps", "√((E+N)/N)"]
+    head += [f"over the first {EARLY} steps", "√((E+N)/N)"]
     return table(
         head,
         [
             [
                 *(str(row[name]) for name in ("cell", "state_size", "epochs")),
                 of_seeds(row["factor"]),
-                of_seeds([factor(norms[: claims.EARLY + 1]) for norms in row["l1"]]),
+                of_seeds([factor(norms[: EARLY + 1]) for norms in row["l1"]]),
                 f"{row['expected']:.2f}",
             ]
             for row in rows
@@ -178,10 +180,10 @@ def gradcheck_table(found: dict[str, Any]) -> str:
 
 
 def counts_table(counted: list[dict[str, Any]]) -> str:
-    """How many errors travel how many steps."""
+    """How many errors reach back how many steps."""
     steps = sorted({int(k) for row in counted for k in row["travel"]})
     rows = [[row["style"], *(str(row["travel"].get(str(k), 0)) for k in steps)] for row in counted]
-    return table(["steps that an error travels", *map(str, steps)], rows)
+    return table(["steps that an error reaches back", *map(str, steps)], rows)
 
 
 def _plan(plan: Schedule) -> str:

@@ -1,6 +1,8 @@
-"""When a difference counts, and what a claim is given as its verdict."""
+"""When a difference counts, and what is a claim's verdict."""
 
+import collections
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 HOLDS, REVERSED, UNDECIDED = "holds", "the opposite holds", "undecided"
@@ -9,20 +11,20 @@ MORE_OFTEN = "more often"  # where as often is claimed
 
 
 class Finding(NamedTuple):
-    """A claim, and what became of it."""
+    """A claim in one case, such as at one learning rate, and its verdict."""
 
     claim: str
-    article: str
-    here: str
+    case: str
+    article: str  # empty where the article says nothing
+    here: tuple[str, ...]  # what was found, in pieces
     verdict: str
-    sources: tuple[str, ...] = ()  # files, or the folder, of the numbers, in a checkout
 
 
 def threshold(spread: float, seeds: int) -> float:
-    """What a difference of two means over so many seeds has to exceed.
+    """The size that a difference of two means over so many seeds must exceed.
 
-    Twice the spread between seeds, and twice the standard error of the difference, √(2 / n) of it,
-    which is more where there is one seed.
+    Twice the standard deviation between seeds, and twice the standard error of the difference,
+    √(2 / n) of it, which is larger for one seed.
     """
     return 2.0 * spread * max(1.0, math.sqrt(2.0 / seeds))
 
@@ -45,12 +47,11 @@ def as_well(excess: float, limit: float, margin: float) -> str:
     return NOT if excess - limit > 0.0 else UNDECIDED
 
 
-def overall(verdicts: list[str]) -> str:
+def overall(verdicts: Sequence[str]) -> str:
     """The verdict of several comparisons together: theirs, where they agree."""
     if not verdicts:
         raise ValueError("overall: there must be a verdict, got none.")
-    counts = {verdict: verdicts.count(verdict) for verdict in (HOLDS, REVERSED, UNDECIDED)}
-    agreed = [verdict for verdict, count in counts.items() if count == len(verdicts)]
-    if agreed:
-        return agreed[0]
-    return ", ".join(f"{verdict} in {count}" for verdict, count in counts.items() if count)
+    counts = collections.Counter(verdicts).most_common()
+    if len(counts) == 1:
+        return verdicts[0]
+    return ", ".join(f"{verdict} in {count}" for verdict, count in counts)

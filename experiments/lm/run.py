@@ -39,14 +39,15 @@ def train(
     progress = training.start(model, settings)
     run_folder.begin(workdir, config(settings, model, corpus))
 
-    def keep(epoch: training.Epoch, progress: training.Progress):
-        run_folder.append(workdir, epoch._asdict())
-        run_folder.save(workdir, epoch.epoch, progress)
-        report(epoch)
-
     with run_folder.alone(workdir):
-        progress = run_folder.restore(workdir, progress)
-        began(int(progress.epoch))
+        progress, epochs = run_folder.restore(workdir, progress)
+        began(len(epochs))
+
+        def keep(epoch: training.Epoch, progress: training.Progress):
+            epochs.append(epoch._asdict())
+            run_folder.save(workdir, progress, epochs)
+            report(epoch)
+
         result = training.train(model, text, settings, progress, keep)
-        run_folder.append(workdir, result._asdict())
+        run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result

@@ -1,10 +1,16 @@
 """Times calls in alternation: on a shared machine what counts is the ratio within a round."""
 
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import jax
+from absl import flags
+
+flags.DEFINE_integer("rounds", 11, "Rounds of the alternation.", lower_bound=1)
 
 
 def alternate(calls: dict[str, Callable], rounds: int, repeats: int = 1) -> dict[str, list[float]]:
@@ -26,6 +32,13 @@ def _seconds(call):
     began = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - began
+
+
+def in_new_process(function: Callable, *args: Any) -> Any:
+    """`function(*args)`, from a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawn) as pool:
+        return pool.submit(function, *args).result()
 
 
 def quartiles(values: list[float]) -> list[float]:

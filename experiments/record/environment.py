@@ -21,10 +21,21 @@ def environment() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version()} | versions,
         "commit": _commit(),
+        "cpu": _cpu_model(),
+        "system": platform.system(),
         "device": f"{device.platform}: {device.device_kind}",
         "num_cores": os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:

@@ -1,4 +1,4 @@
-"""How a main runs: under absl's and JAX's flags, keeping compiled programs."""
+"""How a command runs: under absl's and JAX's flags, keeping compiled programs."""
 
 import functools
 import sys
@@ -11,9 +11,14 @@ from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import cache_dir
 
+PACKAGES = ("experiments", "benchmarks")
+
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a main under absl and JAX's own flags; what the user can mend ends in one line."""
+    """Runs a command under absl's and JAX's own flags; a user's error ends in one line.
+
+    A command's module may have `DEFAULTS`, its own default values of flags that it shares.
+    """
 
     def guarded(argv):
         if len(argv) > 1:
@@ -29,6 +34,8 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             sys.exit("interrupted; what was written stays.")
 
+    for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
+        flags.FLAGS.set_default(name, value)
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
     app.run(guarded, flags_parser=functools.partial(_parse, main.__module__))
@@ -49,12 +56,12 @@ def _key_module(module: str) -> str:
 
 
 def _refuse_flags_of_others(module: str):
-    """A flag that another main shares is no flag of this one."""
+    """A flag that another command has is no flag of this one."""
     values = flags.FLAGS
     key = {flag.name for flag in values.get_key_flags_for_module(_key_module(module))}
     for flag in values.flag_values_dict():
         owner = str(values.find_module_defining_flag(flag))
-        if values[flag].present and owner.startswith("experiments") and flag not in key:
+        if values[flag].present and owner.startswith(PACKAGES) and flag not in key:
             raise UserError(f"--{flag} is not a flag of this command; see --help.")
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,28 +55,33 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
             )
 
 
-def save(workdir: Path, epoch: int, tree: Any) -> None:
-    """Keeps a pytree of arrays as the state after `epoch`, in place of the one before."""
+def save(workdir: Path, tree: Any, epochs: list[dict[str, Any]]) -> None:
+    """Keeps the state after the last of `epochs` and the metrics of them all, in one checkpoint.
+
+    metrics.jsonl is written from it, so the two cannot disagree for longer than that takes.
+    """
     with _checkpoints(workdir) as manager:
-        manager.save(epoch, args=ocp.args.StandardSave(tree))
+        kept = {"state": ocp.args.StandardSave(tree), "epochs": ocp.args.JsonSave(epochs)}
+        manager.save(len(epochs), args=ocp.args.Composite(**kept))
+    write_metrics(workdir, epochs)
 
 
-def restore(workdir: Path, like: Any) -> Any:
-    """The pytree that was saved last, or `like` itself where none was.
+def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """The state and the metrics that were saved last; `like` and no metrics where none were.
 
-    A line of metrics.jsonl that a stop before the save left over is dropped.
+    metrics.jsonl is written again from the checkpoint.
 
     Raises:
-      UserError: what was saved is damaged, or is not what metrics.jsonl tells of.
+      UserError: the checkpoint is damaged, or is missing beside a metrics.jsonl.
     """
-    metrics = workdir / METRICS
-    lines = metrics.read_bytes().splitlines() if metrics.exists() else []
-    restored, epoch, fault = like, 0, None
+    state, epochs, fault = like, [], None
     with _checkpoints(workdir) as manager:  # not left open: orbax ends badly
-        epoch = manager.latest_step() or 0
+        epoch = manager.latest_step()
         try:
-            if epoch:
-                restored = manager.restore(epoch, args=ocp.args.StandardRestore(like))
+            if epoch is not None:
+                kept = {"state": ocp.args.StandardRestore(like), "epochs": ocp.args.JsonRestore()}
+                restored = manager.restore(epoch, args=ocp.args.Composite(**kept))
+                state, epochs = restored["state"], restored["epochs"]
         except Exception as error:
             fault = error
     if fault is not None:
@@ -85,15 +89,11 @@ def restore(workdir: Path, like: Any) -> Any:
             f"the checkpoint in {workdir / CHECKPOINTS} is damaged ({type(fault).__name__}); "
             f"remove {workdir} to start again."
         ) from fault
-    told = [_epoch(line) for line in lines[:epoch]]
-    if len(lines) > epoch + 1 or told != list(range(1, epoch + 1)):
-        raise UserError(
-            f"{metrics} and the checkpoint beside it, of epoch {epoch}, do not belong together; "
-            "name another --workdir."
-        )
-    if len(lines) > epoch:
-        replace(metrics, "".join(line.decode() + "\n" for line in lines[:epoch]))
-    return restored
+    if epochs:
+        write_metrics(workdir, epochs)
+    elif (workdir / METRICS).exists():
+        raise UserError(f"{workdir} holds {METRICS} without a checkpoint; name another --workdir.")
+    return state, epochs
 
 
 @contextlib.contextmanager
@@ -111,12 +111,10 @@ def alone(workdir: Path) -> Iterator[None]:
         yield
 
 
-def append(workdir: Path, metrics: dict[str, Any]) -> None:
-    """Adds one line to metrics.jsonl and sees it to the disk."""
-    with open(workdir / METRICS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(metrics, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def write_metrics(workdir: Path, lines: list[dict[str, Any]]) -> None:
+    """Writes metrics.jsonl: a line for each epoch, and for the result of a finished run."""
+    text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    replace(workdir / METRICS, text)
 
 
 def epochs(workdir: Path) -> list[dict[str, Any]]:
@@ -131,11 +129,3 @@ def _checkpoints(workdir: Path) -> ocp.CheckpointManager:
         max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
     return ocp.CheckpointManager((workdir / CHECKPOINTS).absolute(), options=options)
-
-
-def _epoch(line: bytes) -> int | None:
-    """The epoch that a line of metrics.jsonl tells of."""
-    try:
-        return json.loads(line)["epoch"]
-    except (ValueError, TypeError, KeyError):
-        return None

@@ -2,4 +2,4 @@
 
 from absl import flags
 
-flags.DEFINE_integer("num_seeds", None, "Seeds; the default is the study's own.", lower_bound=1)
+flags.DEFINE_integer("num_seeds", 1, "Seeds of the study.", lower_bound=1)

@@ -4,14 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
-from experiments.claims import article as claims
+from experiments.claims.sections import sections
 
 ROOT = Path(__file__).parents[2]
 RESULTS, BENCHMARKS = ROOT / "results", ROOT / "benchmarks" / "results"
 
 
 def findings(folder, **changes):
-    """Verdicts by claim on a copy in `folder`; files change by functions of their contents."""
+    """Verdicts by claim and case on a copy in `folder`; files change by functions of contents."""
     places = folder / "results", folder / "benchmarks"
     for source, place in zip((RESULTS, BENCHMARKS), places, strict=True):
         shutil.copytree(source, place)
@@ -20,9 +20,13 @@ def findings(folder, **changes):
         content = json.loads(path.read_text())
         change(content)
         path.write_text(json.dumps(content))
-    return {finding.claim: finding.verdict for finding in claims.findings([], *places)}
+    found = [f for section in sections([], *places).values() for f in section.findings]
+    return {(finding.claim, finding.case): finding.verdict for finding in found}
 
 
-def verdict(found, start):
-    """That of the claim which starts so."""
-    return next(verdict for claim, verdict in found.items() if claim.startswith(start))
+def verdict(found, claim, case=""):
+    """Of the claim and the case that start so: the verdict, or all of them where they differ."""
+    starts = lambda key: key[0].startswith(claim) and key[1].startswith(case)
+    verdicts = [verdict for key, verdict in found.items() if starts(key)]
+    assert verdicts, (claim, case)
+    return verdicts[0] if len(set(verdicts)) == 1 else verdicts

@@ -1,4 +1,4 @@
-"""Every command explains itself: its own flags alone, and no failure."""
+"""Every command explains itself: its own flags and defaults alone, and no failure."""
 
 import importlib
 import pkgutil
@@ -8,31 +8,48 @@ import mains
 import pytest
 from absl import flags
 
+import benchmarks
 import experiments
 from experiments.record.errors import UserError
 
-COMMANDS = [m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg]
+COMMANDS = [
+    f"{package.__name__}.{module.name}"
+    for package in (experiments, benchmarks)
+    for module in pkgutil.iter_modules(package.__path__)
+    if not module.ispkg
+    and hasattr(importlib.import_module(f"{package.__name__}.{module.name}"), "main")
+]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_exits_0_and_states_flags_that_the_command_accepts(name, capsys, monkeypatch):
-    module = importlib.import_module(f"experiments.{name}")
+    module = importlib.import_module(name)
     assert mains.exit_of(module, "--help") == 0
     said = capsys.readouterr().out
     assert said.startswith(module.__doc__.splitlines()[0])
-    assert f"python -m experiments.{name}" in said
-    stated = re.findall(r"^  --(?:\[no\])?(\w+)", said, re.MULTILINE)
+    assert f"python -m {name}" in said
+    parts = re.split(r"^  --(?:\[no\])?(\w+)", said, flags=re.MULTILINE)[1:]
+    stated = dict(zip(parts[::2], parts[1::2], strict=True))
     assert stated
+    seen = []
 
     def main():
+        seen.append(flags.FLAGS.flag_values_dict())
         raise UserError("accepted")
 
     main.__module__ = module.__name__
     monkeypatch.setattr(module, "main", main)
-    for flag in stated:
-        default = flags.FLAGS[flag].default
+    for flag, text in stated.items():
+        assert mains.exit_of(module) == "error: accepted"
+        default = seen[-1][flag]
+        says = re.search(r"\(default: '?(.*?)'?\)", text)
+        assert (says[1] if says else "none") == str(default).lower()
         value = "3" if default is None else default
         assert mains.exit_of(module, f"--{flag}={value}") == "error: accepted"
+
+
+def test_there_are_commands_of_both_kinds():
+    assert {"experiments.ptb", "benchmarks.step_time"} <= set(COMMANDS)
 
 
 def test_a_flag_of_another_command_is_refused():

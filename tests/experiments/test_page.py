@@ -9,10 +9,10 @@ import pytest
 from committed import RESULTS, ROOT
 
 from experiments import compare, page, table
-from experiments.claims import article as claims
-from experiments.claims import cells as table_cells
-from experiments.claims import comparisons
-from experiments.claims.verdicts import HOLDS, REVERSED, threshold
+from experiments.claims import cells, comparisons, runs
+from experiments.claims.page import text as page_text
+from experiments.claims.sections import sections
+from experiments.claims.verdicts import threshold
 from experiments.lm import data
 from experiments.record.errors import UserError
 
@@ -21,34 +21,34 @@ pytestmark = pytest.mark.standard
 
 def test_the_page_is_what_the_results_say():
     """If not: `python -m experiments.page --page=docs/results.md`."""
-    assert (ROOT / "docs" / "results.md").read_text() == page.text(RESULTS)
+    assert (ROOT / "docs" / "results.md").read_text() == page_text(RESULTS)
 
 
 def test_the_readme_has_the_tables_numbers():
-    found, _ = table_cells.read(RESULTS / "table")
-    summary = table_cells.summary(found)
+    summary = runs.summary(runs.read(RESULTS / "table")[0])
     text = (ROOT / "README.md").read_text()
-    for row in summary["rows"]:
-        start = f"| {row['style']}, {row['horizon']}, {row['seq_len']} |"
+    for row in summary.rows:
+        plan = row.cell.schedule
+        start = f"| {plan.style}, {plan.horizon}, {plan.seq_len} |"
         (line,) = [line for line in text.splitlines() if line.startswith(start)]
-        assert f"| {row['here']:.3f} ({row['article']:.2f}) |" in line
-    assert f"within {abs(summary['largest_difference']):.3f} of the article" in text
-    assert f"on average {summary['mean_size_of_difference']:.3f}" in text
+        assert f"| {row.here:.3f} ({row.article:.2f}) |" in line
+    assert f"within {abs(summary.largest):.3f} of the article" in text
+    assert f"on average {summary.mean:.3f}" in text
 
 
 def test_the_committed_table_is_whole():
-    found, missing = table_cells.read(RESULTS / "table")
+    found, missing = runs.read(RESULTS / "table")
     assert not missing and len(found) == 74
 
 
 def write_cells(folder):
     """All cells, made up: at every horizon full < true < semi < epochwise in its sequences."""
     losses = {"full": 4.9, "true": 5.0, "semi": 5.05, "epochwise": 5.1}
-    for cell in table_cells.cells():
+    for cell in cells.cells():
         plan = cell.schedule
         alone = 0.1 * (plan.style == "epochwise" and plan.seq_len == plan.horizon)
         loss = losses[plan.style] + alone + 0.001 * cell.seed
-        rest = [6.0] * (table_cells.NUM_EPOCHS - 1)
+        rest = [6.0] * (cells.NUM_EPOCHS - 1)
         numbers = {"train_loss": [5.0, *rest], "valid_loss": [loss, *rest], "seconds": 360.0}
         numbers |= {"best_valid_loss": loss, "best_epoch": 1}
         numbers["corpus"] = {"name": data.PTB, "md5": data.PTB_MD5, "tokens": {"train": 929589}}
@@ -63,12 +63,12 @@ def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
     assert exit_of(compare, f"--results={results}") is None
     assert (tmp_path / "compare.png").stat().st_size > 1000
     assert exit_of(page, f"--page={written}", f"--results={results}", out=None) is None
-    assert written.read_text() == page.text(results)
+    assert written.read_text() == page_text(results)
 
-    made = comparisons.comparisons(table_cells.read(results / "table")[0])
+    made = comparisons.comparisons(runs.read(results / "table")[0])
     found = {}
     for row in made:
-        found.setdefault(row.question, []).append(round(row.difference, 3))
+        found.setdefault(row.claim, []).append(round(row.difference, 3))
     assert found == {
         comparisons.EQUAL_HORIZON: [-0.2] * 12,
         comparisons.EQUAL_LENGTH: [0.2] * 2 + [0.2, -0.1, 0.2] + [0.2] * 4,
@@ -76,15 +76,22 @@ def test_whole_tables_are_compared_and_written(exit_of, tmp_path):
         comparisons.FEWER_UPDATES: [-0.1] * 12,
         comparisons.SEMI: [-0.05],
     }
-    findings = {finding.claim: finding for finding in claims.findings(made, results)}
-    better = findings["true has the lower loss at equal horizon, rate 0.0003"]
-    limit = f"{threshold(0.001, 1):.3f}"
-    each = [f"h {h}: -0.200 ± {limit} (holds)" for h in (5, 10, 20)]
-    assert better.here == f"{', '.join(each)}; seeds: 1" and better.verdict == HOLDS
+    found = {(f.claim, f.case): f for f in sections(made, results)["Losses"].findings}
+    better = found[comparisons.EQUAL_HORIZON, "rate 0.0003"]
+    each = [f"h {h}: -0.200 ± {threshold(0.001, 1):.3f}" for h in (5, 10, 20)]
+    assert better.here == (*each, "seeds: 1") and better.verdict == "holds"
     assert better.article == "h 5: +0.05, h 10: +0.07, h 20: +0.07"
-    full = findings["full has the lower loss in sequences of equal length, rate 0.001"]
-    assert "h 10: -0.100" in full.here and full.verdict == f"{HOLDS} in 1, {REVERSED} in 2"
+    full = found[comparisons.EQUAL_LENGTH, "rate 0.001"]
+    assert full.here[1].startswith("h 10: -0.100")
+    assert full.verdict == "the opposite holds in 2, holds in 1"
     assert full.article == "h 5: -0.02, h 20: -0.01"
+
+
+def test_the_page_opens_with_five_lines_of_numbers():
+    text = page_text(RESULTS)
+    lines = [line for line in text[: text.index("![")].splitlines() if line[:1].isdigit()]
+    assert [line[:3] for line in lines] == ["1. ", "2. ", "3. ", "4. ", "5. "]
+    assert all(any(c.isdigit() for c in line[3:]) for line in lines)
 
 
 def test_the_page_is_not_written_where_it_should_not_be(exit_of, tmp_path):
@@ -116,14 +123,14 @@ def test_a_missing_or_damaged_result_is_named(tmp_path):
     kept = (results / "timing.json").read_bytes()
     (results / "timing.json").unlink()
     with pytest.raises(UserError, match=r"timing\.json is missing; run its command\."):
-        page.text(results)
+        page_text(results)
     (results / "timing.json").write_text("{}")
     with pytest.raises(UserError, match=r"timing\.json lacks article_ms; run its command again\."):
-        page.text(results)
+        page_text(results)
     (results / "timing.json").write_bytes(kept)
     shutil.rmtree(results / "table")
     with pytest.raises(UserError, match=r"no cell of the article's table is there"):
-        page.text(results)
+        page_text(results)
 
 
 def test_compare_writes_nothing_where_something_is_missing(exit_of, tmp_path):

@@ -162,9 +162,8 @@ def test_losses_before_a_divergence_are_kept(main, tmp_path, diverge_in_epoch_2)
 
 def test_stopped_run_goes_on_as_if_never_stopped(main, tmp_path, finished_run, diverge_in_epoch_2):
     assert "epoch 2 is nan" in main()[0]
-    # A stop between writing an epoch's metrics and its checkpoint leaves a line too many.
-    with open(tmp_path / "run" / "metrics.jsonl", "a") as metrics:
-        metrics.write('{"epoch": 2, "train_l')
+    # A stop after the checkpoint was written may leave older metrics beside it.
+    (tmp_path / "run" / "metrics.jsonl").unlink()
     diverge_in_epoch_2.undo()
     code, out, _ = main()
     assert code in (None, 0) and "going on after epoch 1 of 2" in out
@@ -189,17 +188,16 @@ def test_damaged_run_is_refused_and_left_as_it_was(main, finished, pattern, said
 def test_metrics_without_their_checkpoint_are_not_overwritten(main, finished):
     shutil.rmtree(finished / "checkpoints")
     before = losses(finished)
-    assert "of epoch 0, do not belong together" in main()[0]
+    assert "holds metrics.jsonl without a checkpoint" in main()[0]
     assert losses(finished) == before
 
 
 @pytest.mark.parametrize("keep", [slice(0, 0), slice(1, None)])
-def test_metrics_that_lack_epochs_of_the_checkpoint_are_refused(main, finished, keep):
-    metrics = finished / "metrics.jsonl"
+def test_metrics_are_written_again_from_the_checkpoint(main, finished, keep):
+    metrics, before = finished / "metrics.jsonl", losses(finished)
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[keep]))
-    before = contents(finished)
-    assert "of epoch 2, do not belong together" in main()[0]
-    assert contents(finished) == before
+    assert main()[0] in (None, 0)
+    assert losses(finished) == before
 
 
 def test_two_processes_do_not_share_a_workdir(main, tmp_path):

@@ -94,13 +94,6 @@ def test_flag_of_another_main_is_refused(exit_of):
     assert said == "error: --learning_rate is not a flag of this command; see --help."
 
 
-def test_wilson_interval():
-    """The values of Newcombe, 1998, table I."""
-    for counts, expected in (((81, 263), (0.2553, 0.3662)), ((15, 148), (0.0624, 0.1605))):
-        for value, end in zip(williams_peng.wilson(*counts), expected, strict=True):
-            assert math.isclose(value, end, abs_tol=1e-4)
-
-
 def test_vanishing(study, short_text, tmp_path, monkeypatch):
     """The factor of a tanh RNN is that of random matrices of its size."""
     monkeypatch.setattr(vanishing, "STATES", (4, 64))

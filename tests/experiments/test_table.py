@@ -10,6 +10,7 @@ from texts import TEXTS, write
 from experiments import table
 from experiments.charts import table as table_chart
 from experiments.claims import cells as table_cells
+from experiments.claims import runs
 from experiments.lm import data, grid, models, training
 from experiments.lm.styles import schedule
 from experiments.record.errors import UserError
@@ -33,9 +34,9 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
     real = grid.run_folder.save
     with pytest.MonkeyPatch.context() as patch:
 
-        def save(workdir, epoch, tree):
-            real(workdir, epoch, tree)
-            if epoch == 2:
+        def save(workdir, tree, epochs):
+            real(workdir, tree, epochs)
+            if len(epochs) == 2:
                 raise KeyboardInterrupt
 
         patch.setattr(grid.run_folder, "save", save)
@@ -74,7 +75,6 @@ def tiny_table(tmp_path, monkeypatch):
         "REPEATED_RATES": [0.001],
     }.items():
         monkeypatch.setattr(table_cells, name, value)
-    monkeypatch.setattr(table_chart, "COLOURS", {2: "black"})
     return [
         "--corpus=ptb",
         f"--data_dir={tmp_path / 'text'}",
@@ -106,11 +106,11 @@ def test_table_is_drawn_beside_the_articles(exit_of, tiny_table, tmp_path):
         path = tmp_path / "table" / f"{cell.name}.json"
         path.write_text(json.dumps(finished(cell, 1.0 + i)))
     assert exit_of(table, "--check", f"--results={tmp_path}", out=None) is None
-    found, _ = table_cells.read(tmp_path / "table")
+    found, _ = runs.read(tmp_path / "table")
     table_chart.draw(found, tmp_path)
-    summary = table_cells.summary(found)
-    rows = summary["rows"]
-    assert [(row["style"], row["learning_rate"], row["article"]) for row in rows] == [
+    summary = runs.summary(found)
+    rows = summary.rows
+    assert [(row.cell.schedule.style, row.cell.learning_rate, row.article) for row in rows] == [
         ("true", 0.003, 1.0),
         ("true", 0.001, 1.1),
         ("true", 0.0003, 1.2),
@@ -118,11 +118,14 @@ def test_table_is_drawn_beside_the_articles(exit_of, tiny_table, tmp_path):
         ("epochwise", 0.001, 1.4),
         ("epochwise", 0.0003, 1.5),
     ]
-    assert [row["here"] for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-    differences = [row["here"] - row["article"] for row in rows]
-    assert math.isclose(summary["mean_difference"], np.mean(differences))
-    assert math.isclose(rows[0]["pattern"], differences[0] - np.mean(differences))
-    for name in ("table", "table_curves", "table_seeds"):
+    assert [row.here for row in rows] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    differences = [row.here - row.article for row in rows]
+    assert [row.difference for row in rows] == differences
+    assert math.isclose(summary.offset, np.mean(differences))
+    assert math.isclose(summary.mean, np.mean(np.abs(differences)))
+    assert summary.largest == 4.5
+    assert math.isclose(summary.patterns[0], differences[0] - np.mean(differences))
+    for name in ("table", "table_curves"):
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
@@ -139,7 +142,7 @@ def test_check_of_no_cells_fails_and_makes_no_folder(exit_of, tmp_path):
 def test_check_writes_nothing(study, exit_of, tiny_table, tmp_path):
     study(table, "--only=true-2-*-0.001-seed-0", *tiny_table)
     before = {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
-    assert len(before) == 3
+    assert len(before) == 2
     first = "true-2-in-4-rate-0.003-seed-0"
     said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
     assert said == f"error: 12 cells are missing, the first {first}."
@@ -160,7 +163,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
     cells = table_cells.cells()[:2]
     for cell in cells:
         (tmp_path / f"{cell.name}.json").write_text(json.dumps(finished(cell, 5.0)))
-    assert list(table_cells.read(tmp_path)[0]) == cells
+    assert list(runs.read(tmp_path)[0]) == cells
     path = tmp_path / f"{cells[1].name}.json"
     for change, said in (
         ({"seed": 1}, "has seed 1, not 0"),
@@ -171,23 +174,22 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
         ({"embed_size": 51}, "has embed_size 51, not 50"),
         ({"state_size": 4}, "has state_size 4, not 100"),
         ({"corpus": {"name": "another", "md5": {}}}, "the text is another, not the Penn Treebank"),
-        ({"corpus": {"md5": data.PTB_MD5}}, "has no number of tokens of its training text"),
+        ({"corpus": {"md5": data.PTB_MD5}}, "lacks tokens"),
         ({"corpus": None}, "the text is None, not the Penn Treebank"),
-        ({"best_epoch": 2}, "has a best_epoch that is not that of its best_valid_loss"),
-        ({"valid_loss": [-5.0] * 20}, "has no valid_loss for each of 20 epochs"),
-        ({"valid_loss": [5.0]}, "has no valid_loss for each of 20 epochs"),
+        ({"valid_loss": [-5.0] * 20}, "lacks a valid_loss for each of 20 epochs"),
+        ({"valid_loss": [5.0]}, "lacks a valid_loss for each of 20 epochs"),
         ({"train_loss": [float("nan")] * 20}, "is damaged"),
-        ({"valid_loss": None}, "has no valid_loss for each of 20 epochs"),
-        ({"valid_loss": ["5"] * 20}, "has no valid_loss for each of 20 epochs"),
-        ({"best_valid_loss": None}, "has a best_valid_loss that is not the least"),
-        ({"seconds": None}, "has no seconds"),
-        ({"best_valid_loss": 4.0}, "has a best_valid_loss that is not the least"),
+        ({"valid_loss": None}, "lacks a valid_loss for each of 20 epochs"),
+        ({"valid_loss": ["5"] * 20}, "lacks a valid_loss for each of 20 epochs"),
+        ({"best_valid_loss": None}, "has a best_valid_loss that is not the least valid_loss"),
+        ({"seconds": None}, "lacks seconds"),
+        ({"best_valid_loss": 4.0}, "has a best_valid_loss that is not the least valid_loss"),
     ):
         path.write_text(json.dumps(finished(cells[1], 5.0) | change))
         with pytest.raises(UserError, match=said):
-            table_cells.read(tmp_path)
+            runs.read(tmp_path)
     path.unlink()
-    assert table_cells.read(tmp_path)[1] == table_cells.cells()[1:]
+    assert runs.read(tmp_path)[1] == table_cells.cells()[1:]
 
 
 def test_names_of_cells_tell_them_apart():
@@ -199,28 +201,29 @@ def test_spread_is_pooled_over_the_cells_with_several_seeds():
     first, second = table_cells.cells()[:2]
     best = {first: (1.0, 3.0), second: (5.0, 6.0, 7.0)}
     found = {
-        cell._replace(seed=seed): {"best_valid_loss": loss}
+        cell._replace(seed=seed): runs.Run((loss,), 1, 1.0)
         for cell, losses in best.items()
         for seed, loss in enumerate(losses)
     }
-    assert math.isclose(table_cells.spread(found), math.sqrt((2.0 + 2.0) / 3.0))
-    assert table_cells.spread({first: {"best_valid_loss": 1.0}}) is None
+    assert math.isclose(runs.spread(found), math.sqrt((2.0 + 2.0) / 3.0))
+    assert runs.spread({first: runs.Run((1.0,), 1, 1.0)}) is None
 
 
 def test_spread_is_that_of_a_rate_or_of_all():
     plan = table_cells.SCHEDULES[0]
     best = {0.003: (1.0, 5.0), 0.001: (1.0, 2.0, 3.0), 0.0003: (4.0,)}
     found = {
-        table_cells.Cell(plan, rate, seed): {"best_valid_loss": loss}
+        table_cells.Cell(plan, rate, seed): runs.Run((loss,), 1, 1.0)
         for rate, losses in best.items()
         for seed, loss in enumerate(losses)
     }
     whole = math.sqrt((8.0 + 2.0) / 3.0)
     for rate, spread in {0.003: 8.0**0.5, 0.001: 1.0, 0.0003: whole, None: whole}.items():
-        assert math.isclose(table_cells.spread(found, rate), spread)
+        assert math.isclose(runs.spread(found, rate), spread)
 
 
-def test_updates_per_epoch_are_the_sequences_of_the_text():
-    numbers = {"corpus": {"tokens": {"train": 81}}, "batch_size": 2, "seq_len": 4}
-    inputs, _ = data.sequences(np.arange(81, dtype=np.int32), 2, 4, "train")
-    assert table_cells.updates_per_epoch(numbers) == len(inputs) == 9
+def test_updates_per_epoch_are_the_sequences_of_the_text(tmp_path):
+    cell = table_cells.Cell(schedule("true", 5, seq_len=20))
+    (tmp_path / f"{cell.name}.json").write_text(json.dumps(finished(cell, 5.0)))
+    inputs, _ = data.sequences(np.arange(929589, dtype=np.int32), 32, 20, "train")
+    assert runs.read(tmp_path)[0][cell].updates_per_epoch == len(inputs) == 1452

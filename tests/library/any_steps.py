@@ -337,7 +337,8 @@ class Comparison(NamedTuple):
 def compare(f, num_steps, horizon, stride):
     """For the parameters, the initial carry and the inputs; in a stream, which is one chunk."""
     whole = problem(f, num_steps)
-    expected = definition.truncated_gradients(*whole, horizon=horizon, stride=stride)
+    once = whole._replace(f=jax.jit(f))  # traced and compiled once for all its steps
+    expected = definition.truncated_gradients(*once, horizon=horizon, stride=stride)
     stateless = whole._replace(carry_error=jax.tree.map(jnp.zeros_like, whole.carry_error))
 
     def of_stream(params, xs):

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from experiments.claims import cells as table_cells
-from experiments.claims import comparisons
+from experiments.claims import comparisons, runs
+from experiments.claims.cells import cells
+from experiments.claims.runs import Run
 from experiments.claims.verdicts import HOLDS, UNDECIDED
 
 pytestmark = pytest.mark.standard
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.standard
 def fabricated(losses):
     """Cells with the given best losses, {(style, horizon, seq_len, rate): one per seed}."""
     found = {}
-    for cell in table_cells.cells():
+    for cell in cells():
         plan = cell.schedule
         key = plan.style, plan.horizon, plan.seq_len, cell.learning_rate
         if (
@@ -22,7 +23,7 @@ def fabricated(losses):
             and cell.cell == "vanilla"
             and cell.seed < len(losses.get(key, ()))
         ):
-            found[cell] = {"best_valid_loss": losses[key][cell.seed]}
+            found[cell] = Run((losses[key][cell.seed],), 1, 1.0)
     return found
 
 
@@ -37,9 +38,9 @@ def test_comparisons_take_means_of_the_seeds_that_both_have():
         }
     )
     spread = math.sqrt((0.02 + 0.02) / 3)
-    assert math.isclose(table_cells.spread(found), spread)
+    assert math.isclose(runs.spread(found), spread)
     rows = comparisons.comparisons(found)
-    assert [(r.question, r.learning_rate, r.seeds, r.article, r.verdict) for r in rows] == [
+    assert [(r.claim, r.learning_rate, r.seeds, r.article, r.verdict) for r in rows] == [
         (comparisons.EQUAL_HORIZON, 0.001, 2, -0.03, HOLDS),
         (comparisons.EQUAL_HORIZON, 0.0003, 1, 0.05, UNDECIDED),
         (comparisons.EQUAL_LENGTH, 0.0003, 1, -0.01, HOLDS),

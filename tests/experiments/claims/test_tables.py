@@ -1,13 +1,16 @@
 """The page's tables, row by row, from numbers made up."""
 
+from pathlib import Path
+
 import pytest
 
-from experiments import page
 from experiments.claims import cells as table_cells
-from experiments.claims import comparisons
-from experiments.claims import tables as page_tables
+from experiments.claims import comparisons, page, tables
 from experiments.claims.cells import Cell
 from experiments.claims.comparisons import Comparison
+from experiments.claims.numbers import Numbers
+from experiments.claims.runs import BesideArticle, Run, Summary
+from experiments.claims.sections import Section
 from experiments.claims.verdicts import Finding
 from experiments.lm.styles import schedule
 
@@ -23,20 +26,15 @@ def lines(text):
 
 def finished(losses):
     """Cells with these best losses."""
+    updates = {5: 5809, 20: 1452, 40: 726}
     return {
-        cell: {
-            "best_valid_loss": loss,
-            "corpus": {"tokens": {"train": 929589}},
-            "batch_size": 32,
-            "seq_len": cell.schedule.seq_len,
-        }
-        for cell, loss in losses.items()
+        cell: Run((loss,), updates[cell.schedule.seq_len], 1.0) for cell, loss in losses.items()
     }
 
 
 def test_losses_stand_beside_the_articles():
     found = finished({Cell(TRUE, 0.003): 5.1, Cell(EPOCHWISE, 0.0003): 5.055})
-    rows = {row[0]: row[1:] for row in lines(page_tables.article_table(found))}
+    rows = {row[0]: row[1:] for row in lines(tables.article_table(found))}
     assert len(rows) == 7
     assert rows["true, 5, 20"] == ["5.100 (5.12; -0.020)", "– (5.01)", "– (5.09)"]
     assert rows["epochwise, 5, 5"] == ["– (5.21)", "– (5.04)", "5.055 (5.04; +0.015)"]
@@ -45,15 +43,15 @@ def test_losses_stand_beside_the_articles():
 def test_seeds_stand_beside_their_mean_and_updates():
     losses = {Cell(TRUE, 0.001, seed): 5.0 + 0.01 * seed**2 for seed in range(3)}
     losses[Cell(EPOCHWISE, 0.003, 1)] = 5.2
-    rows = {row[0]: row[1:] for row in lines(page_tables.seeds_table(finished(losses)))}
+    rows = {row[0]: row[1:] for row in lines(tables.seeds_table(finished(losses)))}
     assert rows["true, 5, 20"] == ["1,452", "–", "–", "5.000 5.010 5.040", "5.017"]
     assert rows["epochwise, 5, 5"] == ["5,809", "5.200", "5.200", "–", "–"]
     assert rows["epochwise, 10, 10"] == ["–"] * 5
 
 
 def test_difference_falls_into_style_and_updates():
-    def row(question, difference, article=None, rate=0.001):
-        return Comparison(question, TRUE, EPOCHWISE, rate, difference, 1, article, 0.01)
+    def row(claim, difference, article=None, rate=0.001):
+        return Comparison(claim, TRUE, EPOCHWISE, rate, difference, 1, article, 0.01)
 
     rows = [
         row(comparisons.EQUAL_HORIZON, -0.3, -0.03),
@@ -63,7 +61,7 @@ def test_difference_falls_into_style_and_updates():
         row(comparisons.EQUAL_HORIZON, 9.0, 9.0, rate=None),
         row(comparisons.EQUAL_HORIZON, 9.0, 9.0, rate=0.003),  # its parts are not there
     ]
-    found = lines(page_tables.parts_table(rows))
+    found = lines(tables.parts_table(rows))
     assert found == [["0.001", "5", "-0.03", "-0.300", "-0.100", "-0.200"]]
 
 
@@ -74,20 +72,29 @@ def test_further_cells_stand_beside_what_they_differ_from(monkeypatch):
     monkeypatch.setattr(table_cells, "EXTRAS", [semi, clean, exact, lstm])
     seeds = {Cell(TRUE): 5.0, Cell(TRUE, seed=1): 5.02}  # a spread of 0.0141, 0.04 for one seed
     losses = seeds | {semi: 5.01, clean: 5.03, exact: 5.02, lstm: 4.9}
-    assert lines(page_tables.extras_table(finished(losses))) == [
+    assert lines(tables.extras_table(finished(losses))) == [
         ["semi, 20, 40", "0.001", "the schedule", "5.010", "–", "–"],
         ["true, 5, 20", "0.001", "carry: clean", "5.030", "5.000", "+0.030 ± 0.040"],
         ["true, 5, 20", "0.001", "carry: clean, seams: exact", "5.020", "5.030", "-0.010 ± 0.040"],
         ["epochwise, 5, 5", "0.003", "cell: lstm", "4.900", "–", "–"],
     ]
-    assert page_tables.extras_table({}) == "None of them is there yet."
+    assert tables.extras_table({}) == "None of them is there yet."
 
 
-def test_verdicts_link_to_what_they_are_from():
-    finding = Finding("a claim", "said", "seen", "holds", ("results/a.json", "results/table"))
-    links = "[a.json](../results/a.json), [table](../results/table)"
-    row = ["a claim", "said", "seen", "**holds**", links]
-    assert lines(page_tables.verdicts_table([finding])) == [row]
+def test_claims_have_a_row_and_cases_a_column():
+    findings = [
+        Finding("a claim", "rate 1", "said", ("seen", "twice"), "holds"),
+        Finding("a claim", "rate 2", "", ("not seen",), "undecided"),
+        Finding("another", "rate 2", "", ("seen",), "holds"),
+    ]
+    section = Section("A title", findings, ("results/a.json", "results/table"))
+    text, links = tables.verdicts_table(section).split("\n\n")
+    assert text.splitlines()[0] == "| claim | rate 1 | rate 2 |"
+    assert lines(text) == [
+        ["a claim", "**holds**<br>seen<br>twice<br>*article*: said", "**undecided**<br>not seen"],
+        ["another", "–", "**holds**<br>seen"],
+    ]
+    assert links == "From [a.json](../results/a.json), [table](../results/table)."
 
 
 def test_vanishing_has_the_factor_over_all_lags_and_over_the_first():
@@ -95,7 +102,7 @@ def test_vanishing_has_the_factor_over_all_lags_and_over_the_first():
     row = {"cell": "gru", "state_size": 4, "epochs": 0, "expected": 3.0}
     rows = [row | {"factor": [1.0, 3.0, 2.5], "l1": [norms] * 3}]
     rows.append(row | {"epochs": 3, "factor": [2.0], "l1": [norms]})
-    assert lines(page_tables.vanishing_table(rows)) == [
+    assert lines(tables.vanishing_table(rows)) == [
         ["gru", "4", "0", "2.50 (1.00–3.00)", "2.00 (2.00–2.00)", "3.00"],
         ["gru", "4", "3", "2.00", "2.00", "3.00"],
     ]
@@ -107,20 +114,21 @@ def test_what_is_left_after_the_last_lag_is_a_median_of_seeds():
 
     rows = [row(4, (8.0,) * 6, (8.0,) * 6, (8.0,) * 5 + (2.0,)), row(100, (1.0,) * 5 + (0.5,))]
     rows = [r | {"factor": [1.0], "expected": 1.0} for r in rows]
-    left = page.vanishing_numbers({"rows": rows})
+    rows = [Numbers(Path("x.json"), [*r.items()]) for r in rows]
+    left = page.vanishing_numbers(Numbers(Path("x.json"), [("rows", rows)]))
     assert (left["left_4"], left["left_100"]) == ("1", "0.5")
 
 
 def test_times_are_in_units_of_fulls():
     row = {"name": "true, by sweeps", "ratio": [0.8, 0.9, 1.1], "milliseconds": [30.4, 28.6]}
     found = {"article_ms": {"full": 80.2, "true": 173.0}, "rows": [row]}
-    assert lines(page_tables.timing_table(found)) == [
+    assert lines(tables.timing_table(found)) == [
         ["the article's true style", "2.16", "–"],
         ["true, by sweeps", "0.90 (0.80–1.10)", "30, 29"],
     ]
     shape = {"cell": "rnn", "batch": 1, "steps": 2, "state": 3, "horizon": 4}
     shape["true"] = {"ratio": [1.0, 1.5, 9.0]}
-    found = lines(page_tables.recurrence_table([shape]))
+    found = lines(tables.recurrence_table([shape]))
     assert found == [["rnn", "1", "2", "3", "4", "1.50", "2.00"]]
 
 
@@ -129,24 +137,20 @@ def test_gradcheck_has_the_largest_errors():
     found = {"tolerances": {"float32": 1e-5}}
     found["float32"] = {"article": article, "all": [{"error": 2e-7}, {"error": 4e-7}]}
     row = ["float32", "3.0e-07", "4.0e-07", "1e-05"]
-    assert lines(page_tables.gradcheck_table(found)) == [row]
+    assert lines(tables.gradcheck_table(found)) == [row]
 
 
 def test_counts_are_in_the_order_of_the_steps():
     counted = [{"style": "true", "travel": {"9": 1, "10": 5}}, {"style": "b", "travel": {"10": 2}}]
-    text = page_tables.counts_table(counted)
-    assert text.splitlines()[0] == "| steps that an error travels | 9 | 10 |"
+    text = tables.counts_table(counted)
+    assert text.splitlines()[0] == "| steps that an error reaches back | 9 | 10 |"
     assert lines(text) == [["true", "1", "5"], ["b", "0", "2"]]
 
 
 def test_summary_counts_what_is_within_the_aim():
     pairs = ((5.029, 0.02), (4.969, 0.02), (5.031, 0.02), (5.02, 0.06))
-    rows = [{"here": 5.0, "article": article, "pattern": pattern} for article, pattern in pairs]
-    found = dict.fromkeys(("mean_difference", "largest_difference", "mean_size_of_difference"), 0.1)
-    found |= {"largest_pattern": -0.2, "cells": 4, "hours": 1.0, "rows": rows}
-    found["spread_of_seeds"] = {"0.003": 0.012, "0.001": 0.008}
-    said = page.table_numbers(found)
-    assert said["within"] == "2" and said["largest_pattern"] == "0.200"
-    assert (said["pattern"], said["offset_error"]) == ("0.017", "0.009")
-    assert said["offset_errors"] == "11.5"
-    assert said["spread"] == "0.012 at the rate of 0.003 and 0.008 at the rate of 0.001"
+    rows = [BesideArticle(Cell(TRUE), article, 5.0) for article, _ in pairs]
+    said = page.table_numbers(Summary(rows, 0.1, 0.1, -0.1, [pattern for _, pattern in pairs]))
+    assert (said["within"], said["cells"], said["largest"]) == ("2", "4", "-0.100")
+    assert (said["largest_pattern"], said["pattern"]) == ("0.060", "0.017")
+    assert said["offset_error"] == "0.009"

@@ -30,6 +30,7 @@ def test_one_seed_has_to_differ_by_more_than_several():
 def test_several_comparisons_hold_together_where_they_agree():
     assert verdicts.overall([HOLDS, HOLDS]) == HOLDS
     assert verdicts.overall([REVERSED, HOLDS, HOLDS]) == "holds in 2, the opposite holds in 1"
+    assert verdicts.overall([NOT, NOT]) == NOT
 
 
 @pytest.mark.parametrize(
