@@ -311,6 +311,7 @@ PLAIN = [
 DIFFRAX = [diffeqsolve, heun_step]
 
 
+@functools.cache
 def problem(f, num_steps):
     """The step over `num_steps` random inputs, with random cotangents for all its results."""
     keys = jax.random.split(jax.random.key(1), 4)
