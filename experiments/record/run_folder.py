@@ -61,7 +61,10 @@ def save(workdir: Path, tree: Any, epochs: list[dict[str, Any]]) -> None:
     metrics.jsonl is written from it, so the two cannot disagree for longer than that takes.
     """
     with _checkpoints(workdir) as manager:
-        kept = {"state": ocp.args.StandardSave(tree), "epochs": ocp.args.JsonSave(epochs)}
+        kept = {
+            "state": ocp.args.StandardSave(tree),
+            "epochs": ocp.args.JsonSave({"epochs": epochs}),
+        }
         manager.save(len(epochs), args=ocp.args.Composite(**kept))
     write_metrics(workdir, epochs)
 
@@ -81,7 +84,7 @@ def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
             if epoch is not None:
                 kept = {"state": ocp.args.StandardRestore(like), "epochs": ocp.args.JsonRestore()}
                 restored = manager.restore(epoch, args=ocp.args.Composite(**kept))
-                state, epochs = restored["state"], restored["epochs"]
+                state, epochs = restored["state"], restored["epochs"]["epochs"]
         except Exception as error:
             fault = error
     if fault is not None:
