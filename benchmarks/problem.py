@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Setting(NamedTuple):
-    """Sizes, and how many steps an error travels, its own included."""
+    """Sizes, and how many steps back an error reaches, its own included."""
 
     batch: int
     steps: int

@@ -10,7 +10,7 @@ VARIANTS = {"full": ("full (lax.scan)", FULL), "truncated": ("truncated_scan", O
 
 
 def draw(report: dict, path: Path) -> None:
-    """Draws the report of `recurrence.main` into a PNG file."""
+    """Draws the report into a PNG file."""
     figure, axes = plt.subplots(2, 3, figsize=(11, 6.6))
     (length, horizon, stride), (state, shapes, memory) = axes
     _per_token(length, report["length"], "steps", "sequence length T in steps")

@@ -55,7 +55,7 @@ def measure(rounds: int, repeats: int, seed: int) -> dict:
             settings[name] = {**setting._asdict(), "variants": summary(times)}
             print(table(name, setting, settings[name]["variants"]))
         worst = max(error for found in errors.values() for error in found.values())
-        print(f"\nLargest difference from ours: {worst:.1e} of a leaf's largest entry.")
+        print(f"\nLargest difference from ours: {worst:.1e} of each array's max-norm.")
         return {
             "peer_versions": {peer.name: peer.versions for peer in peers},
             "threads": {peer.name: peer.threads for peer in peers},

@@ -1,1 +1,1 @@
-"""Mains that train and measure; the library they use is tbptt_jax."""
+"""Commands that train and measure with tbptt_jax; this listing is what can be run."""

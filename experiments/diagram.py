@@ -8,9 +8,9 @@ style, with the semi-epochwise one between them; any other horizon, length (by d
 horizon, and at least 6) and stride (by default half of the horizon) by flags. What is drawn is not
 a formula: it is the derivative of `truncated_scan`, step by step.
 
-It also counts the article's example of 49 errors and a horizon of 7. Epochwise, 7 of them travel 7
-steps. In the true style 43 do, and one each 1 to 6; the article's text says 42, its code's windows
-give 43. Seconds on any machine.
+It also counts the article's example of 49 errors and a horizon of 7. Epochwise, 7 of them reach 7
+steps back. In the true style 43 do, and one each 1 to 6; the article's text says 42, its code's
+windows give 43. Seconds on any machine.
 """
 
 from collections import Counter
@@ -53,7 +53,7 @@ def lags(plan: Schedule) -> np.ndarray:
 
 
 def counts(plan: Schedule) -> dict[int, int]:
-    """How many errors travel k steps, their own included, by k."""
+    """How many errors reach k steps back, their own step included, by k."""
     return dict(sorted(Counter(np.sum(reached(plan), axis=1).tolist()).items()))
 
 
@@ -65,7 +65,7 @@ def main():
         seq_len = max(2 * horizon, SEQ_LEN)
     if horizon > seq_len:
         raise UserError(
-            f"--bptt={horizon} is longer than --seq_len={seq_len}: no error can travel that far."
+            f"--bptt={horizon} is longer than --seq_len={seq_len}: no error reaches that far back."
         )
     if values.stride is not None and not 1 < values.stride < horizon:
         raise UserError(
@@ -77,10 +77,13 @@ def main():
         plans.append(schedule("semi", horizon, values.stride, seq_len))
     plans.append(schedule("epochwise", horizon, seq_len=seq_len))
     for plan in (*plans, *COUNTED):
-        each = ", ".join(f"{n} travel {k}" for k, n in counts(plan).items())
-        print(f"{plan.style}, horizon {plan.horizon}, {plan.seq_len} errors: {each}")
+        steps, errors = (
+            ", ".join(map(str, each)) for each in zip(*counts(plan).items(), strict=True)
+        )
+        of = f"{plan.style}, horizon {plan.horizon}: of {plan.seq_len} errors"
+        print(f"{of} {errors} reach {steps} steps back")
     print("(the article counts 42 of 49 for the true style; its code's windows give 43)")
-    row = lambda plan: plan._asdict() | {"travel": counts(plan)}
+    row = lambda plan: plan._asdict() | {"reach": counts(plan)}
     drawn = [row(plan) | {"lag": lags(plan).tolist()} for plan in plans]
     found = {"drawn": drawn, "counted": [row(plan) for plan in COUNTED]}
     results.write(out, "diagram", found)

@@ -1,4 +1,4 @@
-"""Fetches the Penn Treebank in Mikolov's preparation, checks it, and puts it where mains look.
+"""Fetches the Penn Treebank in Mikolov's preparation and checks it.
 
   python -m experiments.download_ptb
 

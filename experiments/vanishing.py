@@ -4,12 +4,12 @@
 
 The reference article's demonstration: one batch of 200 sequences of 40 words, a tanh RNN with a
 state of 4 as it is initialised, without dropout. The gradient of the losses of the last 20 words
-for the whole cell kernel, [embedding + state, state], is taken apart by the number of steps that an
-error travelled (`tbptt_jax.lag_spectrum`); the article gives the L1 norm of each part, falling by a
-factor of 2.51 to 4.30 a step, geometric mean 3.07. Random matrices of that initialiser, of variance
-1 / (E + N), shrink a vector by √((E + N) / N) a step: 3.67 at a state of 4, 1.22 at 100.
+for the whole cell kernel, [embedding + state, state], is split by how many steps back each part
+arises (`tbptt_jax.lag_spectrum`); the article gives the L1 norm of each part, falling by a factor
+of 2.51 to 4.30 a step, geometric mean 3.07. Random matrices of that initialiser, of variance 1 / (E
++ N), shrink a vector by √((E + N) / N) a step: 3.67 at a state of 4, 1.22 at 100.
 
-The main measures the factor for states of 4 to 200 at initialisation (10 seeds), and for a tanh
+The command measures the factor for states of 4 to 200 at initialisation (10 seeds), and for a tanh
 RNN, a GRU and an LSTM of 4 and of 100, at initialisation and after 3 epochs of training at a rate
 of 0.001 (seed 0). About 15 minutes on two CPU cores, nearly all of it training. To expect: a factor
 that follows the size of the state, 3 to 4 at 4 and about 1.3 at 100.

@@ -3,9 +3,9 @@
   python -m experiments.williams_peng --task=delay
   python -m experiments.williams_peng --task=ptb --corpus=ptb
 
-Three schedules of one depth: BPTT(h; 1), where every error travels h steps; BPTT(2h; h), where they
-travel h+1 to 2h for about the price of full BPTT; and BPTT(h; h), 1 to h. All see the same stream,
-without seams, and update every h steps.
+Three schedules of one depth: BPTT(h; 1), where every error reaches h steps back; BPTT(2h; h), where
+they reach h+1 to 2h for about the cost of full BPTT; and BPTT(h; h), 1 to h. All see the same
+stream, without seams, and update every h steps.
 
 `delay` is a small task (experiments.delay): a binary sequence whose next symbol depends on the one
 d = h - 1 steps back, the furthest whose own step BPTT(h) reaches. A seed succeeds once it has

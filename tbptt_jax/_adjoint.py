@@ -35,8 +35,8 @@ def truncated_pullback(
     constants: Any,
     carries: Any,
     xs: Any,
-    carry_error: Any,
-    ys_error: Any,
+    carry_ct: Any,
+    ys_ct: Any,
     *,
     num_steps: int,
     horizon: int,
@@ -49,8 +49,8 @@ def truncated_pullback(
       constants: what every step reads.
       carries: [T, ...], the carry that enters each step.
       xs: [T, ...], the input of each step.
-      carry_error: [...], the cotangent of the last carry.
-      ys_error: [T, ...], the cotangent of each output.
+      carry_ct: [...], the cotangent of the last carry.
+      ys_ct: [T, ...], the cotangent of each output.
       num_steps: T.
       horizon: how many steps an error reaches back, its own included; 1 <= horizon < T.
       stride: how many consecutive losses share one pass; 1 <= stride <= horizon.
@@ -58,9 +58,9 @@ def truncated_pullback(
     Returns:
       The cotangents of `constants`, of the initial carry, and of `xs`.
     """
-    carry_error, ys_error = inexact((carry_error, ys_error))
+    carry_ct, ys_ct = inexact((carry_ct, ys_ct))
     leaving = jax.tree.map(
-        lambda carry, error: jnp.zeros_like(carry).at[-1].set(error), inexact(carries), carry_error
+        lambda carry, error: jnp.zeros_like(carry).at[-1].set(error), inexact(carries), carry_ct
     )
     if horizon > 1 and jax.tree.leaves(leaving):
 
@@ -68,16 +68,16 @@ def truncated_pullback(
             return _entering_errors(step, horizon - 1, stride, width, *args)
 
         entering = on_cpu_in_tiles(entering_errors, leaving)
-        entering = entering(constants, (carries, xs), carry_error, ys_error)
+        entering = entering(constants, (carries, xs), carry_ct, ys_ct)
         leaving = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), leaving, entering)
     all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
-    constants_error, _, xs_error = pullback(all_steps, constants, carries, xs)((leaving, ys_error))
+    constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
     first_step = lambda carry: step(constants, carry, take(xs, 0))
-    (init_error,) = pullback(first_step, take(carries, 0))(take((leaving, ys_error), 0))
-    return constants_error, init_error, xs_error
+    (init_ct,) = pullback(first_step, take(carries, 0))(take((leaving, ys_ct), 0))
+    return constants_ct, init_ct, xs_ct
 
 
-def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_error, ys_error):
+def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_ct, ys_ct):
     """ε: what the errors come to on the carry that enters each step, `num_pulls` steps at most.
 
     `inputs` are the carry and the input of each step; `width` is that of a tile, None for no tiles.
@@ -95,12 +95,12 @@ def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_er
     back_one = lambda of_one, error: jacobian.apply(of_one, error)[0]  # Jₛᵀ
 
     def linearised(inputs_and_error):
-        inputs, y_error = inputs_and_error
-        return jacobian.of_one(inputs), of_output(inputs)(y_error)[0]
+        inputs, y_ct = inputs_and_error
+        return jacobian.of_one(inputs), of_output(inputs)(y_ct)[0]
 
     at_a_time = functools.partial(jax.lax.map, linearised, batch_size=width)
-    of_each, b = (jax.vmap(linearised) if width is None else at_a_time)((inputs, ys_error))
-    of_last = back_one(take(of_each, -1), carry_error)
+    of_each, b = (jax.vmap(linearised) if width is None else at_a_time)((inputs, ys_ct))
+    of_last = back_one(take(of_each, -1), carry_ct)
     b = jax.tree.map(lambda b, error: b.at[-1].add(error), b, of_last)
     back = jax.vmap(back_one)
     if stride > 1:

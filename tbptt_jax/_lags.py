@@ -1,4 +1,4 @@
-"""How far gradients travel: a gradient taken apart by lag, the horizon that holds most of it."""
+"""How far back gradients reach: a gradient split by lag, the horizon that holds most of it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def lag_spectrum(
     horizon: int,
     parts: bool = False,
 ) -> Callable[[Any, Any, Any, Any], LagSpectrum]:
-    """The parameters' gradient, taken apart by how many steps back from its loss a part arises.
+    """The parameters' gradient, split by how many steps back from its loss a part arises.
 
     Let θₛ be the parameters as step s reads them, all equal. The part at lag k collects, from the
     error of every output yₜ, what it comes to at the step k before its own:
@@ -95,7 +95,7 @@ def lag_spectrum(
             return new_carry, (carry, y)
 
         carries, ys = jax.lax.scan(keep_carry, rest(init), xs)[1]
-        own, ys_error = _loss_gradient(sequence_loss_fn, params, ys, targets)
+        own, ys_ct = _loss_gradient(sequence_loss_fn, params, ys, targets)
         all_steps = jax.vmap(step, (None, 0, 0))
         check_vmappable(NAME, all_steps, params, carries, xs)
         check_linear(NAME, step, params, rest(init), take(xs, 0))
@@ -106,13 +106,13 @@ def lag_spectrum(
             own, *step_errors = errors
             part, entering, _ = pull(tuple(step_errors))
             part = jax.tree.map(jnp.add, part, own)
-            nothing, no_ys_error = jax.tree.map(jnp.zeros_like, (own, step_errors[1]))
-            return (nothing, of_next_step(entering), no_ys_error), LagSpectrum(
+            nothing, no_ys_ct = jax.tree.map(jnp.zeros_like, (own, step_errors[1]))
+            return (nothing, of_next_step(entering), no_ys_ct), LagSpectrum(
                 *_norms(part), part if parts else None
             )
 
-        no_carry_error = jax.tree.map(jnp.zeros_like, inexact(carries))
-        return jax.lax.scan(sweep, (own, no_carry_error, ys_error), None, horizon)[1]
+        no_carry_ct = jax.tree.map(jnp.zeros_like, inexact(carries))
+        return jax.lax.scan(sweep, (own, no_carry_ct, ys_ct), None, horizon)[1]
 
     return spectrum
 

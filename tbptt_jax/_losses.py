@@ -65,8 +65,8 @@ def linear_softmax_cross_entropy(
       in float32.
 
     Raises:
-      ValueError: shapes or dtypes do not fit, or a known label of weight other than 0 is out of
-        range.
+      ValueError: mismatched shapes or dtypes, or a known label of weight other than 0 that is out
+        of range.
       ValueError: `linear_softmax_cross_entropy: reduction must be one of mean, sum, none, got
         'avg'.`
       TypeError: `linear_softmax_cross_entropy: inputs must be an array, got NoneType.`

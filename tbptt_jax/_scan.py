@@ -36,19 +36,20 @@ def truncated_scan(
     """`jax.lax.scan` whose gradient is truncated backpropagation through time.
 
     The result is that of `jax.lax.scan(f, init, xs, length, reverse, unroll)`. Its gradient is
-    BPTT(horizon; stride): with stride 1 the error of step t reaches every leaf input (whatever `f`
-    closes over, the input xₛ, and `init`) of the `horizon` steps
+    BPTT(horizon; stride). The *error* of step t is the cotangent of its output, backpropagated.
+    With stride 1 it reaches every leaf input (whatever `f` closes over, the input xₛ, and `init`)
+    of the `horizon` steps
 
         s = t - horizon + 1, ..., t
 
-    and stops there; only the carries between steps are cut. With a larger stride the losses of one
+    and no other; only the carries between steps are cut. With a larger stride the losses of one
     block of `stride` consecutive steps share one backward pass, which covers the `horizon` steps
     that end with the block's last. Blocks are counted from the first executed step. The error of
     the final carry belongs to the last step. So
 
-      * stride = 1 is true truncated BPTT: every error travels `horizon` steps;
-      * stride = horizon is epochwise: errors travel 1 to `horizon` steps, by their place in the
-        block, as if the sequence were cut into pieces;
+      * stride = 1 is true truncated BPTT: every error reaches `horizon` steps back;
+      * stride = horizon is epochwise: an error reaches 1 to `horizon` steps back, by its place in
+        the block, as if the sequence were cut into pieces;
       * horizon >= T is full BPTT, for any stride.
 
     Where the stride does not divide T, the last block is shorter, and its pass still covers
@@ -70,8 +71,8 @@ def truncated_scan(
     `checkify` are made and reported once, around the gradient or inside of it; a program that makes
     them under a gradient runs the steps once more for it.
 
-    The horizon is that of one scan: an error that passes through two truncated scans in series
-    travels up to 2 horizon - 1 steps. Stacked layers go into one carry. As in any function with
+    The horizon is that of one scan: through two truncated scans in series an error reaches up to
+    2 horizon - 1 steps back. Stacked layers go into one carry. As in any function with
     a gradient rule of its own, `f` cannot name an axis of a vmap that is differentiated from
     outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f` must be linear in the errors,
     since one pass carries those of several losses: scaling and surrogate gradients are, clipping is
@@ -89,7 +90,7 @@ def truncated_scan(
       reverse: As in `jax.lax.scan`; the horizon then counts in the order of execution.
       unroll: As in `jax.lax.scan`; the backward's loops are not unrolled, since each of their
         iterations works on many steps at once.
-      horizon: how many steps an error travels back, its own step included; a static integer >= 1,
+      horizon: how many steps back an error reaches, its own step included; a static integer >= 1,
         or None for no truncation.
       stride: how many consecutive losses share one backward pass; a static integer in
         1..horizon, of no effect where there is no truncation.
@@ -172,10 +173,10 @@ def _with_pullback(scan, step, pull, num_steps, reverse):
 
     def backward(kept, errors):
         constants, carries, xs = kept
-        carry_error, ys_error = errors
-        carries, xs, ys_error = executed((carries, xs, ys_error))
-        constants_error, init_error, xs_error = pull(constants, carries, xs, carry_error, ys_error)
-        return constants_error, init_error, executed(xs_error)
+        carry_ct, ys_ct = errors
+        carries, xs, ys_ct = executed((carries, xs, ys_ct))
+        constants_ct, init_ct, xs_ct = pull(constants, carries, xs, carry_ct, ys_ct)
+        return constants_ct, init_ct, executed(xs_ct)
 
     def executed(tree):
         """Between the order in memory and the order of execution."""

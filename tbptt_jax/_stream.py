@@ -1,4 +1,4 @@
-"""Endless streams, chunk by chunk: every error reaches its whole horizon, across the seams too."""
+"""Endless streams, chunk by chunk: every error reaches its whole horizon, across chunks too."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def init_stream(
       init: the stream's initial carry, of the types that the step returns. It is copied, so that
         the state may be donated.
       xs: [C, ...], a chunk of its inputs, or None where it has none; only types matter.
-      horizon: how many steps an error travels back, its own step included; a static integer >= 1.
+      horizon: how many steps back an error reaches, its own step included; a static integer >= 1.
         At 1 nothing is kept, as evaluation needs.
       stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
       shortest_chunk: length of the stream's last chunk if that may be below the stride; its errors

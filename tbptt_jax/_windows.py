@@ -40,12 +40,12 @@ def windowed_value_and_grad(
     Leaves of the carry that every step hands on unchanged are parameters, as in `truncated_scan`.
 
     It costs `horizon` / `stride` times the work and the memory of the sequence, forward as well.
-    It is the yardstick for `truncated_scan`, which gives the same gradients in less.
+    `truncated_scan` gives the same gradients at less cost; this is what it is tested against.
 
     Args:
       cell: pure step function, `(params, carry, x) -> (carry, y)`.
       step_loss_fn: pure loss of one step, `(params, y, target) -> []`, a scalar.
-      horizon: how many steps an error travels back, its own step included; a static integer >= 1,
+      horizon: how many steps back an error reaches, its own step included; a static integer >= 1,
         or None for no truncation.
       stride: how many consecutive losses share one window; a static integer in 1..horizon.
 

@@ -15,7 +15,7 @@ from benchmarks.peers import jax_model as model
 
 
 def full(problem, horizon, mean_loss=model.mean_loss):
-    """One scan; errors travel to the sequence's start."""
+    """One scan; errors reach back to the sequence's start."""
 
     def loss(params, tokens, targets):
         step = functools.partial(model.cell, params)

@@ -1,1 +1,1 @@
-"""One chart for each main, drawn from the numbers that it has found."""
+"""One chart for each command, drawn from its numbers."""

@@ -8,7 +8,7 @@ from experiments.charts.style import plt, save
 
 
 def draw(found: dict, path: Path) -> None:
-    """Draws the report of `dependency.main` into a PNG file.
+    """Draws the report into a PNG file.
 
     A row is a horizon, a column a delay; the line marks the longest delay that errors reach.
     """

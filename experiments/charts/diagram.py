@@ -12,7 +12,7 @@ NAMES = {"true": "true", "semi": "semi-epochwise", "epochwise": "epochwise"}
 
 
 def draw(found: dict, path: Path) -> None:
-    """Draws the report of `diagram.main` into an SVG or PNG file, by its name's ending."""
+    """Draws the report into an SVG or PNG file, by its name's ending."""
     plans = found["drawn"]
     size = 4.2 * len(plans), 4.6
     figure, axes = plt.subplots(1, len(plans), figsize=size, squeeze=False)
@@ -41,8 +41,8 @@ def _panel(axis, plan):
             axis.axhline(end + 0.5, color="0.6", lw=0.8, ls=":")
     axis.set(xlabel="step that is reached", ylabel="step whose error it is")
     axis.set_title(f"{NAMES[plan['style']]}: horizon {plan['horizon']}, stride {plan['stride']}")
-    if len(plan["travel"]) <= MOST_COUNTS:
-        travel = "\n".join(f"{n} of {num_steps} reach {k} steps" for k, n in plan["travel"].items())
+    if len(plan["reach"]) <= MOST_COUNTS:
+        reach = "\n".join(f"{n} of {num_steps} reach {k} steps" for k, n in plan["reach"].items())
         place = {"transform": axis.transAxes, "ha": "right", "va": "top", "fontsize": "small"}
-        axis.text(0.98, 0.98, travel, **place)
+        axis.text(0.98, 0.98, reach, **place)
     axis.spines[:].set_visible(False)

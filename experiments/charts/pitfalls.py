@@ -8,7 +8,7 @@ COLOURS = (OTHERS[0], FULL, "black", OTHERS[1])
 
 
 def draw(found: dict, path: Path) -> None:
-    """Draws the report of `pitfalls.main` into a PNG file."""
+    """Draws the report into a PNG file."""
     figure, axis = plt.subplots(figsize=(6.4, 4.2))
     rows = found["relative_error"]
     for gain, colour in zip(sorted({row["gain"] for row in rows}), COLOURS, strict=True):

@@ -6,7 +6,7 @@ from experiments.charts.style import ARTICLE, FULL, OURS, plt, save
 
 
 def draw(found: dict, path: Path) -> None:
-    """Draws the report of `timing.main`."""
+    """Draws the report into a PNG file."""
     article = found["article_ms"]["true"] / found["article_ms"]["full"]
     bars = [("the article's true style", (article,) * 3, ARTICLE)]
     for row in found["rows"]:

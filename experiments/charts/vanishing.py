@@ -11,7 +11,7 @@ NAMES = {"vanilla": "tanh RNN", "gru": "GRU", "lstm": "LSTM"}
 
 
 def draw(found: dict, path: Path) -> None:
-    """Draws the report of `vanishing.main` into a PNG file."""
+    """Draws the report into a PNG file."""
     states = sorted({row["state_size"] for row in found["rows"] if row["epochs"]})
     figure, axes = plt.subplots(2, max(2, len(states)), figsize=(11, 8))
     for state, axis in zip(states, axes[0], strict=False):

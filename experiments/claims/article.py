@@ -116,7 +116,7 @@ def counting(found: Numbers) -> Iterator[Finding]:
     """How many errors reach back the whole horizon."""
     true, epochwise = found["counted"]
     horizon = str(true["horizon"])
-    counts = true["travel"][horizon], epochwise["travel"][horizon]
+    counts = true["reach"][horizon], epochwise["reach"][horizon]
     yield Finding(
         f"{ARTICLE_COUNTS[0]} errors of the true style reach {horizon} steps back, "
         f"{ARTICLE_COUNTS[1]} of the epochwise style",

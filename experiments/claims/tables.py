@@ -181,8 +181,8 @@ def gradcheck_table(found: dict[str, Any]) -> str:
 
 def counts_table(counted: list[dict[str, Any]]) -> str:
     """How many errors reach back how many steps."""
-    steps = sorted({int(k) for row in counted for k in row["travel"]})
-    rows = [[row["style"], *(str(row["travel"].get(str(k), 0)) for k in steps)] for row in counted]
+    steps = sorted({int(k) for row in counted for k in row["reach"]})
+    rows = [[row["style"], *(str(row["reach"].get(str(k), 0)) for k in steps)] for row in counted]
     return table(["steps that an error reaches back", *map(str, steps)], rows)
 
 

@@ -1,4 +1,4 @@
-"""Flags that every main that trains the language model shares."""
+"""Flags shared by the commands that train the language model."""
 
 from absl import flags
 
@@ -38,7 +38,7 @@ flags.DEFINE_enum(
     "seams",
     "cut",
     training.SEAMS,
-    "Between two sequences: cut, as in the article, or exact, where errors travel their whole "
+    "Between two sequences: cut, as in the article, or exact, where errors reach their whole "
     "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
 )
 flags.DEFINE_enum(

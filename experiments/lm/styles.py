@@ -12,7 +12,7 @@ TRUE_LENGTHS = {5: 20, 10: 30, 20: 40}
 
 
 class Schedule(NamedTuple):
-    """Which error travels how far: BPTT(horizon; stride) in sequences of `seq_len` steps."""
+    """How far back each error reaches: BPTT(horizon; stride) in sequences of `seq_len` steps."""
 
     style: str
     horizon: int
@@ -23,7 +23,7 @@ class Schedule(NamedTuple):
         shortest = self.horizon - self.stride + 1
         steps = str(self.horizon) if self.stride == 1 else f"{shortest} to {self.horizon}"
         return (
-            f"{self.style} BPTT({self.horizon}; {self.stride}): errors travel {steps} steps, "
+            f"{self.style} BPTT({self.horizon}; {self.stride}): errors reach {steps} steps back, "
             f"in sequences of {self.seq_len}"
         )
 
@@ -76,7 +76,7 @@ def schedule(
     seq_len = seq_len or default_length
     if horizon > seq_len and seams == "cut":
         raise UserError(
-            f"--bptt={horizon} is longer than --seq_len={seq_len}, so no error could travel that "
+            f"--bptt={horizon} is longer than --seq_len={seq_len}, so no error could reach that "
             "far; lengthen the sequence, or take --style=full or --seams=exact."
         )
     if seq_len % stride and seams == "exact":

@@ -1,1 +1,1 @@
-"""How a main runs, and what it leaves: its folder, its numbers, what they depend on."""
+"""How a command runs, and what it leaves: its folder, its numbers, what they depend on."""

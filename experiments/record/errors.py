@@ -1,4 +1,4 @@
-"""What a user can mend."""
+"""An error caused by user input."""
 
 
 class UserError(Exception):

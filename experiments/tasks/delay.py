@@ -3,8 +3,8 @@
     xₜ₊₁ = xₜ₋d with probability p, else any of the V symbols
 
 No shorter past tells anything of the next symbol, so the best loss without the dependency is log V,
-and with it the entropy of one step. An error must travel d + 1 steps to reach the step that saw
-the symbol, and d to reach the first that acts on a state which holds it.
+and with it the entropy of one step. An error must reach d + 1 steps back to arrive at the step that
+saw the symbol, and d to arrive at the first that acts on a state which holds it.
 """
 
 import functools

@@ -53,19 +53,19 @@ def finished(finished_run, tmp_path):
 @pytest.mark.parametrize(
     "args, said",
     [
-        ([], "vanilla RNN, true BPTT(3; 1): errors travel 3 steps, in sequences of 6"),
+        ([], "vanilla RNN, true BPTT(3; 1): errors reach 3 steps back, in sequences of 6"),
         (
             ["--style=semi", "--stride=2", "--cell=gru"],
-            "gru RNN, semi BPTT(3; 2): errors travel 2 to 3 steps",
+            "gru RNN, semi BPTT(3; 2): errors reach 2 to 3 steps back",
         ),
         (
             ["--style=epochwise", "--cell=lstm", "--carry=dropped"],
-            "epochwise BPTT(3; 3): errors travel 1 to 3 steps",
+            "epochwise BPTT(3; 3): errors reach 1 to 3 steps back",
         ),
         (["--backward=windows", "--keep_prob=1"], "true BPTT(3; 1)"),
         (
             ["--seams=exact", "--seq_len=2"],
-            "true BPTT(3; 1): errors travel 3 steps, in sequences of 2",
+            "true BPTT(3; 1): errors reach 3 steps back, in sequences of 2",
         ),
     ],
 )

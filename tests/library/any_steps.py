@@ -340,12 +340,12 @@ def compare(f, num_steps, horizon, stride):
     whole = problem(f, num_steps)
     once = whole._replace(f=jax.jit(f))  # traced and compiled once for all its steps
     expected = definition.truncated_gradients(*once, horizon=horizon, stride=stride)
-    stateless = whole._replace(carry_error=jax.tree.map(jnp.zeros_like, whole.carry_error))
+    stateless = whole._replace(carry_ct=jax.tree.map(jnp.zeros_like, whole.carry_ct))
 
     def of_stream(params, xs):
         state = init_stream(whole.init, xs, horizon=horizon, stride=stride, shortest_chunk=1)
         _, ys = stream_scan(functools.partial(f, params), state, xs, last=True)
-        return jnp.float64(0.0) + definition.inner(whole.ys_error, ys)
+        return jnp.float64(0.0) + definition.inner(whole.ys_ct, ys)
 
     params, xs = jax.jit(jax.grad(of_stream, argnums=(0, 1)))(whole.params, whole.xs)
     of_outputs = scan_gradients(stateless, horizon, stride)

@@ -16,8 +16,8 @@ class Problem(NamedTuple):
     params: Any
     init: Any
     xs: Any
-    carry_error: Any
-    ys_error: Any
+    carry_ct: Any
+    ys_ct: Any
 
 
 class LSTMCarry(NamedTuple):

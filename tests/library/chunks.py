@@ -16,7 +16,7 @@ T = 11
 def stream_problem(name):
     """A problem whose last carry has no error: no chunk but the last knows it."""
     problem = cells.problem(name, T)
-    return problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error))
+    return problem._replace(carry_ct=jax.tree.map(jnp.zeros_like, problem.carry_ct))
 
 
 def cut(tree, first, end):
@@ -57,7 +57,7 @@ def summed_chunk_gradients(problem, horizon, stride, chunk, stale):
             problem.params,
             state,
             cut(problem.xs, first, end),
-            cut(problem.ys_error, first, end),
+            cut(problem.ys_ct, first, end),
             end == T,
         )
 

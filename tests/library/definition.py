@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 
-def truncated_gradients(f, params, init, xs, carry_error, ys_error, *, horizon, stride):
-    """Gradients for (params, init, xs) of Σₜ ⟨ys_error[t], y[t]⟩ + ⟨carry_error, last carry⟩.
+def truncated_gradients(f, params, init, xs, carry_ct, ys_ct, *, horizon, stride):
+    """Gradients for (params, init, xs) of Σₜ ⟨ys_ct[t], y[t]⟩ + ⟨carry_ct, last carry⟩.
 
     The losses of one block of `stride` steps share one pass over the `horizon` steps that end with
     the block's last. The carry that enters the first of them is a constant, unless it is `init`.
@@ -27,9 +27,9 @@ def truncated_gradients(f, params, init, xs, carry_error, ys_error, *, horizon, 
             for s in range(start, last + 1):
                 carry, y = f(params, carry, at(xs, s))
                 if s >= first:
-                    total += inner(at(ys_error, s), y)
+                    total += inner(at(ys_ct, s), y)
             if last == num_steps - 1:
-                total += inner(carry_error, carry)
+                total += inner(carry_ct, carry)
             return total
 
         part = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)(params, init, xs)

@@ -20,7 +20,7 @@ def scan_gradients(problem, horizon, stride, scan=truncated_scan):
         return scan(step, init, xs, horizon=horizon, stride=stride)
 
     def loss(*args):
-        return definition.inner((problem.carry_error, problem.ys_error), results(*args))
+        return definition.inner((problem.carry_ct, problem.ys_ct), results(*args))
 
     grad = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)
     return jax.jit(grad)(problem.params, problem.init, problem.xs)
@@ -35,13 +35,13 @@ def windows_gradients(problem, horizon, stride):
         return carry, (carry, y)
 
     def step_loss_fn(params, results, target):
-        step, ys_error = target
+        step, ys_ct = target
         carry, y = results
-        final = jnp.where(step == steps[-1], definition.inner(problem.carry_error, carry), 0.0)
-        return definition.inner(ys_error, y) + final
+        final = jnp.where(step == steps[-1], definition.inner(problem.carry_ct, carry), 0.0)
+        return definition.inner(ys_ct, y) + final
 
     run = jax.jit(windowed_value_and_grad(f, step_loss_fn, horizon=horizon, stride=stride))
-    return run(problem.params, problem.init, problem.xs, (steps, problem.ys_error))[1]
+    return run(problem.params, problem.init, problem.xs, (steps, problem.ys_ct))[1]
 
 
 def largest_error(actual, expected):

@@ -29,7 +29,7 @@ def passes(request, monkeypatch):
 def loss(problem, params, init, xs, stride, scan=truncated_scan):
     step = lambda carry, x: problem.f(params, carry, x)
     results = scan(step, init, xs, horizon=HORIZON, stride=stride)
-    return definition.inner((problem.carry_error, problem.ys_error), results)
+    return definition.inner((problem.carry_ct, problem.ys_ct), results)
 
 
 def expected_gradients(problem, stride):
@@ -128,8 +128,8 @@ def test_inside_shard_map_with_the_batch_on_two_devices(axis_type, where, stride
     batch, time_batch, whole = PartitionSpec("data"), PartitionSpec(None, "data"), PartitionSpec()
     in_specs = (whole, batch, time_batch, batch, time_batch)
 
-    def local_loss(params, init, xs, carry_error, ys_error):
-        local = problem._replace(carry_error=carry_error, ys_error=ys_error)
+    def local_loss(params, init, xs, carry_ct, ys_ct):
+        local = problem._replace(carry_ct=carry_ct, ys_ct=ys_ct)
         return loss(local, params, init, xs, stride)
 
     if where == "grad inside":
@@ -211,7 +211,7 @@ def test_gradients_flow_to_everything_f_closes_over(stride):
 
         steps = jnp.arange(T)
         results = truncated_scan(f, init, steps, horizon=HORIZON, stride=stride)
-        return definition.inner((problem.carry_error, problem.ys_error), results)
+        return definition.inner((problem.carry_ct, problem.ys_ct), results)
 
     grad = jax.grad(closed, argnums=(0, 1, 2), allow_int=True)
     actual = jax.jit(grad)(problem.params, problem.init, problem.xs["scale"])

@@ -121,7 +121,7 @@ def test_reverse_counts_in_the_order_of_execution(horizon, stride):
     problem = cells.problem("lstm", T)
     flip = lambda tree: jax.tree.map(lambda leaf: leaf[::-1], tree)
     expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
-    flipped = problem._replace(xs=flip(problem.xs), ys_error=flip(problem.ys_error))
+    flipped = problem._replace(xs=flip(problem.xs), ys_ct=flip(problem.ys_ct))
 
     def reverse_scan(f, init, xs, **schedule):
         return truncated_scan(f, init, xs, reverse=True, **schedule)

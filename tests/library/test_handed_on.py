@@ -27,8 +27,8 @@ def kernel_in_the_carry(num_steps=T):
     init = 1.3 * jax.random.orthogonal(keys[0], N), jax.random.normal(keys[1], (2, N))
     xs = jax.random.normal(keys[2], (num_steps, 2, N))
     errors = (jax.random.normal(keys[3], (N, N)), jax.random.normal(keys[4], (2, N)))
-    ys_error = jax.random.normal(keys[5], (num_steps, 2, N))
-    return cells.Problem(cell, jnp.zeros(()), init, xs, errors, ys_error)
+    ys_ct = jax.random.normal(keys[5], (num_steps, 2, N))
+    return cells.Problem(cell, jnp.zeros(()), init, xs, errors, ys_ct)
 
 
 @pytest.mark.parametrize("jit", [False, True])
@@ -88,7 +88,7 @@ def test_a_reset_to_another_value_makes_an_ordinary_carry():
 def test_in_a_stream_its_gradient_adds_up_over_all_chunks(stale):
     problem = kernel_in_the_carry(9)
     expected = scan_gradients(
-        problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error)), 3, 1
+        problem._replace(carry_ct=jax.tree.map(jnp.zeros_like, problem.carry_ct)), 3, 1
     )
     window = init_stream(problem.init, problem.xs, horizon=3, stale=stale)
 
@@ -99,7 +99,7 @@ def test_in_a_stream_its_gradient_adds_up_over_all_chunks(stale):
     total = 0.0
     for at in (slice(0, 3), slice(3, 6), slice(6, 9)):
         grad = jax.grad(loss, has_aux=True, allow_int=True)
-        grads, window = grad(window, problem.xs[at], problem.ys_error[at])
+        grads, window = grad(window, problem.xs[at], problem.ys_ct[at])
         total += grads.carry[0].sum(0) if stale else grads.carry[0]
     assert largest_error(total, expected[1][0]) < 1e-12
 

@@ -23,14 +23,14 @@ def sequence_loss_fn(params, ys, errors):
 
 
 def expected(problem, horizon):
-    nothing = jax.tree.map(jnp.zeros_like, problem.carry_error)
+    nothing = jax.tree.map(jnp.zeros_like, problem.carry_ct)
     of_outputs, _, _ = definition.truncated_gradients(
         problem.f,
         problem.params,
         problem.init,
         problem.xs,
         nothing,
-        problem.ys_error,
+        problem.ys_ct,
         horizon=horizon,
         stride=1,
     )
@@ -39,7 +39,7 @@ def expected(problem, horizon):
 
 def spectrum(problem, horizon):
     run = jax.jit(lag_spectrum(problem.f, sequence_loss_fn, horizon=horizon, parts=True))
-    return run(problem.params, problem.init, problem.xs, problem.ys_error)
+    return run(problem.params, problem.init, problem.xs, problem.ys_ct)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -1,11 +1,14 @@
 """README's first example runs as it stands, prints what README says, and README stays short."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+LINKS = r"\]\(([^)#]+)[^)]*\)"
 
 
 def test_first_example_prints_what_readme_says():
@@ -25,3 +28,16 @@ def test_first_example_prints_what_readme_says():
 
 def test_readme_is_read_in_two_minutes():
     assert len(README.read_text().splitlines()) <= 120
+
+
+def test_links_lead_somewhere_in_the_checkout_and_on_a_package_index():
+    text, repository = README.read_text(), "https://example.org/owner/name"
+    links = re.findall(LINKS, text)
+    assert len(links) > 10
+    for link in links:
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+    shown = runpy.run_path(str(ROOT / "setup.py"))["absolute"](text, repository)
+    for link, there in zip(links, re.findall(LINKS, shown), strict=True):
+        part = "raw" if link.endswith(".png") else "blob"
+        is_absolute = link.startswith("https://")
+        assert there == (link if is_absolute else f"{repository}/{part}/HEAD/{link}")

@@ -43,16 +43,16 @@ def gradients_of_documents(name, horizon):
                 lambda leaf: jnp.take(leaf, jnp.array([i]), axis), tree
             )
             part = lambda tree, a=first, b=end: jax.tree.map(lambda leaf: leaf[a:b], tree)
-            carry_error = one(problem.carry_error, 0)
+            carry_ct = one(problem.carry_ct, 0)
             if end < T:
-                carry_error = jax.tree.map(jnp.zeros_like, carry_error)
+                carry_ct = jax.tree.map(jnp.zeros_like, carry_ct)
             weights, init, xs = definition.truncated_gradients(
                 problem.f,
                 problem.params,
                 one(problem.init, 0),
                 part(one(problem.xs, 1)),
-                carry_error,
-                part(one(problem.ys_error, 1)),
+                carry_ct,
+                part(one(problem.ys_ct, 1)),
                 horizon=horizon,
                 stride=1,
             )
@@ -105,7 +105,7 @@ def test_no_error_crosses_a_reset():
 
 def test_resets_in_a_stream_cut_into_chunks():
     problem = reset_problem("lstm")
-    problem = problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error))
+    problem = problem._replace(carry_ct=jax.tree.map(jnp.zeros_like, problem.carry_ct))
     expected = scan_gradients(problem, 4, 1)
 
     def loss(params, init, xs):
@@ -114,7 +114,7 @@ def test_resets_in_a_stream_cut_into_chunks():
             here = functools.partial(jax.tree.map, lambda leaf, a=first: leaf[a : a + 3])
             f = functools.partial(problem.f, params)
             window, ys = stream_scan(f, window, here(xs))
-            total += definition.inner(here(problem.ys_error), ys)
+            total += definition.inner(here(problem.ys_ct), ys)
         return total
 
     grad = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)
@@ -169,7 +169,7 @@ def test_padding_inside_a_sequence_is_as_if_it_were_not_there():
         xs=(problem.xs, jnp.tile(valid[:, None], (1, BATCH))),
     )
     only = lambda tree: jax.tree.map(lambda leaf: leaf[valid], tree)
-    alone = problem._replace(xs=only(problem.xs), ys_error=only(problem.ys_error))
+    alone = problem._replace(xs=only(problem.xs), ys_ct=only(problem.ys_ct))
     params, init, (xs, _) = scan_gradients(masked, T, 1)
     expected = definition.truncated_gradients(*alone, horizon=T, stride=1)
     assert largest_error((params, init, xs[valid]), expected) < 1e-12

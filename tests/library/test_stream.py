@@ -31,7 +31,7 @@ def whole_stream_gradients(problem, horizon, stride, chunk, stale):
         for first in range(0, T, chunk):
             here = functools.partial(cut, first=first, end=first + chunk)
             part, state = chunk_loss(
-                problem, params, state, here(xs), here(problem.ys_error), first + chunk >= T
+                problem, params, state, here(xs), here(problem.ys_ct), first + chunk >= T
             )
             total += part
         return total
@@ -87,10 +87,10 @@ def test_chunks_in_a_scan_are_compiled_once():
             return state, part
 
         state = init_stream(init, xs, horizon=7)
-        return jnp.sum(jax.lax.scan(chunk, state, (fold(xs), fold(problem.ys_error)))[1])
+        return jnp.sum(jax.lax.scan(chunk, state, (fold(xs), fold(problem.ys_ct)))[1])
 
     expected = scan_gradients(
-        problem._replace(carry_error=jax.tree.map(jnp.zeros_like, problem.carry_error)), 7, 1
+        problem._replace(carry_ct=jax.tree.map(jnp.zeros_like, problem.carry_ct)), 7, 1
     )
     got = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(problem.params, problem.init, problem.xs)
     assert largest_error(got, expected) < 1e-12

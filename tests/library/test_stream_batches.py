@@ -55,5 +55,5 @@ def test_streams_of_a_batch_on_two_devices():
 
     over_batch = PartitionSpec("batch"), PartitionSpec(None, "batch"), PartitionSpec(None, "batch")
     summed = jax.shard_map(grads, mesh=mesh, in_specs=over_batch, out_specs=PartitionSpec())
-    args = problem.init, problem.xs, problem.ys_error
+    args = problem.init, problem.xs, problem.ys_ct
     assert largest_error(jax.jit(summed)(*args), grads(*args)) < 1e-12

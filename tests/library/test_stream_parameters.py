@@ -31,7 +31,7 @@ def gradient_by_hand(problem, params, carries, first, end, horizon, stride):
             )
             carry, y = problem.f(params, carry, definition.at(problem.xs, s))
             if s >= start:
-                total += definition.inner(definition.at(problem.ys_error, s), y)
+                total += definition.inner(definition.at(problem.ys_ct, s), y)
         return total
 
     grads = [
@@ -59,6 +59,6 @@ def test_parameters_that_change_between_chunks(horizon, stride, chunk, stale):
             problem, params, carries, first, first + chunk, horizon, stride
         )
         here = functools.partial(cut, first=first, end=first + chunk)
-        grads, state = grad(params, state, here(problem.xs), here(problem.ys_error), False)
+        grads, state = grad(params, state, here(problem.xs), here(problem.ys_ct), False)
         assert largest_error(grads, expected) < 1e-12
         params = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)

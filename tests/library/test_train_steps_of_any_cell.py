@@ -37,7 +37,7 @@ def test_every_cell_descends_by_its_gradient(name):
         return LearnerState(params, optimizer.init(params), stream)
 
     optimizer = optax.sgd(RATE)
-    source = problem.xs, problem.ys_error
+    source = problem.xs, problem.ys_ct
     batch_fn = lambda source, i: jax.tree.map(
         lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, 3 * i, 3), source
     )

@@ -19,7 +19,7 @@ def square(params, y, target):
 )
 def test_loss_and_carry_are_those_of_the_whole_sequence(schedule):
     problem = cells.problem("gru", 7)
-    targets = 0.5 * problem.ys_error
+    targets = 0.5 * problem.ys_ct
     carry, ys = jax.lax.scan(lambda c, x: problem.f(problem.params, c, x), problem.init, problem.xs)
     run = windowed_value_and_grad(problem.f, square, **schedule)
     (loss, last), _ = run(problem.params, problem.init, problem.xs, targets)
@@ -32,7 +32,7 @@ def test_it_is_a_plain_function_that_jit_compiles_once():
     run = windowed_value_and_grad(problem.f, square, horizon=3)
     counted = jax.jit(chex.assert_max_traces(run, n=1))
     for scale in (1.0, 2.0):
-        args = problem.params, problem.init, scale * problem.xs, problem.ys_error
+        args = problem.params, problem.init, scale * problem.xs, problem.ys_ct
         chex.assert_trees_all_close(counted(*args), run(*args), rtol=1e-12)
 
 
@@ -41,10 +41,10 @@ def test_no_horizon_is_full_bptt():
 
     def loss(params):
         f = lambda c, x: problem.f(params, c, x)
-        return jnp.sum((jax.lax.scan(f, problem.init, problem.xs)[1] - problem.ys_error) ** 2)
+        return jnp.sum((jax.lax.scan(f, problem.init, problem.xs)[1] - problem.ys_ct) ** 2)
 
     run = windowed_value_and_grad(problem.f, square, horizon=None)
-    _, (grads, _, _) = run(problem.params, problem.init, problem.xs, problem.ys_error)
+    _, (grads, _, _) = run(problem.params, problem.init, problem.xs, problem.ys_ct)
     chex.assert_trees_all_close(grads, jax.grad(loss)(problem.params), rtol=1e-11)
 
 
@@ -79,6 +79,6 @@ def test_loss_that_is_no_real_scalar_is_refused(step_loss_fn, got):
     problem = cells.problem("gru", 7)
     with pytest.raises(TypeError) as error, jax.numpy_dtype_promotion("standard"):
         windowed_value_and_grad(problem.f, step_loss_fn, horizon=2)(
-            problem.params, problem.init, problem.xs, problem.ys_error
+            problem.params, problem.init, problem.xs, problem.ys_ct
         )
     assert str(error.value).endswith(f"step_loss_fn must return a real scalar, got {got}.")

@@ -51,7 +51,7 @@ def a_schedule_off(content):
 def counted(true, epochwise):
     def change(content):
         for row, count in zip(content["counted"], (true, epochwise), strict=True):
-            row["travel"]["7"] = count
+            row["reach"]["7"] = count
 
     return change
 

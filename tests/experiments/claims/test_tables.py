@@ -141,7 +141,7 @@ def test_gradcheck_has_the_largest_errors():
 
 
 def test_counts_are_in_the_order_of_the_steps():
-    counted = [{"style": "true", "travel": {"9": 1, "10": 5}}, {"style": "b", "travel": {"10": 2}}]
+    counted = [{"style": "true", "reach": {"9": 1, "10": 5}}, {"style": "b", "reach": {"10": 2}}]
     text = tables.counts_table(counted)
     assert text.splitlines()[0] == "| steps that an error reaches back | 9 | 10 |"
     assert lines(text) == [["true", "1", "5"], ["b", "0", "2"]]
