@@ -1,4 +1,4 @@
-"""The finished runs of the table as flat rows, and what they come to together."""
+"""The finished runs of the table as flat rows, and their statistics."""
 
 import math
 import statistics
@@ -14,7 +14,7 @@ from experiments.record.errors import UserError
 
 
 class Run(NamedTuple):
-    """What a cell came to; losses in nats a word."""
+    """The outcome of a cell; losses in nats a word."""
 
     valid_loss: tuple[float, ...]  # after each epoch
     updates_per_epoch: int

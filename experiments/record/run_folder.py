@@ -101,7 +101,7 @@ def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
 
 @contextlib.contextmanager
 def alone(workdir: Path) -> Iterator[None]:
-    """Holds a folder against other processes, as long as the block or the process lasts.
+    """Locks a folder against other processes, until the block or the process ends.
 
     Raises:
       UserError: another process holds it.

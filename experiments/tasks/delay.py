@@ -23,7 +23,7 @@ EVALUATION_CHUNKS = 50
 
 
 class Task(NamedTuple):
-    """The sequences, the network and its training; the delay and the seed come apart."""
+    """The sequences, the network and its training, but for the delay and the seed."""
 
     max_delay: int
     num_symbols: int = 2

@@ -2,7 +2,7 @@
 
 import json
 
-import mains
+import commands
 import pytest
 from texts import write
 
@@ -12,7 +12,7 @@ def exit_of(tmp_path):
     """Runs a main in this process: the exit's code or message. It writes into `tmp_path`."""
 
     def run(module, *args, out=tmp_path):
-        return mains.exit_of(module, *([f"--out={out}"] if out else []), *args)
+        return commands.exit_of(module, *([f"--out={out}"] if out else []), *args)
 
     return run
 

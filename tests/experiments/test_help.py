@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import re
 
-import mains
+import commands
 import pytest
 from absl import flags
 
@@ -24,7 +24,7 @@ COMMANDS = [
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_exits_0_and_states_flags_that_the_command_accepts(name, capsys, monkeypatch):
     module = importlib.import_module(name)
-    assert mains.exit_of(module, "--help") == 0
+    assert commands.exit_of(module, "--help") == 0
     said = capsys.readouterr().out
     assert said.startswith(module.__doc__.splitlines()[0])
     assert f"python -m {name}" in said
@@ -40,12 +40,12 @@ def test_help_exits_0_and_states_flags_that_the_command_accepts(name, capsys, mo
     main.__module__ = module.__name__
     monkeypatch.setattr(module, "main", main)
     for flag, text in stated.items():
-        assert mains.exit_of(module) == "error: accepted"
+        assert commands.exit_of(module) == "error: accepted"
         default = seen[-1][flag]
         says = re.search(r"\(default: '?(.*?)'?\)", text)
         assert (says[1] if says else "none") == str(default).lower()
         value = "3" if default is None else default
-        assert mains.exit_of(module, f"--{flag}={value}") == "error: accepted"
+        assert commands.exit_of(module, f"--{flag}={value}") == "error: accepted"
 
 
 def test_there_are_commands_of_both_kinds():
@@ -54,5 +54,5 @@ def test_there_are_commands_of_both_kinds():
 
 def test_a_flag_of_another_command_is_refused():
     diagram = importlib.import_module("experiments.diagram")
-    said = mains.exit_of(diagram, "--style=true")
+    said = commands.exit_of(diagram, "--style=true")
     assert said == "error: --style is not a flag of this command; see --help."

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 
-import mains
+import commands
 import pytest
 from texts import PTB, TEXTS, needs_ptb, write
 
@@ -29,7 +29,7 @@ def main(flags_of_text, capsys, tmp_path):
     """Runs the main in this process: (exit code or message, stdout, stderr)."""
 
     def run(*args):
-        code = mains.exit_of(ptb, f"--workdir={tmp_path / 'run'}", *flags_of_text, *args)
+        code = commands.exit_of(ptb, f"--workdir={tmp_path / 'run'}", *flags_of_text, *args)
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -40,7 +40,7 @@ def main(flags_of_text, capsys, tmp_path):
 def finished_run(flags_of_text, tmp_path_factory):
     """The folder of a run that came to its end."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    assert mains.exit_of(ptb, f"--workdir={workdir}", *flags_of_text) in (None, 0)
+    assert commands.exit_of(ptb, f"--workdir={workdir}", *flags_of_text) in (None, 0)
     return workdir
 
 

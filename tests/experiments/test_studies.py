@@ -1,4 +1,4 @@
-"""The mains of the studies run on tiny sizes, and write numbers and a chart."""
+"""The studies run on tiny sizes, and write numbers and a chart."""
 
 import functools
 import math

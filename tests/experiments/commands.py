@@ -1,4 +1,4 @@
-"""Runs a main as the command line does."""
+"""Runs a command as the command line does."""
 
 import sys
 
