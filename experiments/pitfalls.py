@@ -4,11 +4,11 @@
 
 The recipe keeps one graph for each step, detached from the last, and walks back through `horizon`
 of them after every loss, handing on the gradient that each detached state has collected. These
-gradients are never cleared, so a state hands on what earlier losses left there once more. The command
-compares its parameter gradient with the definition's, over horizon and recurrent gain, for a tanh
-RNN with an orthogonal recurrence times the gain. Where torch is installed the recipe itself is run
-too, and must agree. A minute on two CPU cores. To expect: an error of 0 at horizon 2, about half
-the gradient at horizon 3, 61 times the gradient at horizon 10 and gain 1.
+gradients are never cleared, so a state hands on what earlier losses left there once more. The
+command compares its parameter gradient with the definition's, over horizon and recurrent gain, for
+a tanh RNN with an orthogonal recurrence times the gain. Where torch is installed the recipe itself
+is run too, and must agree. A minute on two CPU cores. To expect: an error of 0 at horizon 2, about
+half the gradient at horizon 3, 61 times the gradient at horizon 10 and gain 1.
 """
 
 import functools
