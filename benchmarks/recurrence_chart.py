@@ -19,9 +19,8 @@ def draw(report: dict, path: Path) -> None:
     _ratios(state, report["state"], report["readout"])
     _targets(shapes, report["shapes"])
     _memory(memory, report["length"])
-    figure.suptitle(
-        f"Gradient of a tanh RNN alone, float32, {report['num_cores']} CPU cores ({report['cpu']})"
-    )
+    machine = f"{report['num_cores']} CPU cores ({report['cpu']})"
+    figure.suptitle(f"Gradient of a recurrence alone, float32, {machine}")
     save(figure, path)
 
 

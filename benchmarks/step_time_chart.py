@@ -35,7 +35,7 @@ def draw(report: dict, path: Path) -> None:
     settings = report["settings"]
     num_bars = max(len(setting["variants"]) for setting in settings.values())
     height = 1.8 + 0.31 * (num_bars + 1)
-    figure, panels = plt.subplots(1, len(settings), figsize=(12, height))
+    figure, panels = plt.subplots(1, len(settings), figsize=(12, height), sharey=True)
     for panel, (name, setting) in zip(panels, settings.items(), strict=True):
         _panel(panel, name, setting)
     figure.suptitle("One step of the language model on a CPU: loss and gradients, float32")
@@ -68,12 +68,12 @@ def _panel(axes, name, setting):
         labels.append(f"{before}: {peer}, {HOW[row['peer'], row['variant']]}")
         places.append(place)
     axes.set_yticks(places, labels, fontsize=9)
-    axes.invert_yaxis()
+    axes.set_ylim(place + 0.7, 0.3)
     axes.set_xlim(0.0, 1.3 * max(row["milliseconds"][2] for row in rows))
     axes.set_xlabel("milliseconds", fontsize=9)
     axes.set_title(
-        "{0}: state {state}, embedding {embed}, vocabulary {vocab:,},\n"
-        "batch {batch}, {steps} steps, horizon {horizon}".format(
+        "{0}: state {state}, embedding {embed},\n"
+        "vocabulary {vocab:,}, batch {batch}, {steps} steps, horizon {horizon}".format(
             {"article": "Sizes of the article's timing", "table": "Sizes of its table"}[name],
             **setting,
         ),
