@@ -15,7 +15,7 @@ def draw(report: dict, path: Path) -> None:
     (length, horizon, stride), (state, shapes, memory) = axes
     _per_token(length, report["length"], "steps", "sequence length T in steps")
     _per_token(horizon, report["horizon"], "horizon", "horizon h in steps")
-    _per_token(stride, report["stride"], "stride", "stride in steps (horizon 40)")
+    _per_token(stride, report["stride"], "stride", "stride in steps")
     _ratios(state, report["state"], report["readout"])
     _targets(shapes, report["shapes"])
     _memory(memory, report["length"])
@@ -31,7 +31,7 @@ def _per_token(axis, cases, name, label):
     for variant, (name, colour) in VARIANTS.items():
         micros = [1e3 * c[variant]["milliseconds"] / n for c, n in zip(cases, tokens, strict=True)]
         axis.plot(values, micros, "o-", color=colour, label=name)
-    _finish(axis, values, label, "µs for each of the T·B inputs")
+    _finish(axis, cases, values, label, "µs for each of the T·B inputs")
 
 
 def _ratios(axis, without, with_readout):
@@ -42,7 +42,7 @@ def _ratios(axis, without, with_readout):
     label = f"readout of {with_readout[0]['vocab']:,} words"
     axis.plot(values, ratio(with_readout), "s--", color=OURS, label=label)
     axis.axhline(1.0, color=FULL, label="full")
-    _finish(axis, values, f"state size N (horizon {without[0]['horizon']})", "time, true over full")
+    _finish(axis, without, values, "state size N", "time, true over full")
 
 
 def _targets(axis, cases):
@@ -52,7 +52,9 @@ def _targets(axis, cases):
         counted = [(case["horizon"] + 2) / 3 for case in points]
         ratios = [case["true"]["ratio"][1] for case in points]
         axis.plot(counted, ratios, marker, color=OURS, mfc="none", label=cell.upper())
-    axis.axline((2, 1), (20, 10), color="black", linestyle=":", label="target, (h + 2) / 6")
+    axis.axline(
+        (2, 1), (20, 10), color="black", linestyle=":", label="target: half the counted operations"
+    )
     axis.set(
         xscale="log",
         yscale="log",
@@ -60,6 +62,7 @@ def _targets(axis, cases):
         ylabel="time, true over full",
     )
     axis.set_ylim(bottom=0.6)  # with room for the legend
+    axis.set_title("twelve shapes")
     for ticks in (axis.xaxis, axis.yaxis):
         ticks.set_major_locator(FixedLocator([1, 2, 3, 4, 6, 10, 20, 40]))
         ticks.set_major_formatter("{x:.0f}")
@@ -71,10 +74,21 @@ def _memory(axis, cases):
     values = [case["steps"] for case in cases]
     for variant, (name, colour) in VARIANTS.items():
         axis.plot(values, [c[variant]["megabytes"] for c in cases], "o-", color=colour, label=name)
-    _finish(axis, values, "sequence length T", "temporary memory in MB")
+    _finish(axis, cases, values, "sequence length T in steps", "temporary memory in MB")
+    axis.set_ylim(auto=True)
+    axis.set_yscale("log", base=2)
+    axis.yaxis.set_major_formatter("{x:.0f}")
 
 
-def _finish(axis, values, label, y_label):
+def _finish(axis, cases, values, label, y_label):
+    """Titles a panel with the sizes that all its cases share."""
+    names = {"cell": "", "batch": "B ", "steps": "T ", "state": "N ", "horizon": "h "}
+    shared = [
+        f"{names[key]}{cases[0][key]}".replace("rnn", "RNN")
+        for key in names
+        if len({c[key] for c in cases}) == 1
+    ]
+    axis.set_title(", ".join(shared))
     axis.set_xscale("log", base=2)
     axis.set_xticks(values, [str(value) for value in values])
     axis.minorticks_off()

@@ -40,7 +40,10 @@ def draw(report: dict, path: Path) -> None:
         _panel(panel, name, setting)
     figure.suptitle("One step of the language model on a CPU: loss and gradients, float32")
     processor = f"{report['cpu']}, {report['threads']['ours']} threads"
-    about = "median and quartiles of {rounds} rounds, in brackets the ratio to tbptt_jax"
+    about = (
+        "bars: median and quartiles of {rounds} rounds; in brackets: median over rounds of the "
+        "ratio to the first bar of the same style"
+    )
     figure.supxlabel(f"{processor}; {about.format(**report)}", fontsize=8, color="0.4")
     save(figure, path)
 

@@ -3,9 +3,9 @@
   python -m experiments.dependency
 
 A small RNN learns, online, sequences whose next symbol depends on the one d steps back
-(experiments.delay). Everything but the truncation is the same for all styles and horizons: the
-stream, its exact seams, an update every 32 steps. For each d, style and horizon: the share of the
-possible gain that is learnt after 250, 500, 1000 and 2000 updates, the median over seeds; 0 is
+(experiments.tasks.delay). Everything but the truncation is the same for all styles and horizons:
+the stream, its exact seams, an update every 32 steps. For each d, style and horizon: the share of
+the possible gain that is learnt after 250, 500, 1000 and 2000 updates, the median over seeds; 0 is
 chance, 1 the entropy. Horizon 1 is the control: there no error passes from one step to another, and
 what is learnt is what the states happen to hold of the past, as in a reservoir. An error reaches d
 steps back where the horizon is at least d + 1; the epochwise style sends only one in `horizon` of

@@ -4,7 +4,7 @@
 
 reads the Penn Treebank if it is found (--data_dir, or the user's cache folder; see
 experiments.download_ptb) and otherwise the text embedded in CPython. It prints the losses of each
-epoch, in nats a word, and writes them to --workdir; a run that was stopped goes on when the same
+epoch, in nats per word, and writes them to --workdir; a run that was stopped goes on when the same
 command names the same --workdir. On two CPU cores an epoch takes a second on the embedded text and
 about a minute on the Penn Treebank, where three epochs at the default settings come to a validation
 loss of 5.35.

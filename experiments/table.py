@@ -11,7 +11,7 @@ not run again; one that was stopped goes on from its last epoch in --scratch. `-
 runs some of them, and the committed cells are in results: `--out=results` adds to them.
 
 `--check` trains and writes nothing: it prints the table of --results, and fails where a cell is
-missing or not whole. To expect: 5.0 to 5.2 nats a word, within 0.03 of the article.
+missing or not whole. To expect: 5.0 to 5.2 nats per word, within 0.03 of the article.
 """
 
 import fnmatch

@@ -7,11 +7,11 @@ Three schedules of one depth: BPTT(h; 1), where every error reaches h steps back
 they reach h+1 to 2h for about the cost of full BPTT; and BPTT(h; h), 1 to h. All see the same
 stream, without seams, and update every h steps.
 
-`delay` is a small task (experiments.delay): a binary sequence whose next symbol depends on the one
-d = h - 1 steps back, the furthest whose own step BPTT(h) reaches. A seed succeeds once it has
-learnt 90 % of what there is to learn; success rates come with Wilson's 95 % intervals, over seeds
-in one vmapped call. The gain of the recurrence was set on other seeds, so that about half succeed
-with BPTT(h; 1) in 1000 updates. Minutes on two CPU cores.
+`delay` is a small task (experiments.tasks.delay): a binary sequence whose next symbol depends on
+the one d = h - 1 steps back, the furthest whose own step BPTT(h) reaches. A seed succeeds once it
+has learnt 90 % of what there is to learn; success rates come with Wilson's 95 % intervals, over
+seeds in one vmapped call. The gain of the recurrence was set on other seeds, so that about half
+succeed with BPTT(h; 1) in 1000 updates. Minutes on two CPU cores.
 
 `ptb` is the language model at h = 5 and 10, rate 0.001: best validation loss, mean over the seeds
 with their range. 18 runs of about five minutes; each goes on where it was stopped, and those that

@@ -33,7 +33,7 @@ def visit(block_size, inputs, kernel, bias, labels, weights):
     unreadable = ~live & ~jnp.all(jnp.isfinite(inputs), axis=1)
     inputs = jnp.where(unreadable[:, None], 0, inputs)
     table = jnp.concatenate([kernel, bias[None]])  # [N+1, V]
-    rows = jnp.concatenate([inputs, jnp.ones_like(inputs, shape=(len(inputs), 1))], axis=1)
+    rows = jnp.concatenate([inputs, jnp.ones_like(inputs, shape=(inputs.shape[0], 1))], axis=1)
     at_label = wide(jnp.take(table, labels, axis=1).T)  # [T, N+1]
 
     def block(table_grad, tokens):
@@ -78,7 +78,7 @@ def losses_alone(block_size, inputs, kernel, bias, labels):
 
 def _scan(block, carry, tokens, block_size):
     """`lax.scan` over blocks of tokens, [T, ...] each; zeros fill the last block."""
-    num_tokens = len(tokens[0])
+    num_tokens = tokens[0].shape[0]
     num_blocks = -(-num_tokens // block_size)
     fill = num_blocks * block_size - num_tokens
 
@@ -93,7 +93,7 @@ def _scan(block, carry, tokens, block_size):
 
 def in_blocks(fun, block_size, *operands):
     """`fun(block_size, ...)`; where none is given, one for a CPU's cache or another's memory."""
-    num_tokens, vocab_size = len(operands[0]), operands[1].shape[1]
+    num_tokens, vocab_size = operands[0].shape[0], operands[1].shape[1]
     if block_size is None:
         on_cpu, elsewhere = (
             _even_block(num_tokens, logits // vocab_size)
@@ -111,9 +111,11 @@ def in_blocks(fun, block_size, *operands):
 
 def _even_block(num_tokens, most):
     """The size of the fullest blocks of at most `most` tokens, if possible of even product rows."""
+    sizes = range(most - most % PRODUCT_ROWS, most // 2, -PRODUCT_ROWS) or [max(1, most)]
+    if not isinstance(num_tokens, int):  # symbolic, under jax.export
+        return sizes[0]
     if num_tokens <= most:
         return max(1, num_tokens)
-    sizes = range(most - most % PRODUCT_ROWS, most // 2, -PRODUCT_ROWS) or [max(1, most)]
     return min(sizes, key=lambda size: -(-num_tokens // size) * size)
 
 

@@ -39,7 +39,10 @@ def on_cpu_in_tiles(fun, errors):
 
 def tile_width(errors) -> int | None:
     """How many of the T steps of `errors`, [T, ...], a tile has; None where one holds all."""
-    shape = max((leaf.shape for leaf in jax.tree.leaves(errors)), key=math.prod)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(errors)]
+    if not all(isinstance(size, int) for shape in shapes for size in shape):  # jax.export's
+        return None
+    shape = max(shapes, key=math.prod)
     num_steps, numbers = shape[0], math.prod(shape[1:])
     if numbers == 0:
         return None

@@ -42,15 +42,27 @@ def thaw(tree: Any) -> Any:
     )
 
 
-def donating(step: Callable[..., Any]) -> Callable[..., Any]:
+def donating(function: str, step: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.jit(step, donate_argnums=0)`, which copies what it cannot donate.
 
     An array that stands in the state twice (one array of zeros for h and c, parameters that an
     optimizer keeps), or in the other arguments too, would be donated twice or read after that.
+
+    Args:
+      function: name of the public function, for the error.
+      step: `(state, ...) -> ...`.
+
+    Raises:
+      ValueError: the step, where the state was donated before.
     """
     compiled = jax.jit(step, donate_argnums=0)
 
     def call(state, *args):
+        if any(map(_is_deleted, jax.tree.leaves(state))):
+            raise ValueError(
+                f"{function}: state has been donated to an earlier call; use what that returned, "
+                "or donate=False."
+            )
         seen = {_buffer(leaf) for leaf in jax.tree.leaves(args)}
 
         def own(leaf):
@@ -63,6 +75,10 @@ def donating(step: Callable[..., Any]) -> Callable[..., Any]:
         return compiled(jax.tree.map(own, state), *args)
 
     return call
+
+
+def _is_deleted(leaf):
+    return isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer) and leaf.is_deleted()
 
 
 def _buffer(leaf):

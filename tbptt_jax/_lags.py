@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from tbptt_jax._handed_on import partition
 from tbptt_jax._linearity import check_linear
-from tbptt_jax._per_step import real_scalar
+from tbptt_jax._per_step import pair, real_scalar
 from tbptt_jax._pullbacks import inexact, pullback
 from tbptt_jax._schedule import check_positive
 from tbptt_jax._time_axis import of_next_step, take
@@ -91,7 +91,7 @@ def lag_spectrum(
         step = lambda params, carry, x: without(functools.partial(cell, params))(carry, x)
 
         def keep_carry(carry, x):
-            new_carry, y = step(params, carry, x)
+            new_carry, y = pair(NAME, "cell", "(carry, y)", step(params, carry, x))
             return new_carry, (carry, y)
 
         carries, ys = jax.lax.scan(keep_carry, rest(init), xs)[1]

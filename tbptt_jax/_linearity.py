@@ -37,7 +37,7 @@ SUMS = set(
 REARRANGED = set(
     "neg reshape transpose broadcast_in_dim squeeze expand_dims slice dynamic_slice gather rev "
     "reduce_sum cumsum copy copy_p split real imag conj reduce_precision convert_element_type "
-    "fft".split()
+    "fft stop_gradient device_put".split()
 )
 PRODUCTS = {"mul", "dot_general", "conv_general_dilated"}
 CURVED = set(
@@ -103,7 +103,10 @@ def _equation(eqn, states) -> list[Any]:
         return _scan(eqn, inner[0], states)
     if name == "cond":
         branches = [_walk(branch, states[1:]) for branch in eqn.params["branches"]]
-        return [_join(*results) for results in zip(*branches, strict=True)]
+        joined = [_join(*results) for results in zip(*branches, strict=True)]
+        return [_chosen_by(states[0], state) for state in joined]
+    if name == "while":
+        return _while(eqn, states)
     return [_one(name, eqn, states)] * len(eqn.outvars)
 
 
@@ -119,6 +122,27 @@ def _scan(eqn, body, states):
         if carry == states[first:end]:
             return results
         states = [*states[:first], *carry, *states[end:]]
+
+
+def _while(eqn, states):
+    """As a scan; whether it goes on must not depend on the errors."""
+    params = eqn.params
+    test, body = params["cond_jaxpr"], params["body_jaxpr"]
+    first = params["cond_nconsts"] + params["body_nconsts"]
+    of_test, of_body = states[: params["cond_nconsts"]], states[params["cond_nconsts"] : first]
+    carry = states[first:]
+    while True:
+        (goes_on,) = _walk(test, [*of_test, *carry])
+        results = [_chosen_by(goes_on, state) for state in _walk(body, [*of_body, *carry])]
+        joined = list(map(_join, carry, results))
+        if joined == carry:
+            return joined
+        carry = joined
+
+
+def _chosen_by(choice, state):
+    """What is known of a value whose computation was chosen by another value."""
+    return choice if isinstance(choice, Nonlinear) and state != ZERO else state
 
 
 def _join(*states):
@@ -149,6 +173,8 @@ def _one(name, eqn, states):
         return Nonlinear(name)
     if name in PRODUCTS:
         return LINEAR if states.count(LINEAR) == 1 else Nonlinear(name)
+    if name == "convert_element_type" and not _is_inexact(eqn.outvars[0]):
+        return Nonlinear(name)
     if name == "div":
         return LINEAR if states[1] != LINEAR else Nonlinear(name)
     if _guards_against_nan_or_inf(name, eqn):

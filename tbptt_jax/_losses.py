@@ -203,7 +203,7 @@ def _check_shapes(inputs, kernel, bias, labels, weights):
             f"got {', '.join(str(list(shape)) for shape in shapes)}."
         )
     try:
-        fits = np.broadcast_shapes(weights.shape, labels.shape) == labels.shape
+        fits = jnp.broadcast_shapes(weights.shape, labels.shape) == labels.shape
     except ValueError:
         fits = False
     if not fits:

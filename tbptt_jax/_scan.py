@@ -55,9 +55,9 @@ def truncated_scan(
     Where the stride does not divide T, the last block is shorter, and its pass still covers
     `horizon` steps: its errors reach into the block before.
 
-    A leaf of the carry that every step hands on unchanged, through `jax.jit` too, is a parameter,
-    as in `jax.lax.scan`: it is closed over and not stored for each step, its gradient is that of a
-    parameter, and an error of its last value passes to `init` whole.
+    A carry leaf that every step returns unchanged (also through `jax.jit`) is a parameter, as in
+    `jax.lax.scan`: it is closed over and not stored for each step, its gradient is that of a
+    parameter, and an error of its last value is passed to `init` untruncated.
 
     The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
     1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
@@ -66,17 +66,17 @@ def truncated_scan(
     `jax.jit`: outside, each call traces and compiles afresh, so that nothing `f` closes over can be
     stale.
 
-    Effects inside `f`, prints and callbacks, happen once for each step in the forward pass, and
-    with a gradient of 2 <= horizon < T three times more (five for the first step). Checks of
-    `checkify` are made and reported once, around the gradient or inside of it; a program that makes
-    them under a gradient runs the steps once more for it.
+    Effects inside `f`, prints and callbacks, happen once for each step in the forward pass. With
+    2 <= horizon < T, taking a gradient repeats them three more times (five for the first step).
+    Checks of `checkify` are made and reported once, around the gradient or inside of it; a program
+    that makes them under a gradient runs the steps once more for it. `f` is traced a few times.
 
     The horizon is that of one scan: through two truncated scans in series an error reaches up to
     2 horizon - 1 steps back. Stacked layers go into one carry. As in any function with
     a gradient rule of its own, `f` cannot name an axis of a vmap that is differentiated from
     outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f` must be linear in the errors,
     since one pass carries those of several losses: scaling and surrogate gradients are, clipping is
-    not. A rule that is seen not to be is refused; what cannot be decided is trusted.
+    not. A rule that is detected as nonlinear raises; one that cannot be decided is accepted.
 
     Forward-mode differentiation (`jax.jvp`, `jax.jacfwd`) of a truncated gradient is not defined;
     use `jax.lax.scan`. Second derivatives (`jax.hessian`, `jax.jacrev` of a gradient) are the
@@ -102,6 +102,8 @@ def truncated_scan(
       ValueError: `truncated_scan: horizon must be >= 1, got 0.`, and the same for the stride.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
+      ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
+        `jax.export`.
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
       TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
       ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen
@@ -133,8 +135,13 @@ def truncated_scan(
     step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
-    scan = functools.partial(jax.lax.scan, length=num_steps, reverse=reverse, unroll=unroll)
-    if horizon is None or horizon >= num_steps:
+    is_known = isinstance(num_steps, int)  # or symbolic, under jax.export
+    if horizon is not None and not is_known and stride > 1:
+        raise ValueError(
+            f"truncated_scan: a symbolic number of steps needs stride=1, got {stride}."
+        )
+    scan = functools.partial(jax.lax.scan, length=length, reverse=reverse, unroll=unroll)
+    if horizon is None or (is_known and horizon >= num_steps):
         results = scan(functools.partial(step, constants), init_leaves, xs_leaves)
     else:
         args = constants, init_leaves, xs_leaves

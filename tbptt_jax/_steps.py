@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._handed_on import call
+from tbptt_jax._per_step import pair
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -25,9 +26,9 @@ def with_resets(
 
     Under `truncated_scan`, `stream_scan` or `jax.lax.scan` no error crosses a reset. At stride 1
     the gradients are therefore those of the documents run one by one, each from `init`, which gets
-    its gradient from all of them. At larger strides blocks keep the stream's grid: two documents
-    may share one. The derivatives of a document's steps must be finite, as in `jax.lax.scan`: zero
-    times infinity is nan. Resets go around masks, `with_resets(with_mask(f), init)`, or those on
+    its gradient from all of them. At larger strides blocks are not aligned to documents: one block
+    may span two. The derivatives of a document's steps must be finite, as in `jax.lax.scan`: zero
+    times infinity is nan. Apply `with_mask` first, `with_resets(with_mask(f), init)`, or resets on
     masked steps are lost.
 
     Args:
@@ -60,7 +61,8 @@ def with_resets(
         start = _or_carry(init, carry)
         _check_structure("with_resets: init", start, carry)
         started = jax.tree.map(functools.partial(_start, "with_resets"), start, carry)
-        return call(f, _where("with_resets", "carry", reset, started, carry), x)
+        left = call(f, _where("with_resets", "carry", reset, started, carry), x)
+        return pair("with_resets", "f", "(carry, y)", left)
 
     return step
 
@@ -103,7 +105,8 @@ def with_mask(
     def step(carry, inputs):
         x, valid = _pair("with_mask", "valid", inputs)
         where = functools.partial(_where, "with_mask", flags=valid)
-        left, y = call(f, carry, where("input", tree=x, other=_filled(x, fill)))
+        results = call(f, carry, where("input", tree=x, other=_filled(x, fill)))
+        left, y = pair("with_mask", "f", "(carry, y)", results)
         _check_structure("with_mask: the carry that f returns", left, carry)
         return where("carry", tree=left, other=carry), where("output", tree=y, other=_filled(y, 0))
 

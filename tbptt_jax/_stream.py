@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tbptt_jax._handed_on import partition
+from tbptt_jax._per_step import pair
 from tbptt_jax._scan import truncated_scan
 from tbptt_jax._schedule import check_positive
 from tbptt_jax._stream_state import StreamState
@@ -39,10 +40,12 @@ def stream_scan(
 
     however the stream is cut: each loss counts once, and its error reaches as far back as it would
     without the cut. Blocks of `stride` losses are counted from the stream's start. The gradient can
-    be taken of all chunks together or of each by itself; those for parameters then add up, those
-    for `state.xs` belong to the inputs of the steps before the chunk, and those for `state.carry`
-    to the stream's initial carry (they are zero once that is beyond reach; a stale state holds a
-    carry for each of its steps, and the gradient is the sum over them).
+    be taken of all chunks together, or of each by itself. Then
+
+      * those for parameters add up;
+      * those for `state.xs` belong to the inputs of the steps before the chunk;
+      * those for `state.carry` belong to the stream's initial carry, and are zero once no error
+        reaches that. A stale state holds a carry for each of its steps: sum over them.
 
     A chunk's loss and its gradients for parameters, inputs and the initial carry are
 
@@ -50,14 +53,14 @@ def stream_scan(
 
     If parameters change between chunks, the last steps before the chunk are run again with the
     current parameters, from the carry that entered the first of them; a stale state (see
-    `init_stream`) keeps the carries instead. For second derivatives the state is a constant,
-    however its carry was computed. Pass randomness through the inputs, as keys or masks, so that a
+    `init_stream`) keeps the carries instead. For second derivatives the state is treated
+    as a constant. Pass randomness through the inputs, as keys or masks, so that a
     step that is run again is the same step. A chunk costs `horizon - stride` more steps than its
     own.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`.
-      state: what is known of the steps before; from `init_stream`, then from the chunk before.
+      state: state of the preceding steps; from `init_stream`, then from the chunk before.
       xs: [C, ...], the chunk's inputs. C is a multiple of the stride, except for the last chunk.
       length: C, for a stream without inputs. As in `jax.lax.scan`.
       last: whether the stream ends with this chunk, which may then end in a shorter block.
@@ -102,7 +105,7 @@ def stream_scan(
     parts = partition("stream_scan", f, first, xs, length)
     step_of_rest = parts.without(f)
     at_start = state.num_steps <= state.history
-    # Later than at the stream's start, the carry is a constant.
+    # After the stream's start the carry is a constant.
     constant = lambda leaf: _select(at_start, leaf, jax.lax.stop_gradient(leaf))
     start = jax.tree.map(constant, parts.rest(state.carry))
     holds, stored, carry = begins, None, start
@@ -115,7 +118,7 @@ def stream_scan(
         begins, holds, stored, x = inputs
         held = start if stored is None else stored
         carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
-        left, y = step_of_rest(carry, x)
+        left, y = pair("stream_scan", "f", "(carry, y)", step_of_rest(carry, x))
         _check_carry(left, carry)
         return left, (carry, y)
 
@@ -182,6 +185,11 @@ def _check_chunk(state, xs, length, last) -> int:
             "stream_scan: last must be True or False, and static under jax.jit (static_argnames), "
             f"got {last!r}."
         )
+    if not 1 <= state.horizon - state.history <= state.stride:
+        raise ValueError(
+            f"stream_scan: a state that keeps {state.history} steps has no horizon of "
+            f"{state.horizon} and stride of {state.stride}; both are set by init_stream."
+        )
     _check_types(state.xs, xs)
     lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
     if length is not None:
@@ -210,6 +218,8 @@ def _check_chunk(state, xs, length, last) -> int:
 def _check_types(old, new):
     """The chunk's inputs are of the state's structure, shapes and dtypes."""
     if jax.tree.structure(old) != jax.tree.structure(new):
+        if old is None:
+            raise ValueError("stream_scan: init_stream was given no xs; give it a chunk of inputs.")
         raise ValueError(
             f"stream_scan: xs must have the state's structure, {jax.tree.structure(old)}, got "
             f"{jax.tree.structure(new)}."
@@ -253,7 +263,7 @@ def _hold_float_derivative(primals, tangents):
 
 
 def _hold(begins, holds, held, carry):
-    """`held` where set, else `carry`; the derivative is `carry`'s even so, but at a beginning."""
+    """`held` where set, else `carry`; the derivative is `carry`'s, except at the first step."""
     if jnp.issubdtype(carry.dtype, jnp.inexact):
         return _hold_float(begins, holds, held, carry)
     return _select(holds, held, carry)

@@ -73,7 +73,7 @@ def init_stream(
 
     Returns:
       A state for `stream_scan`. Where the batch shrinks, cut every leaf along its batch axis:
-      `dataclasses.replace(state, carry=carry[:B], xs=xs[:, :B])`.
+      `dataclasses.replace(state, carry=carry[:B], xs=xs[:, :B])`, where stale `carry[:, :B]`.
 
     Raises:
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.

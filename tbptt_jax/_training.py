@@ -20,7 +20,7 @@ PAIR = jax.tree.structure((0, 0))
 
 
 class Optimizer(Protocol):
-    """One of optax's gradient transformations, or what has the same two functions.
+    """One of optax's gradient transformations, or any object with `init` and `update`.
 
     `update(grads, opt_state, params)` must be enough for it: not those that want the loss itself,
     such as `optax.lbfgs`.
@@ -85,13 +85,13 @@ def make_train_step(
     It is also the body of a scan: `jax.lax.scan(train_step, state, batches)`. Clipping and
     accumulation of gradients come from the optimizer (`optax.chain`, `optax.MultiSteps`).
 
-    The loss is one over the whole batch, and says what is summed and what averaged. For several
+    `loss_fn` returns one scalar for a batch, and chooses its sums and means. For several
     updates on one rollout, as in recurrent PPO, let `loss_fn` return the carry it was given, and
     advance it once with `make_eval_step`.
 
     Leaves of `params` that are not floating-point or complex arrays are not trained, and those that
     are no arrays are static, as in Equinox; initialise the optimizer without them:
-    `optimizer.init(eqx.filter(model, eqx.is_inexact_array))`. Complex parameters descend: the
+    `optimizer.init(eqx.filter(model, eqx.is_inexact_array))`. For complex parameters the
     optimizer is given the conjugate of JAX's gradient.
 
     Args:
@@ -106,8 +106,10 @@ def make_train_step(
       The step. `state` is a `LearnerState`.
 
     Raises:
-      TypeError: `make_train_step: optimizer must have init and update, got function; call it first,
-        as in optax.adam(1e-3).`
+      TypeError: `make_train_step: optimizer must have init and update, got adam; was it called, as
+        in optax.adam(1e-3)?`
+      ValueError: the step, `make_train_step: state has been donated to an earlier call; use what
+        that returned, or donate=False.`
       TypeError: the step, `make_train_step: state must be a LearnerState, got dict.`, and where
         `loss_fn` does not return a pair or a real scalar as its loss.
       ValueError: the step, where no parameter is a floating-point array.
@@ -258,8 +260,8 @@ def make_online_loop(
 def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
     """Builds the jitted `eval_step(params, carry, batch) -> (carry, metrics)`: validation.
 
-    With the parameters bound it is the body of a scan over many batches. Of a stream, a state with
-    horizon=1 keeps no history and gives the same losses.
+    With the parameters bound it is the body of a scan over many batches. For a stream, use a state
+    with horizon=1: it keeps no history and gives the same losses.
 
     Args:
       loss_fn: as in `make_train_step`.
@@ -287,7 +289,7 @@ def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
 
 def _jitted(name, step, donate):
     """`step` on frozen states as a jitted step on states."""
-    compiled = donating(step) if donate else jax.jit(step)
+    compiled = donating(name, step) if donate else jax.jit(step)
 
     def call(state, *args):
         if not isinstance(state, LearnerState):
@@ -320,13 +322,27 @@ def _make_update(name, loss_fn, optimizer, has_aux):
         )
         (loss, (carry, aux)), grads = grad(trained)
         grads = jax.tree.map(jnp.conj, grads)
-        updates, opt_state = optimizer.update(grads, opt_state, trained)
+        updates, opt_state = _update(name, optimizer, grads, opt_state, trained)
         add = lambda param, update: (param + update).astype(param.dtype)
         params = merge(jax.tree.map(add, trained, updates), params)
         state = LearnerState(freeze(params, is_array), freeze(opt_state), freeze(carry))
         return state, Metrics(loss, _norm(grads), aux)
 
     return train_step
+
+
+def _update(name, optimizer, grads, opt_state, trained):
+    """`optimizer.update`; its error names a state that was made of other parameters."""
+    try:
+        return optimizer.update(grads, opt_state, trained)
+    except (TypeError, ValueError, AttributeError) as error:
+        expected = jax.tree.structure(jax.eval_shape(optimizer.init, trained))
+        if jax.tree.structure(opt_state) == expected:
+            raise
+        raise ValueError(
+            f"{name}: opt_state must come from optimizer.init on the floating-point arrays of "
+            "params alone, as in optimizer.init(eqx.filter(params, eqx.is_inexact_array))."
+        ) from error
 
 
 def _checked(name, loss_fn, has_aux):
@@ -336,9 +352,21 @@ def _checked(name, loss_fn, has_aux):
         loss, rest = pair(name, "loss_fn", "(loss, carry)", loss_fn(params, carry, batch))
         if has_aux:
             rest = pair(name, "loss_fn with has_aux", "(loss, (carry, aux))", rest)
+        elif _is_pair_with(carry, rest):
+            raise TypeError(
+                f"{name}: loss_fn must return (loss, carry), got (loss, (carry, aux)); "
+                "has_aux=True takes the latter."
+            )
         return real_scalar(name, loss), tuple(rest) if has_aux else (rest, None)
 
     return checked
+
+
+def _is_pair_with(carry, rest):
+    """Whether `rest` is a pair that begins with a carry where `carry` itself is none."""
+    structure = jax.tree.structure
+    is_pair = type(rest) is tuple and len(rest) == 2
+    return is_pair and structure(rest) != structure(carry) == structure(rest[0])
 
 
 def _updates(update, batch_fn, state, source, start, stop):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tbptt_jax._handed_on import partition
-from tbptt_jax._per_step import losses_of_steps
+from tbptt_jax._per_step import losses_of_steps, pair
 from tbptt_jax._schedule import check_schedule
 from tbptt_jax._time_axis import take
 from tbptt_jax._vmappable import refuse_bits_that_vmap_changes
@@ -106,7 +106,8 @@ def _outputs_of_windows(cell, params, init, xs, horizon, stride):
         carry = jax.tree.map(lambda c: jax.lax.select(passes, c, jax.lax.stop_gradient(c)), carry)
         return step(carry, x)
 
-    jaxpr = jax.make_jaxpr(step)(parts.rest(init), take(xs, 0))
+    first = parts.rest(init), take(xs, 0)
+    jaxpr = jax.make_jaxpr(lambda *args: pair(NAME, "cell", "(carry, y)", step(*args)))(*first)
     refuse_bits_that_vmap_changes(NAME, jaxpr)
     last, entering = jax.lax.scan(
         lambda c, x: (jax.lax.stop_gradient(step(c, x)[0]), c), parts.rest(init), xs

@@ -30,7 +30,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
                 axis.plot(row.article, y, "D", color=ARTICLE, mfc="none", ms=6)
         axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)
         axis.set_title(name_of(rate))
-        axis.set_xlabel("difference in nats a word")
+        axis.set_xlabel("loss difference, first − second,\nin nats per word")
     for claim in {kind[0] for kind in kinds}:
         top = min(place for kind, place in places.items() if kind[0] == claim)
         text = axes[0, -1].annotate(  # the last panel is drawn over the others
@@ -50,6 +50,8 @@ def draw(rows: list[Comparison], path: Path) -> None:
     for verdict, colour in COLOURS.items():
         axes[0, 0].plot([], [], "o", color=colour, label=f"here: {verdict}")
     axes[0, 0].plot([], [], "D", color=ARTICLE, mfc="none", label="the article")
-    figure.suptitle("Differences of the best validation loss (left of 0: the claim holds)")
+    figure.suptitle(
+        "Differences of the best validation loss (left of the grey band: the claim holds)"
+    )
     figure.legend(loc="outside lower center", ncols=5)
     save(figure, path)

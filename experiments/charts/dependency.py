@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.charts.diagram import NAMES
 from experiments.charts.style import plt, save
 
 
@@ -33,7 +34,7 @@ def draw(found: dict, path: Path) -> None:
             edges = np.repeat(np.arange(len(rows) + 1) - 0.5, 2)[1:-1]
             label = "errors reach the delays left of this line"
             axis.plot(np.repeat(reach - 0.5, 2), edges, color="red", linewidth=1.5, label=label)
-            axis.set_title(f"{style}, {milestones[milestone]} updates")
+            axis.set_title(f"{NAMES[style]}, {milestones[milestone]} updates")
         row_axes[0].set_yticks(range(len(rows)), [str(row["horizon"]) for row in rows])
         row_axes[0].set_ylabel("horizon in steps")
     delays = [1, 4, 8, 12, 16, 20, 24, 28, 32]

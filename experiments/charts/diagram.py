@@ -18,7 +18,7 @@ def draw(found: dict, path: Path) -> None:
     figure, axes = plt.subplots(1, len(plans), figsize=size, squeeze=False)
     for axis, plan in zip(axes[0], plans, strict=True):
         _panel(axis, plan)
-    figure.suptitle("Which error reaches which step")
+    figure.suptitle("Which error reaches which step (darker: further back; dotted: end of a block)")
     save(figure, path)
 
 
@@ -39,10 +39,12 @@ def _panel(axis, plan):
     if plan["stride"] > 1:
         for end in range(plan["stride"], num_steps, plan["stride"]):
             axis.axhline(end + 0.5, color="0.6", lw=0.8, ls=":")
-    axis.set(xlabel="step that is reached", ylabel="step whose error it is")
+    axis.set(xlabel="step that is reached", ylabel="step of the error")
     axis.set_title(f"{NAMES[plan['style']]}: horizon {plan['horizon']}, stride {plan['stride']}")
     if len(plan["reach"]) <= MOST_COUNTS:
-        reach = "\n".join(f"{n} of {num_steps} reach {k} steps" for k, n in plan["reach"].items())
+        reach = "\n".join(
+            f"{n} of {num_steps} reach {k} step{'s' * (k != '1')}" for k, n in plan["reach"].items()
+        )
         place = {"transform": axis.transAxes, "ha": "right", "va": "top", "fontsize": "small"}
         axis.text(0.98, 0.98, reach, **place)
     axis.spines[:].set_visible(False)

@@ -45,7 +45,7 @@ def _beside_article(finished):
     for name, (colour, _) in groups.items():
         axes[0].plot([], [], "o-", color=colour, mfc="none", label=f"{name}: each seed, mean")
     axes[0].plot([], [], "x", color=ARTICLE, label="the article")
-    axes[0].set_ylabel("best validation loss in nats a word")
+    axes[0].set_ylabel("best validation loss in nats per word")
     figure.suptitle("Best validation loss by style, horizon and rate, beside the article's")
     figure.legend(loc="outside lower center", ncols=4)
     return figure
@@ -68,10 +68,11 @@ def _curves(finished):
             column[1].plot(updates, run.valid_loss, **look)
         column[0].set(title=f"rate {rate:g}", xlabel="epoch", xticks=range(5, 21, 5))
         column[1].set(xlabel="thousand updates", xscale="log")
+        column[1].set_xticks([1, 10, 100], ["1", "10", "100"])
     axes[0, 0].set(ylim=(4.95, 5.6))
     if axes[0, 1].lines:
         axes[0, 1].legend()
     for axis in axes[:, 0]:
-        axis.set_ylabel("validation loss in nats a word")
-    figure.suptitle("Learning curves, seed 0")
+        axis.set_ylabel("validation loss in nats per word")
+    figure.suptitle("Learning curves, seed 0 (losses above 5.6 are cut)")
     return figure

@@ -18,14 +18,19 @@ def draw(found: dict, path: Path) -> None:
         rows = [row for row in found["rows"] if row["state_size"] == state]
         _by_lag(axis, rows, found["article_l1"] if state == states[0] else None)
         expected = [rows[0]["expected"] ** -k for k in range(len(found["article_l1"]))]
-        axis.plot(expected, ":", color="0.5", label="√((E+N)/N) a step")
-        axis.set(yscale="log", xlabel="lag in steps", ylabel="L1 norm over that of lag 0")
+        axis.plot(expected, ":", color="0.5", label="√((E+N)/N) per step")
+        axis.set(
+            yscale="log",
+            xlabel="lag in steps",
+            ylabel="L1 norm over that of lag 0",
+            xticks=range(0, 20, 3),
+        )
         axis.set_title(f"State {state}")
         axis.legend()
     _over_states(axes[1, 0], [row for row in found["rows"] if not row["epochs"]])
     tanh = [r for r in found["rows"] if r["cell"] == "vanilla" and not r["epochs"]]
     _ratios(axes[1, 1], [r for r in tanh if r["state_size"] in states], found["article_l1"])
-    figure.suptitle("The gradient by lag, and the factor by which it shrinks a step")
+    figure.suptitle("The gradient by lag, and the factor by which it shrinks per step")
     save(figure, path)
 
 
@@ -49,14 +54,22 @@ def _over_states(axis, rows):
         factors = np.array([row["factor"] for row in mine])
         median = np.median(factors, axis=1)
         spread = median - factors.min(axis=1), factors.max(axis=1) - median
-        axis.errorbar(states, median, spread, fmt="o-", color=colour, capsize=2, label=NAMES[cell])
+        axis.errorbar(
+            states,
+            median,
+            spread,
+            fmt="o-" if cell == "vanilla" else "o",
+            color=colour,
+            capsize=2,
+            label=NAMES[cell],
+        )
     tanh = [row for row in rows if row["cell"] == "vanilla"]
     line = [row["state_size"] for row in tanh], [row["expected"] for row in tanh]
-    axis.plot(*line, ":", color="0.5", label="√((E+N)/N)")
+    axis.plot(*line, ":", color="0.5", label="√((E+N)/N), E: embedding, N: state")
     axis.set(xscale="log", xlabel="state size N")
     axis.set_xticks(line[0], map(str, line[0]), minor=False)
     axis.set_xticks([], minor=True)
-    axis.set(ylabel="factor a step (range of seeds)")
+    axis.set(ylabel="factor per step (range of seeds)")
     axis.set_title("Factor over all lags, at initialisation")
     axis.legend()
 

@@ -16,7 +16,7 @@ def draw(folder: Path, path: Path) -> None:
     figure, axes = plt.subplots(1, len(found), figsize=(4.8 * len(found), 4.0), squeeze=False)
     for axis, (task, report) in zip(axes[0], found.items(), strict=True):
         panels[task](axis, report)
-    figure.suptitle("Two steps of horizon for one: BPTT(2h; h) beside BPTT(h; 1) and BPTT(h; h)")
+    figure.suptitle("BPTT(2h; h) compared with BPTT(h; 1) and BPTT(h; h)")
     save(figure, path)
 
 
@@ -36,7 +36,7 @@ def _delay(axis, report):
         xscale="log",
         ylim=(-0.02, 1.02),
         xlabel="updates",
-        ylabel="share of seeds that succeed (95 %)",
+        ylabel="share of seeds that succeed (bars: 95 % interval)",
     )
     axis.set_xticks(updates, [str(n) for n in updates])
     axis.minorticks_off()
@@ -52,5 +52,5 @@ def _ptb(axis, report):
         axis.hlines(sum(losses) / len(losses), i - 0.25, i + 0.25, color=colour, linewidth=2)
         labels.append(f"BPTT({row['horizon']}; {row['stride']})")
     axis.set_xticks(range(len(labels)), labels, rotation=30)
-    axis.set_ylabel("best validation loss in nats a word")
-    axis.set_title(f"{report['corpus']}, each seed and mean")
+    axis.set_ylabel("best validation loss in nats per word")
+    axis.set_title(f"{report['corpus']}, {report['num_epochs']} epochs, each seed and mean")

@@ -88,7 +88,7 @@ def speed(timing: Numbers, training_step: Numbers, recurrence: Numbers) -> Itera
 
 
 def vanishing(found: Numbers) -> Iterator[Finding]:
-    """The factor by which gradients shrink a step."""
+    """The factor by which gradients shrink per step."""
     article = found["article_l1"]
     ratios = [before / after for before, after in itertools.pairwise(article)]
     low, high = min(ratios), max(ratios)
@@ -100,9 +100,9 @@ def vanishing(found: Numbers) -> Iterator[Finding]:
             seeds = f"{len(factors)} seeds, {min(factors):.2f}-{max(factors):.2f}"
             is_theirs = row["state_size"] == 4 and not row["epochs"]
             yield Finding(
-                f"gradients shrink by a factor of about 3 to 4 a step, state {row['state_size']}",
+                f"gradients shrink by a factor of about 3 to 4 per step, state {row['state_size']}",
                 f"after {row['epochs']} epochs" if row["epochs"] else "at initialisation",
-                f"{factor(article):.2f} a step ({low:.2f}-{high:.2f})" if is_theirs else "",
+                f"{factor(article):.2f} per step ({low:.2f}-{high:.2f})" if is_theirs else "",
                 (
                     f"{median:.2f} ({seeds if len(factors) > 1 else '1 seed'})",
                     f"{early:.2f} over the first {EARLY} steps",

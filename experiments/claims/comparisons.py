@@ -13,7 +13,7 @@ RATES = (*cells.RATES, None)  # None: each at its best
 
 
 class Comparison(NamedTuple):
-    """Two schedules at one learning rate; losses in nats a word, negative where the first wins."""
+    """Two schedules at one rate; losses in nats per word, negative where the first wins."""
 
     claim: str
     first: Schedule

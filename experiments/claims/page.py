@@ -77,13 +77,13 @@ def summary_lines(found: dict[str, Section], summary: runs.Summary) -> str:
     )
     within = sum(abs(row.difference) <= AIM for row in summary.rows)
     lines = [
-        f"The table: {within} of {len(summary.rows)} losses are within {AIM:g} nats a word of the "
-        f"article's, mean absolute difference {summary.mean:.3f}.",
-        f"{EQUAL_HORIZON.capitalize()}: {losses(EQUAL_HORIZON)}. With as many updates: "
-        f"{losses(EQUAL_UPDATES)}.",
+        f"The table: {within} of {len(summary.rows)} losses are within {AIM:g} nats per word of "
+        f"the article's, mean absolute difference {summary.mean:.3f}.",
+        f"{EQUAL_HORIZON.capitalize()} (horizons are counted): {losses(EQUAL_HORIZON)}. With as "
+        f"many updates: {losses(EQUAL_UPDATES)}.",
         f"{EQUAL_LENGTH.capitalize()}: {losses(EQUAL_LENGTH)}.",
         f"The cost of true truncation: {costs}.",
-        f"The factor by which gradients shrink a step at initialisation: {factors}. Gradients "
+        f"The factor by which gradients shrink per step at initialisation: {factors}. Gradients "
         f"beside the definition's: {errors}.",
     ]
     return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, start=1))

@@ -14,7 +14,7 @@ from experiments.record.errors import UserError
 
 
 class Run(NamedTuple):
-    """The outcome of a cell; losses in nats a word."""
+    """The outcome of a cell; losses in nats per word."""
 
     valid_loss: tuple[float, ...]  # after each epoch
     updates_per_epoch: int
@@ -43,7 +43,7 @@ class BesideArticle(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """How far the article's cells are from ours, in nats a word."""
+    """How far the article's cells are from ours, in nats per word."""
 
     rows: list[BesideArticle]
     offset: float  # the mean difference

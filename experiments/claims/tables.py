@@ -15,6 +15,12 @@ from experiments.claims.verdicts import threshold
 from experiments.lm.decay import factor
 from experiments.lm.styles import Schedule
 
+DIFFERENT = {
+    ("cell", "lstm"): "LSTM",
+    ("carry", "clean"): "state carried on without dropout",
+    ("seams", "exact"): "errors cross sequence boundaries",
+}
+
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A table in Markdown."""
@@ -107,7 +113,7 @@ def extras_table(finished: Runs) -> str:
         row = [_plan(cell.schedule), f"{cell.learning_rate:g}", "the schedule"]
         row += [f"{loss:.3f}", "–", "–"]
         if own:
-            row[2] = ", ".join(f"{name}: {getattr(cell, name)}" for name in own)
+            row[2] = ", ".join(DIFFERENT[name, getattr(cell, name)] for name in own)
             without = cell._replace(**{own[-1]: getattr(usual, own[-1])})
             if without in finished:
                 limit = threshold(runs.spread(finished, cell.learning_rate) or math.inf, 1)
@@ -126,7 +132,7 @@ def vanishing_table(rows: list[dict[str, Any]]) -> str:
         median, low, high = statistics.median(values), min(values), max(values)
         return f"{median:.2f} ({low:.2f}–{high:.2f})" if len(values) > 1 else f"{median:.2f}"
 
-    head = ["cell", "state", "epochs trained", "factor a step, median (range of seeds)"]
+    head = ["cell", "state", "epochs trained", "factor per step, median (range of seeds)"]
     head += [f"over the first {EARLY} steps", "√((E+N)/N)"]
     return table(
         head,

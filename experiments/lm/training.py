@@ -68,7 +68,7 @@ class Progress(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """The outcome of one epoch; losses in nats a word."""
+    """The outcome of one epoch; losses in nats per word."""
 
     epoch: int  # from 1
     train_loss: float
@@ -78,7 +78,7 @@ class Epoch(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The outcome of a run; losses in nats a word."""
+    """The outcome of a run; losses in nats per word."""
 
     best_epoch: int
     best_valid_loss: float

@@ -37,7 +37,7 @@ class Task(NamedTuple):
 
     @property
     def entropy(self) -> float:
-        """Nats a step, where the past is known."""
+        """Nats per step, where the past is known."""
         other = (1.0 - self.copy_prob) / self.num_symbols
         same = self.copy_prob + other
         rest = (self.num_symbols - 1) * other
@@ -45,7 +45,7 @@ class Task(NamedTuple):
 
     @property
     def possible_gain(self) -> float:
-        """How much knowing the dependency lowers the loss, in nats a step."""
+        """How much knowing the dependency lowers the loss, in nats per step."""
         return math.log(self.num_symbols) - self.entropy
 
 

@@ -278,3 +278,31 @@ with jax.check_tracer_leaks():
 def test_nothing_that_a_program_keeps_holds_a_tracer():
     """In a process of its own: the check looks at every object there is."""
     subprocess.run([sys.executable, "-c", KEEPING_NO_TRACER], check=True)
+
+
+@pytest.mark.parametrize("sizes", ["steps, 3", "5, batch"])
+def test_exports_with_symbolic_sizes(sizes):
+    """Of a sequence of any length, shorter than the horizon too, or of any batch."""
+    weight = jnp.float64(1.1)
+
+    def grad(xs):
+        f = lambda c, x: (weight * jnp.sin(c) + x, c)
+        loss = lambda xs: jnp.sum(truncated_scan(f, jnp.ones_like(xs[0]), xs, horizon=3)[1])
+        return jax.grad(loss)(xs)
+
+    shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape(sizes), jnp.float64)
+    exported = jax.export.export(jax.jit(grad))(shape)
+    for size in (2, 5, 9):
+        xs = jnp.cos(jnp.arange(float(3 * size))).reshape((size, 3))
+        xs = xs if sizes.startswith("steps") else jnp.resize(xs, (5, size))
+        np.testing.assert_allclose(exported.call(xs), grad(xs), rtol=1e-12)
+
+
+def test_symbolic_steps_have_no_blocks():
+    def grad(xs):
+        step = lambda c, x: (c + x, c)
+        return truncated_scan(step, jnp.float64(0.0), xs, horizon=3, stride=2)[1]
+
+    shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("steps"), jnp.float64)
+    with pytest.raises(ValueError, match=r"^truncated_scan: a symbolic number of steps needs stri"):
+        jax.export.export(jax.jit(grad))(shape)

@@ -20,6 +20,10 @@ NONLINEAR = {
     "largest": lambda x, g: jnp.where(jnp.abs(g) >= jax.lax.top_k(g, 1)[0][0], g, 0.0),
     "scan": lambda x, g: jax.lax.scan(lambda c, _: (jnp.tanh(c), None), g, None, 3)[0],
     "cond": lambda x, g: jax.lax.cond(x[0] > 0.0, lambda g: g, lambda g: jnp.abs(g), g),
+    "clip by a constant": lambda x, g: g / jnp.maximum(1.0, jax.lax.stop_gradient(jnp.abs(g))),
+    "chosen": lambda x, g: jax.lax.cond(g[0] > 1.0, lambda g: 0.1 * g, lambda g: g, g),
+    "while": lambda x, g: jax.lax.while_loop(lambda g: jnp.abs(g[0]) > 1.0, lambda g: 0.5 * g, g),
+    "integers": lambda x, g: g.astype(jnp.int8).astype(g.dtype),
 }
 PASSES = {
     "scale": lambda x, g: 0.5 * g,
@@ -31,6 +35,10 @@ PASSES = {
     "project": lambda x, g: g - x * jnp.vdot(x, g) / jnp.vdot(x, x),
     "permute": lambda x, g: jnp.roll(g, 1) + jnp.flip(g)[jnp.argsort(x)],
     "scan": lambda x, g: jnp.sum(jax.lax.scan(lambda c, _: (c * x, c), g, None, 3)[1], 0),
+    "while": lambda x, g: jax.lax.fori_loop(0, jnp.int32(x[0]), lambda i, g: 0.5 * g, g),
+    "chosen by nan": lambda x, g: jax.lax.cond(
+        jnp.any(jnp.isnan(g)), lambda g: jnp.zeros_like(g), lambda g: g, g
+    ),
     "undecided": lambda x, g: g + 1e-3 * x,
 }
 

@@ -358,3 +358,14 @@ def test_logits_of_all_tokens_never_exist_at_once():
     grad = jax.grad(lambda *args: weighted_sum(*args, block_size=100), (0, 1, 2))
     compiled = jax.jit(grad).lower(*args).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 0.15 * 4000 * 1000 * 4
+
+
+def test_exports_for_any_number_of_tokens():
+    kernel = jnp.sin(jnp.arange(12.0)).reshape((3, 4))
+    grad = jax.grad(lambda x, y: linear_softmax_cross_entropy(x, kernel, None, y))
+    (tokens,) = jax.export.symbolic_shape("tokens")
+    shapes = jax.ShapeDtypeStruct((tokens, 3), kernel.dtype), jax.ShapeDtypeStruct((tokens,), int)
+    exported = jax.export.export(jax.jit(grad))(*shapes)
+    for size in (1, 7):
+        args = jnp.cos(jnp.arange(3.0 * size)).reshape((size, 3)), jnp.arange(size) % 4
+        np.testing.assert_allclose(exported.call(*args), grad(*args), rtol=1e-12)

@@ -1,5 +1,6 @@
 """What does not fit a stream fails in one line."""
 
+import dataclasses
 import functools
 
 import jax
@@ -47,6 +48,20 @@ def test_chunks_that_do_not_fit_fail_in_one_line(xs, kwargs, error, text):
     with pytest.raises(error) as raised:
         stream_scan(lambda c, x: (c, x), state, jnp.ones(xs), **kwargs)
     assert f"stream_scan: {text}" in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_what_a_state_does_not_hold_fails_in_one_line():
+    usual, without_inputs = init_stream(0.0, jnp.ones(3), horizon=3), init_stream(0.0, horizon=3)
+    longer = dataclasses.replace(usual, horizon=6)
+    for f, state, said in (
+        (lambda c, x: c + x, usual, "f must return a pair, (carry, y), got float64[]."),
+        (lambda c, x: (c, x), without_inputs, "init_stream was given no xs; give it a chunk"),
+        (lambda c, x: (c, x), longer, "a state that keeps 2 steps has no horizon of 6 and stride"),
+    ):
+        with pytest.raises((TypeError, ValueError)) as raised:
+            stream_scan(f, state, jnp.ones(3))
+        assert str(raised.value).startswith(f"stream_scan: {said}")
+        assert "\n" not in str(raised.value)
 
 
 def test_nothing_follows_the_last_chunk():

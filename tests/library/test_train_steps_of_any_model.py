@@ -119,6 +119,11 @@ def test_equinox_models_with_static_leaves_train():
     assert jax.tree.structure(carry) == jax.tree.structure(state.carry)
 
 
+def mixed_state():
+    params = {"w": jnp.array(0.5), "n": jnp.ones(3, int)}
+    return LearnerState(params, optax.adam(0.1).init(params), ())
+
+
 REFUSED = {
     "a dict as the state": (
         lambda make, state: make()({"params": state.params}, 1.0),
@@ -139,6 +144,20 @@ REFUSED = {
     "has_aux without aux": (
         lambda make, state: make(has_aux=True)(state, 1.0),
         "loss_fn with has_aux must return a pair, (loss, (carry, aux)), got ().",
+    ),
+    "aux with has_aux forgotten": (
+        lambda make, state: make(lambda w, carry, batch: (w, (carry, {"n": 0})))(state, 1.0),
+        "loss_fn must return (loss, carry), got (loss, (carry, aux)); has_aux=True takes the "
+        "latter.",
+    ),
+    "an optimizer state of integers too": (
+        lambda make, state: make(lambda w, *_: (w["w"], ()), optax.adam(0.1))(mixed_state(), 1.0),
+        "opt_state must come from optimizer.init on the floating-point arrays of params alone, "
+        "as in optimizer.init(eqx.filter(params, eqx.is_inexact_array)).",
+    ),
+    "a donated state": (
+        lambda make, state: [train_step(state, 1.0) for train_step in [make()] * 2],
+        "state has been donated to an earlier call; use what that returned, or donate=False.",
     ),
     "a loss that is no scalar": (
         lambda make, state: make(lambda w, carry, batch: (w * jnp.ones(2), carry))(state, 1.0),

@@ -56,7 +56,7 @@ def counted(true, epochwise):
     return change
 
 
-VANISHING = "gradients shrink by a factor of about 3 to 4 a step, state"
+VANISHING = "gradients shrink by a factor of about 3 to 4 per step, state"
 AT_START = "at initialisation"
 AS_FAST = "an efficient true BPTT is about as fast as full BPTT"
 
