@@ -164,6 +164,8 @@ def test_stopped_run_goes_on_as_if_never_stopped(main, tmp_path, finished_run, d
     assert "epoch 2 is nan" in main()[0]
     # A stop after the checkpoint was written may leave older metrics beside it.
     (tmp_path / "run" / "metrics.jsonl").unlink()
+    assert "epoch 2 is nan" in main()[0]
+    assert [line["epoch"] for line in losses(tmp_path / "run")] == [1]
     diverge_in_epoch_2.undo()
     code, out, _ = main()
     assert code in (None, 0) and "going on after epoch 1 of 2" in out
