@@ -36,6 +36,8 @@ def partition(
     init: Any,
     xs: Any,
     length: Any = None,
+    *,
+    runs_again: bool = True,
 ) -> Partition:
     """Finds the leaves of the carry that every step hands on unchanged.
 
@@ -45,11 +47,15 @@ def partition(
       init: initial carry.
       xs: [T, ...], inputs.
       length: As in `jax.lax.scan`.
+      runs_again: whether steps are run more than once.
 
     Raises:
-      ValueError: `f` keeps a value made in one trace for the next.
+      TypeError: `f` cannot be called.
+      ValueError: `f` keeps a value made in one trace for the next, or reads or updates a mutable
+        array though steps are run again.
     """
-    handed_on = _handed_on(function, f, init, xs, length)
+    check_callable(function, f)
+    handed_on = _handed_on(function, f, init, xs, length, runs_again)
     if not any(handed_on):  # then lax.scan's errors name the user's own tree
         return Partition(lambda f: f, lambda carry: carry, lambda rest, carry: rest)
 
@@ -77,7 +83,7 @@ def _merge(which, leaves, others):
     return [leaf if on else next(others) for leaf, on in zip(leaves, which, strict=True)]
 
 
-def _handed_on(function, f, init, xs, length) -> list[bool]:
+def _handed_on(function, f, init, xs, length, runs_again) -> list[bool]:
     """Which leaves of the carry are those of `init` at every step.
 
     By induction: if a step that is given these leaves of `init` returns them, all steps do. To
@@ -92,12 +98,18 @@ def _handed_on(function, f, init, xs, length) -> list[bool]:
         found = [False] * len(leaves)
 
         def body(rest, x, assumed=assumed, found=found):
+            @functools.wraps(f, updated=())
             def step(rest, x):
                 return f(jax.tree.unflatten(structure, _merge(assumed, leaves, rest)), x)
 
             results, read = _trace_and_call(step, rest, x)
             constants.append(read)
             check_keeps_nothing(function, constants[0], read)
+            if runs_again and any(map(_is_mutable, read)):
+                raise ValueError(
+                    f"{function}: the step reads or updates a mutable array (jax.new_ref), but "
+                    "steps are run again for the gradient; keep its value in the carry."
+                )
             if isinstance(results, tuple) and jax.tree.structure(results[0]) == structure:
                 new = jax.tree.leaves(results[0])
                 same = (a is b for a, b in zip(leaves, new, strict=True))
@@ -109,6 +121,20 @@ def _handed_on(function, f, init, xs, length) -> list[bool]:
         if len(constants) > 1 and (not any(found) or found == assumed):
             return found
         assumed = found
+
+
+def check_callable(function: str, f: Any) -> None:
+    """Makes sure that a step is a function.
+
+    Raises:
+      TypeError: it is none.
+    """
+    if not callable(f):
+        raise TypeError(f"{function}: f must be a function, got {type(f).__name__}.")
+
+
+def _is_mutable(value):
+    return "Ref" in type(jax.typeof(value)).__name__
 
 
 def check_keeps_nothing(function: str, before: list[Any], now: list[Any]) -> None:
@@ -143,7 +169,8 @@ def call(f: Callable[..., Any], *args: Any) -> Any:
 
 def _trace_and_call(f, *args):
     """As `call`; the constants that `f` reads too."""
-    jaxpr, shapes = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(*args)
+    called = functools.wraps(f, updated=())(lambda *args: f(*args))  # new: traces are cached by it
+    jaxpr, shapes = jax.make_jaxpr(called, return_shape=True)(*args)
     inputs = jax.tree.leaves(args)
     known = dict(zip(jaxpr.invars, inputs, strict=True))
     known |= dict(zip(jaxpr.constvars, jaxpr.consts, strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 from jax.experimental import checkify
 from jax.extend.core import jaxpr_as_fun
 
@@ -107,7 +108,8 @@ def truncated_scan(
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
       TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
       ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen
-        module does that makes parameters or draws keys inside of it.
+        module does that makes parameters or draws keys inside of it; or, where horizon < T, reads
+        or updates a mutable array (`jax.new_ref`).
       ValueError: `f` is differentiated and cannot be vmapped, where horizon < T, or draws from
         `rbg` keys, whose bits vmap changes, or has a gradient rule that is not linear in the
         errors.
@@ -131,7 +133,8 @@ def truncated_scan(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
-    without, rest, whole = partition("truncated_scan", f, init, xs, length)
+    is_full = horizon is None or _covers(horizon, xs, length)
+    without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
@@ -141,7 +144,7 @@ def truncated_scan(
             f"truncated_scan: a symbolic number of steps needs stride=1, got {stride}."
         )
     scan = functools.partial(jax.lax.scan, length=length, reverse=reverse, unroll=unroll)
-    if horizon is None or (is_known and horizon >= num_steps):
+    if horizon is None or is_full:
         results = scan(functools.partial(step, constants), init_leaves, xs_leaves)
     else:
         args = constants, init_leaves, xs_leaves
@@ -158,6 +161,13 @@ def truncated_scan(
         make_checks()
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
+
+
+def _covers(horizon, xs, length) -> bool:
+    """Whether the horizon is as long as the sequence; not if that is symbolic, or not known."""
+    if length is None:
+        length = next((size for leaf in jax.tree.leaves(xs) for size in np.shape(leaf)[:1]), None)
+    return isinstance(length, (int, np.integer)) and horizon >= length
 
 
 def _with_pullback(scan, step, pull, num_steps, reverse):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._handed_on import call
+from tbptt_jax._handed_on import call, check_callable
 from tbptt_jax._per_step import pair
 
 Carry = TypeVar("Carry")
@@ -55,6 +55,7 @@ def with_resets(
       >>> print(truncated_scan(total, 0.0, (jnp.ones(4), resets), horizon=3)[1])
       [1. 2. 1. 2.]
     """
+    check_callable("with_resets", f)
 
     def step(carry, inputs):
         x, reset = _pair("with_resets", "resets", inputs)
@@ -101,6 +102,7 @@ def with_mask(
       >>> print(truncated_scan(total, 0.0, (xs, valid), horizon=2)[1])
       [1. 0. 2.]
     """
+    check_callable("with_mask", f)
 
     def step(carry, inputs):
         x, valid = _pair("with_mask", "valid", inputs)

@@ -59,7 +59,8 @@ def init_stream(
     Args:
       init: the stream's initial carry, of the types that the step returns. It is copied, so that
         the state may be donated.
-      xs: [C, ...], a chunk of its inputs, or None where it has none; only types matter.
+      xs: [C, ...], a chunk of its inputs or its `jax.ShapeDtypeStruct`s, or None where it has
+        none; only types matter.
       horizon: how many steps back an error reaches, its own step included; a static integer >= 1.
         At 1 nothing is kept, as evaluation needs.
       stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
@@ -104,13 +105,19 @@ def init_stream(
     carry = jax.tree.map(_copy, init)
     return StreamState(
         jax.tree.map(functools.partial(rows, history + 1), carry) if stale else carry,
-        jax.tree.map(lambda leaf: rows(history, leaf[0]), xs),
+        jax.tree.map(lambda leaf: rows(history, _first_row(leaf)), xs),
         jnp.int32(0),
         steps,
         stride,
         history,
         stale,
     )
+
+
+def _first_row(leaf):
+    """That of a chunk, or of its type alone."""
+    is_type = isinstance(leaf, jax.ShapeDtypeStruct)
+    return jnp.zeros(leaf.shape[1:], leaf.dtype) if is_type else leaf[0]
 
 
 def _shortest(stride, shortest_chunk):

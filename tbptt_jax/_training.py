@@ -82,7 +82,8 @@ def make_train_step(
 
     It donates `state`, whose arrays must not be used after the call; `donate=False` keeps them.
 
-    It is also the body of a scan: `jax.lax.scan(train_step, state, batches)`. Clipping and
+    It is also the body of a scan where all leaves of the state are arrays:
+    `jax.lax.scan(train_step, state, batches)`. Clipping and
     accumulation of gradients come from the optimizer (`optax.chain`, `optax.MultiSteps`).
 
     `loss_fn` returns one scalar for a batch, and chooses its sums and means. For several
@@ -179,7 +180,7 @@ def make_train_loop(
     update = jax.jit(_make_update(name, loss_fn, optimizer, has_aux))
 
     def train_loop(state, source, start, stop):
-        return _updates(update, batch_fn, state, source, start, stop)
+        return _updates(name, update, batch_fn, state, source, start, stop)
 
     return _jitted(name, train_loop, donate)
 
@@ -252,7 +253,7 @@ def make_online_loop(
             steps = i * stride + jnp.arange(stride, dtype=jnp.int32)
             return jax.vmap(functools.partial(inputs, source))(steps)
 
-        return _updates(update, chunk, state, source, start, stop)
+        return _updates(name, update, chunk, state, source, start, stop)
 
     return _jitted(name, online_loop, donate)
 
@@ -354,8 +355,8 @@ def _checked(name, loss_fn, has_aux):
             rest = pair(name, "loss_fn with has_aux", "(loss, (carry, aux))", rest)
         elif _is_pair_with(carry, rest):
             raise TypeError(
-                f"{name}: loss_fn must return (loss, carry), got (loss, (carry, aux)); "
-                "has_aux=True takes the latter."
+                f"{name}: loss_fn must return a carry of the structure that it was given; "
+                "has_aux=True is for (loss, (carry, aux))."
             )
         return real_scalar(name, loss), tuple(rest) if has_aux else (rest, None)
 
@@ -369,8 +370,12 @@ def _is_pair_with(carry, rest):
     return is_pair and structure(rest) != structure(carry) == structure(rest[0])
 
 
-def _updates(update, batch_fn, state, source, start, stop):
+def _updates(name, update, batch_fn, state, source, start, stop):
     """The updates start..stop-1, and their mean metrics."""
+    for bound in (start, stop):
+        if not jnp.issubdtype(jnp.result_type(bound), jnp.integer):
+            got = jnp.result_type(bound)
+            raise TypeError(f"{name}: start and stop must be integers, got {got}.")
 
     def one(i, loop):
         state, (totals, lost) = loop

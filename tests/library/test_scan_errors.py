@@ -1,11 +1,20 @@
 """What `truncated_scan` cannot do fails in one line, or in the words of `lax.scan`."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tbptt_jax import truncated_scan, windowed_value_and_grad
+from tbptt_jax import (
+    init_stream,
+    stream_scan,
+    truncated_scan,
+    windowed_value_and_grad,
+    with_mask,
+    with_resets,
+)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +129,52 @@ def test_a_step_that_cannot_be_vmapped_and_says_nothing_fails_in_one_line():
     f = lambda c, x: (stubborn(c) + x, c)
     with pytest.raises(ValueError, match=r"the step must be vmappable.*RuntimeError"):
         jax.grad(lambda xs: truncated_scan(f, 0.0, xs, horizon=2)[0])(jnp.ones(4))
+
+
+def updating(scan):
+    """Adds up the inputs in a mutable array."""
+    total = jax.new_ref(jnp.float64(0.0))
+
+    def step(c, x):
+        total[...] += x
+        return c + x, c
+
+    scan(step, jnp.float64(0.0), jnp.arange(5.0))
+    return total[...]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_mutable_arrays_are_refused_where_steps_are_run_again(jit):
+    transform = jax.jit if jit else lambda f: f
+    run = lambda scan: transform(lambda: updating(scan))()
+    assert run(functools.partial(truncated_scan, horizon=5)) == 10.0
+    with pytest.raises(ValueError, match=r"^truncated_scan: the step reads or updates a mutable"):
+        run(functools.partial(truncated_scan, horizon=4))
+    stream = lambda f, init, xs: stream_scan(f, init_stream(init, xs, horizon=9), xs)
+    with pytest.raises(ValueError, match=r"^stream_scan: the step reads or updates a mutable"):
+        run(stream)
+
+
+@pytest.mark.parametrize(
+    ("name", "use"),
+    [
+        ("truncated_scan", lambda: truncated_scan(3, 0.0, jnp.ones(3), horizon=2)),
+        ("with_mask", lambda: with_mask(3)),
+        ("with_resets", lambda: with_resets(3, lambda c, x: (c, x))),
+    ],
+)
+def test_a_step_that_is_no_function_fails_in_one_line(name, use):
+    with pytest.raises(TypeError, match=rf"^{name}: f must be a function, got int\.$"):
+        use()
+
+
+def test_an_error_inside_the_step_names_the_users_function():
+    def my_step(carry, my_input):
+        return (carry if my_input > 0.0 else -carry), carry
+
+    for use in (
+        lambda: truncated_scan(my_step, 0.0, jnp.ones(3), horizon=2),
+        lambda: stream_scan(my_step, init_stream(0.0, jnp.ones(3), horizon=2), jnp.ones(3)),
+    ):
+        with pytest.raises(jax.errors.TracerBoolConversionError, match=r"my_step .*\n?.*my_input"):
+            use()

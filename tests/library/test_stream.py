@@ -96,6 +96,15 @@ def test_chunks_in_a_scan_are_compiled_once():
     assert largest_error(got, expected) < 1e-12
 
 
+def test_a_state_is_made_of_a_chunks_types_alone():
+    xs = {"x": jnp.ones((4, 2)), "n": jnp.ones(4, int)}
+    shapes = jax.eval_shape(lambda: xs)
+    made = init_stream(jnp.float64(0.0), shapes, horizon=3)
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        made, init_stream(jnp.float64(0.0), xs, horizon=3)
+    )
+
+
 def test_a_step_without_inputs_streams_too():
     f = lambda w: lambda carry, _: (w * carry, jnp.sin(carry))
 

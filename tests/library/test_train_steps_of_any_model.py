@@ -147,8 +147,8 @@ REFUSED = {
     ),
     "aux with has_aux forgotten": (
         lambda make, state: make(lambda w, carry, batch: (w, (carry, {"n": 0})))(state, 1.0),
-        "loss_fn must return (loss, carry), got (loss, (carry, aux)); has_aux=True takes the "
-        "latter.",
+        "loss_fn must return a carry of the structure that it was given; has_aux=True is for "
+        "(loss, (carry, aux)).",
     ),
     "an optimizer state of integers too": (
         lambda make, state: make(lambda w, *_: (w["w"], ()), optax.adam(0.1))(mixed_state(), 1.0),
@@ -193,6 +193,8 @@ def test_online_loop_refuses_in_one_line():
     state = state._replace(carry=init_stream(0.0, jnp.ones(1), horizon=2))
     with pytest.raises(TypeError, match=r"inputs_fn must return a pair, \(x, target\), got float"):
         make_online_loop(cell, square, optimizer, lambda *_: 1.0)(state, None, 0, 1)
+    with pytest.raises(TypeError, match=r"^make_online_loop: start and stop must be integers, got"):
+        make_online_loop(cell, square, optimizer, inputs)(state, None, 0, 2.0)
     vector = lambda w, y, target: jnp.stack([y, target])
     with pytest.raises(TypeError, match="step_loss_fn must return a real scalar, got float32"):
         make_online_loop(cell, vector, optimizer, inputs)(state, None, 0, 1)
