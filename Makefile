@@ -1,11 +1,12 @@
 # make demo: trains true truncated BPTT on real text.  make test: the whole test suite.
 # make test-versions: the library's tests on every interpreter found, with the newest jax.
+# make examples: every example at its full size, ten minutes.
 # make article: every experiment of the article, then the verdicts and docs/results.md; half a day.
 # make bench: the benchmarks; make peers before it adds PyTorch and TensorFlow to them.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-versions check article bench peers lock clean
+.PHONY: demo test test-versions check examples article bench peers lock clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=20
@@ -23,6 +24,9 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest -q --doctest-modules tbptt_jax
+
+examples: .venv/installed
+	for example in examples/*.py; do echo "== $$example"; $(BIN)/python $$example || exit 1; done
 
 article: .venv/installed
 	$(BIN)/python -m experiments.diagram --out=results
