@@ -21,6 +21,7 @@ class Static:
 
 
 def is_array(leaf: Any) -> bool:
+    """Whether it is an array of JAX or NumPy, or a scalar of NumPy."""
     return isinstance(leaf, (jax.Array, np.ndarray, np.generic))
 
 

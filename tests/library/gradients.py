@@ -45,7 +45,7 @@ def windows_gradients(problem, horizon, stride):
 
 
 def largest_error(actual, expected):
-    """The largest difference, relative to each leaf's largest entry; structures must agree."""
+    """The maximum error relative to each array's max-norm; structures must agree."""
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
     errors = [0.0]
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):

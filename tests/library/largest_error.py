@@ -3,7 +3,7 @@
 python tests/library/largest_error.py    (fifteen minutes on two cores)
 
 Every recurrence of cells.py on seven steps, horizons 1, 2, 3, 4, 6, 7 and 9, strides 1 to 5 and the
-horizon; relative to each leaf's largest entry. Expect about 2e-14 in float64 and 1e-5 in float32.
+horizon; relative to each array's max-norm. Expect about 2e-14 in float64 and 1e-5 in float32.
 Then the same recurrences and schedules as streams of eleven steps in chunks of one stride and of
 three, states run again and stale: the sum of the chunks' gradients against `truncated_scan`.
 At last every step of any_steps.py with horizon 3 and strides 1 and 2: the norm of its gradient, the

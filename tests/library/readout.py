@@ -47,7 +47,7 @@ def problem(shape, num_inputs=N, vocab_size=V, seed=0):
 
 
 def assert_close(actual, expected, tolerance=1e-12):
-    """Within `tolerance` of each leaf's largest entry."""
+    """The maximum error relative to each array's max-norm is within `tolerance`."""
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         scale = np.abs(e).max(initial=0.0) or 1.0
