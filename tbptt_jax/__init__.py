@@ -1,14 +1,13 @@
 """Truncated backpropagation through time for JAX: `lax.scan` with a bounded gradient horizon."""
 
 from tbptt_jax._lags import LagSpectrum, effective_horizon, lag_spectrum
+from tbptt_jax._learner import LearnerState, Metrics
 from tbptt_jax._losses import linear_softmax_cross_entropy
 from tbptt_jax._scan import truncated_scan
 from tbptt_jax._steps import with_mask, with_resets
 from tbptt_jax._stream import stream_scan
 from tbptt_jax._stream_state import StreamState, init_stream
 from tbptt_jax._training import (
-    LearnerState,
-    Metrics,
     make_eval_step,
     make_online_loop,
     make_train_loop,

@@ -4,75 +4,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._blocks import accumulator
-from tbptt_jax._jit_step import donating, freeze, is_array, thaw
-from tbptt_jax._per_step import losses_of_steps, pair, real_scalar
-from tbptt_jax._pullbacks import merge
+from tbptt_jax._jit_step import freeze, is_array, thaw
+from tbptt_jax._learner import EvalStep, LossFn, Metrics, Optimizer, TrainLoop, TrainStep
+from tbptt_jax._per_step import losses_of_steps, pair
 from tbptt_jax._stream import stream_scan
 from tbptt_jax._stream_state import StreamState
-
-PAIR = jax.tree.structure((0, 0))
-
-
-class Optimizer(Protocol):
-    """One of optax's gradient transformations, or any object with `init` and `update`.
-
-    `update(grads, opt_state, params)` must be enough for it: not those that want the loss itself,
-    such as `optax.lbfgs`.
-    """
-
-    @property
-    def init(self) -> Callable[..., Any]: ...
-
-    @property
-    def update(self) -> Callable[..., Any]: ...
-
-
-class LearnerState(NamedTuple):
-    """What an update changes."""
-
-    params: Any
-    opt_state: Any
-    carry: Any  # what one batch hands to the next: a carry, the state of a stream, ...
-
-
-class Metrics(NamedTuple):
-    """What an update or an evaluation reports; of a loop the means over its updates."""
-
-    loss: Any  # [], a scalar
-    grad_norm: Any  # [], the L2 norm of the whole gradient; None for evaluation
-    aux: Any  # what loss_fn returns beside loss and carry where has_aux, else None
-
-
-class LossFn(Protocol):
-    """`(params, carry, batch) -> (loss, carry)`; with has_aux `-> (loss, (carry, aux))`."""
-
-    def __call__(self, params: Any, carry: Any, batch: Any, /) -> tuple[jax.Array, Any]: ...
-
-
-class TrainStep(Protocol):
-    """One update."""
-
-    def __call__(self, state: LearnerState, batch: Any, /) -> tuple[LearnerState, Metrics]: ...
-
-
-class TrainLoop(Protocol):
-    """The updates start..stop-1."""
-
-    def __call__(
-        self, state: LearnerState, source: Any, start: Any, stop: Any, /
-    ) -> tuple[LearnerState, Metrics]: ...
-
-
-class EvalStep(Protocol):
-    """One batch, without an update."""
-
-    def __call__(self, params: Any, carry: Any, batch: Any, /) -> tuple[Any, Metrics]: ...
+from tbptt_jax._updates import checked, jitted, make_update, updates
 
 
 def make_train_step(
@@ -132,8 +74,8 @@ def make_train_step(
       0.5
     """
     name = "make_train_step"
-    train_step = _make_update(name, loss_fn, optimizer, has_aux)
-    return _jitted(name, train_step, donate)
+    train_step = make_update(name, loss_fn, optimizer, has_aux)
+    return jitted(name, train_step, donate)
 
 
 def make_train_loop(
@@ -177,12 +119,12 @@ def make_train_loop(
       1.0 50
     """
     name = "make_train_loop"
-    update = jax.jit(_make_update(name, loss_fn, optimizer, has_aux))
+    update = jax.jit(make_update(name, loss_fn, optimizer, has_aux))
 
     def train_loop(state, source, start, stop):
-        return _updates(name, update, batch_fn, state, source, start, stop)
+        return updates(name, update, batch_fn, state, source, start, stop)
 
-    return _jitted(name, train_loop, donate)
+    return jitted(name, train_loop, donate)
 
 
 def make_online_loop(
@@ -241,7 +183,7 @@ def make_online_loop(
         stream, ys = stream_scan(functools.partial(cell, params), stream, xs)
         return jnp.mean(losses_of_steps(name, step_loss_fn, params, ys, targets)), stream
 
-    update = jax.jit(_make_update(name, chunk_loss, optimizer, has_aux=False))
+    update = jax.jit(make_update(name, chunk_loss, optimizer, has_aux=False))
 
     def online_loop(state, source, start, stop):
         stride = _stream(name, state.carry).stride
@@ -253,9 +195,9 @@ def make_online_loop(
             steps = i * stride + jnp.arange(stride, dtype=jnp.int32)
             return jax.vmap(functools.partial(inputs, source))(steps)
 
-        return _updates(name, update, chunk, state, source, start, stop)
+        return updates(name, update, chunk, state, source, start, stop)
 
-    return _jitted(name, online_loop, donate)
+    return jitted(name, online_loop, donate)
 
 
 def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
@@ -278,7 +220,7 @@ def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
 
     @jax.jit
     def compiled(params, carry, batch):
-        loss, (carry, aux) = _checked(name, loss_fn, has_aux)(thaw(params), thaw(carry), batch)
+        loss, (carry, aux) = checked(name, loss_fn, has_aux)(thaw(params), thaw(carry), batch)
         return freeze(carry), Metrics(loss, None, aux)
 
     def eval_step(params, carry, batch):
@@ -288,130 +230,8 @@ def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
     return eval_step
 
 
-def _jitted(name, step, donate):
-    """`step` on frozen states as a jitted step on states."""
-    compiled = donating(name, step) if donate else jax.jit(step)
-
-    def call(state, *args):
-        if not isinstance(state, LearnerState):
-            raise TypeError(f"{name}: state must be a LearnerState, got {type(state).__name__}.")
-        params, opt_state, carry = state
-        state = LearnerState(freeze(params, is_array), freeze(opt_state), freeze(carry))
-        state, metrics = compiled(state, *args)
-        return LearnerState(*map(thaw, state)), metrics
-
-    return call
-
-
-def _make_update(name, loss_fn, optimizer, has_aux):
-    """`(state, batch) -> (state, metrics)` on frozen states."""
-    if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
-        got = getattr(optimizer, "__name__", type(optimizer).__name__)
-        raise TypeError(
-            f"{name}: optimizer must have init and update, got {got}; was it called, as in "
-            "optax.adam(1e-3)?"
-        )
-    loss_fn = _checked(name, loss_fn, has_aux)
-
-    def train_step(state, batch):
-        params, opt_state, carry = map(thaw, state)
-        trained = jax.tree.map(lambda leaf: leaf if _is_trained(leaf) else None, params)
-        if not jax.tree.leaves(trained):
-            raise ValueError(f"{name}: params must have a floating-point array, got none.")
-        grad = jax.value_and_grad(
-            lambda trained: loss_fn(merge(trained, params), carry, batch), has_aux=True
-        )
-        (loss, (carry, aux)), grads = grad(trained)
-        grads = jax.tree.map(jnp.conj, grads)
-        updates, opt_state = _update(name, optimizer, grads, opt_state, trained)
-        add = lambda param, update: (param + update).astype(param.dtype)
-        params = merge(jax.tree.map(add, trained, updates), params)
-        state = LearnerState(freeze(params, is_array), freeze(opt_state), freeze(carry))
-        return state, Metrics(loss, _norm(grads), aux)
-
-    return train_step
-
-
-def _update(name, optimizer, grads, opt_state, trained):
-    """`optimizer.update`; its error names a state that was made of other parameters."""
-    try:
-        return optimizer.update(grads, opt_state, trained)
-    except (TypeError, ValueError, AttributeError) as error:
-        expected = jax.tree.structure(jax.eval_shape(optimizer.init, trained))
-        if jax.tree.structure(opt_state) == expected:
-            raise
-        raise ValueError(
-            f"{name}: opt_state must come from optimizer.init on the floating-point arrays of "
-            "params alone, as in optimizer.init(eqx.filter(params, eqx.is_inexact_array))."
-        ) from error
-
-
-def _checked(name, loss_fn, has_aux):
-    """`loss_fn` as `(params, carry, batch) -> (loss, (carry, aux))`."""
-
-    def checked(params, carry, batch):
-        loss, rest = pair(name, "loss_fn", "(loss, carry)", loss_fn(params, carry, batch))
-        if has_aux:
-            rest = pair(name, "loss_fn with has_aux", "(loss, (carry, aux))", rest)
-        elif _is_pair_with(carry, rest):
-            raise TypeError(
-                f"{name}: loss_fn must return a carry of the structure that it was given; "
-                "has_aux=True is for (loss, (carry, aux))."
-            )
-        return real_scalar(name, loss), tuple(rest) if has_aux else (rest, None)
-
-    return checked
-
-
-def _is_pair_with(carry, rest):
-    """Whether `rest` is a pair that begins with a carry where `carry` itself is none."""
-    structure = jax.tree.structure
-    is_pair = type(rest) is tuple and len(rest) == 2
-    return is_pair and structure(rest) != structure(carry) == structure(rest[0])
-
-
-def _updates(name, update, batch_fn, state, source, start, stop):
-    """The updates start..stop-1, and their mean metrics."""
-    for bound in (start, stop):
-        if not jnp.issubdtype(jnp.result_type(bound), jnp.integer):
-            got = jnp.result_type(bound)
-            raise TypeError(f"{name}: start and stop must be integers, got {got}.")
-
-    def one(i, loop):
-        state, (totals, lost) = loop
-        state, metrics = update(state, batch_fn(source, i))
-        sums = jax.tree.map(_add_exactly, metrics, totals, lost)
-        return state, jax.tree.transpose(jax.tree.structure(metrics), PAIR, sums)
-
-    metrics = jax.eval_shape(lambda: update(state, batch_fn(source, start))[1])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, _mean_dtype(leaf)), metrics)
-    state, (totals, _) = jax.lax.fori_loop(start, stop, one, (state, (zeros, zeros)))
-    mean = lambda total: jnp.where(stop > start, total / (stop - start), jnp.nan)
-    return state, jax.tree.map(mean, totals)
-
-
-def _is_trained(leaf):
-    return is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
-def _mean_dtype(leaf):
-    return accumulator(leaf) if jnp.issubdtype(leaf.dtype, jnp.inexact) else float
-
-
-def _norm(grads):
-    squares = (jnp.sum(jnp.abs(leaf).astype(float) ** 2) for leaf in jax.tree.leaves(grads))
-    return jnp.sqrt(sum(squares))
-
-
 def _stream(name, carry):
     if isinstance(carry, StreamState):
         return carry
     got = jax.typeof(carry) if isinstance(carry, jax.Array) else type(carry).__name__
     raise TypeError(f"{name}: the state's carry must be a StreamState, got {got}.")
-
-
-def _add_exactly(value, total, lost):
-    """Kahan's sum: what rounding loses is added next time, so millions of terms count."""
-    value = value.astype(total.dtype) - lost
-    new = total + value
-    return new, jnp.where(jnp.isfinite(new), (new - total) - value, 0)
