@@ -4,13 +4,11 @@ import functools
 from collections import Counter
 
 import javascript
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from reach import reached
 
 from experiments.lm.styles import schedule
-from tbptt_jax import truncated_scan
 
 SCHEDULES = [
     (49, 7, 1),
@@ -45,17 +43,6 @@ def said():
         """,
         schedules=SCHEDULES,
     )
-
-
-@functools.cache
-def reached(T, horizon, stride):
-    """[T, T]: whether the error of each step, a row, reaches the input of each step, a column."""
-
-    def outputs(xs):
-        add = lambda carry, x: (carry + x, carry + x)
-        return truncated_scan(add, jnp.zeros(()), xs, horizon=horizon, stride=stride)[1]
-
-    return np.asarray(jax.jit(jax.jacrev(outputs))(jnp.zeros(T))) != 0.0
 
 
 each_schedule = pytest.mark.parametrize("which", range(len(SCHEDULES)), ids=map(str, SCHEDULES))
