@@ -59,9 +59,8 @@ def mean_loss(logits, targets):
     return jnp.mean(jax.nn.softplus(-targets * logits))
 
 
-def of_the_page(T, horizon, stride, first_loss=0):
+def of_the_page(symbols, targets, carry, horizon, stride, first_loss=0):
     """The loss, the gradient and its parts by lag, as the page computes them."""
-    symbols, targets, carry = sequence(T)
     return javascript.evaluate(
         """
         const [params, symbols, carry] = [given.params, given.symbols, given.carry]
@@ -102,26 +101,53 @@ def test_loss_and_gradient_are_those_of_truncated_scan(T, horizon, stride):
         return mean_loss(logits, targets)
 
     loss, grads = jax.jit(jax.value_and_grad(loss_fn))(named(vector()))
-    found = of_the_page(T, horizon, stride)
+    found = of_the_page(symbols, targets, carry, horizon, stride)
     assert_close(found["loss"], np.asarray(loss))
     assert_close(found["gradient"], flat(grads))
 
 
-@pytest.mark.parametrize("horizon, stride", [(5, 1), (5, 3), (4, 4)])
+@pytest.mark.parametrize("horizon, stride", [(5, 1), (5, 3), (7, 4), (4, 4)])
 def test_gradient_of_a_chunk_is_that_of_stream_scan(horizon, stride):
-    """Blocks are counted from the chunk's begin, and errors reach into the steps before it."""
-    first_loss, T = 2 * stride + 4 // stride * stride, 4 * stride + 4 // stride * stride
-    symbols, targets, carry = sequence(T)
+    """Blocks are counted from the chunk's begin; its history need not be a multiple of them."""
+    history, length = horizon - stride, 2 * stride
+    before = 4 * stride  # a stream's chunks are
+    symbols, targets, carry = sequence(before + length)
 
     def loss_fn(params):
         step = lambda carry, x: cell(params, carry, x)
-        before, chunk = jnp.split(jnp.array(symbols), [first_loss])
-        stream = init_stream(jnp.array(carry), before, horizon=horizon, stride=stride)
-        stream, _ = stream_scan(step, stream, before)
-        return mean_loss(stream_scan(step, stream, chunk)[1], targets[first_loss:])
+        stream = init_stream(jnp.array(carry), symbols, horizon=horizon, stride=stride)
+        stream, _ = stream_scan(step, stream, symbols[:before])
+        return mean_loss(stream_scan(step, stream, symbols[before:])[1], targets[before:])
 
-    grads = jax.jit(jax.grad(loss_fn))(named(vector()))
-    assert_close(of_the_page(T, horizon, stride, first_loss)["gradient"], flat(grads))
+    params, start = named(vector()), before - history
+    grads = jax.jit(jax.grad(loss_fn))(params)
+    step = lambda carry, x: cell(params, carry, x)
+    carry, _ = jax.lax.scan(step, jnp.array(carry), symbols[:start])
+    problem = symbols[start:], targets[start:], carry
+    assert_close(of_the_page(*problem, horizon, stride, history)["gradient"], flat(grads))
+
+
+def test_a_learner_goes_on_where_its_streams_were():
+    """After two chunks the carry is that of the whole stream, up to the next chunk's history."""
+    carries, expected = javascript.evaluate(
+        """
+        learner.NETWORK.learningRate = 0; // the parameters stay
+        const network = learner.createLearner({ delay: 40, horizon: 7, stride: 4, seed: 1 });
+        const past = network.streams[0].symbols;
+        const stream = [...past];
+        for (let i = 0; i < 2; i++) {
+          learner.update(network);
+          stream.push(...network.streams[0].symbols.slice(-network.length));
+        }
+        const begin = past.length - 1 - network.history;
+        const consumed = Float64Array.from(stream.slice(begin, begin + 2 * network.length));
+        const zero = new Float64Array(learner.NETWORK.N);
+        const run = rnn.forward(network.params, zero, consumed);
+        return [network.streams[0].carry, run.carries.at(-1)];
+        """
+    )
+    assert carries == expected
+    assert max(map(abs, carries)) > 0.1
 
 
 def test_parts_by_lag_are_those_of_lag_spectrum():
@@ -130,7 +156,7 @@ def test_parts_by_lag_are_those_of_lag_spectrum():
     loss_fn = lambda params, ys, targets: mean_loss(ys, targets)
     spectrum_fn = jax.jit(lag_spectrum(cell, loss_fn, horizon=T, parts=True))
     parts = flat(spectrum_fn(named(vector()), jnp.array(carry), symbols, targets).parts)
-    found = of_the_page(T, T, 1)["parts"]
+    found = of_the_page(symbols, targets, carry, T, 1)["parts"]
     for lag in range(T):
         assert_close(found[lag], parts[lag])
 

@@ -19,7 +19,7 @@ for _package in ("sphinx", "furo", "myst_parser"):
 
 MOVE = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
 READ_CLIPBOARD = "navigator.clipboard.readText().then(arguments[0])"
-PATIENCE = 8  # seconds; the page itself takes a few
+PATIENCE = 60  # seconds; the page itself takes a few
 
 
 @pytest.fixture(scope="module")
