@@ -21,6 +21,7 @@ from absl import flags
 
 from benchmarks.client import limit_threads
 from experiments.lm import models, training
+from experiments.lm.sequences import Slice
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
 from tbptt_jax import LearnerState, linear_softmax_cross_entropy, make_train_loop
@@ -72,7 +73,7 @@ def trainer(plan):
     settings = training.Settings(plan, batch_size=BATCH)
     shape = 2, 600, plan.seq_len, BATCH
     words = np.random.default_rng(0).integers(VOCAB, size=shape, dtype=np.int32)
-    data = tuple(jax.device_put(words))
+    data = Slice(*jax.device_put(words))
     start = training.start(model, settings)
     carry = models.init_carry(model, BATCH)
     kept = [LearnerState(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))]

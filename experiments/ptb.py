@@ -3,9 +3,16 @@
   python -m experiments.ptb --style=true --bptt=20
 
 reads the Penn Treebank if it is found (--data_dir, or the user's cache folder; see
-experiments.download_ptb) and otherwise the text embedded in CPython. It prints the losses of each
-epoch, in nats per word, and writes them to --workdir; a run that was stopped goes on when the same
-command names the same --workdir. On two CPU cores an epoch takes a second on the embedded text and
+experiments.download_ptb) and otherwise the text embedded in CPython.
+
+  python -m experiments.ptb --text=FILE --split=90,5,5 --tokens=bpe
+
+reads any UTF-8 text, of any size: its tokens are kept in the user's cache folder, and training
+reads a slice of them at a time.
+
+It prints the losses of each epoch, in nats per token, and writes them to --workdir; a run that was
+stopped goes on when the same command names the same --workdir, and `python -m experiments.sample`
+writes text with its parameters. On two CPU cores an epoch takes a second on the embedded text and
 about a minute on the Penn Treebank, where three epochs at the default settings come to a validation
 loss of 5.35.
 
@@ -25,11 +32,6 @@ from experiments.lm import flags as common
 from experiments.lm import models, run
 from experiments.record import files, launch
 
-flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder of the run, which goes on if it was stopped; default a new one in runs/.",
-)
 flags.adopt_module_key_flags(common)
 FLAGS = flags.FLAGS
 
@@ -42,9 +44,8 @@ def main():
     model = models.LanguageModel(
         len(corpus.vocabulary), FLAGS.embed_size, FLAGS.state_size, FLAGS.cell
     )
-    if FLAGS.workdir:
-        workdir = Path(FLAGS.workdir).expanduser()
-    else:
+    workdir = common.workdir_from_flags()
+    if workdir is None:
         name = f"{schedule.style}-{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}"
         when = time.strftime("%Y%m%d-%H%M%S")
         workdir = files.new_folder(Path("runs"), f"{name}-seed-{settings.seed}-{when}")

@@ -2,10 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from experiments.lm import data, models, training
+from experiments.lm import data, models, tokens, training
 from experiments.record import run_folder
+from experiments.record.errors import UserError
+
+MODEL = ("cell", "embed_size", "state_size")
+
+
+class Trained(NamedTuple):
+    """What a run has learnt."""
+
+    model: models.LanguageModel
+    params: Any  # of the epoch with the best validation loss
+    tokens: tokens.Tokens
 
 
 def config(
@@ -14,9 +25,9 @@ def config(
     """All that the losses depend on, but for versions, machine and JAX's settings."""
     resolved = settings._asdict()
     schedule = resolved.pop("schedule")._asdict()
-    sizes = {name: getattr(model, name) for name in ("cell", "embed_size", "state_size")}
-    tokens = {split: len(getattr(corpus, split)) for split in data.SPLITS}
-    text = {"name": corpus.name, "md5": corpus.md5, "tokens": tokens}
+    sizes = {name: getattr(model, name) for name in MODEL}
+    num_tokens = {split: len(getattr(corpus, split)) for split in data.SPLITS}
+    text = {"name": corpus.name, "md5": corpus.md5, "tokens": num_tokens}
     return schedule | resolved | sizes | {"corpus": text | {"num_words": len(corpus.vocabulary)}}
 
 
@@ -37,9 +48,11 @@ def train(
     """
     text = training.cut(corpus, settings)
     progress = training.start(model, settings)
-    run_folder.begin(workdir, config(settings, model, corpus))
+    tokenizer = corpus.settings._asdict() | {"md5": tokens.md5(corpus.tokens)}
+    run_folder.begin(workdir, config(settings, model, corpus) | {"tokenizer": tokenizer})
 
     with run_folder.alone(workdir):
+        tokens.save(corpus.tokens, corpus.settings.kind, workdir)
         progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs))
 
@@ -51,3 +64,22 @@ def train(
         result = training.train(model, text, settings, progress, keep)
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
+
+
+def load(workdir: Path) -> Trained:
+    """The best parameters of a run that is finished or was stopped, and what it takes to use them.
+
+    Raises:
+      UserError: the folder holds no such run, or it is damaged or still goes on.
+    """
+    config = run_folder.config(workdir)
+    with run_folder.alone(workdir):
+        saved = run_folder.saved(workdir)
+    if saved is None:
+        raise UserError(f"the run in {workdir} has finished no epoch; let it go on.")
+    try:
+        num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
+        model = models.LanguageModel(num_words, **{name: config[name] for name in MODEL})
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{workdir} holds a run of another version, without {error}.") from None
+    return Trained(model, saved["best_params"], tokens.load(kind, workdir))

@@ -1,10 +1,18 @@
-"""How the tests run a study."""
+"""How the tests run a study; a cache folder of their own."""
 
 import json
 
 import commands
 import pytest
 from texts import write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Tokens are not kept in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture
