@@ -12,7 +12,7 @@ DEFAULT_SIZE = 8000
 TRAINED_ON = 4 << 20  # bytes at most; all distinct, they take half a GB to train on
 MAX_LINE = 1 << 14  # characters; longer lines are cut
 MAX_WORD = 64  # bytes; merges inside of longer ones would take too long
-REMEMBERED = 1 << 22  # characters of words whose tokens are remembered
+REMEMBERED = 1 << 20  # characters of words whose tokens are remembered
 LINES = re.compile(rf"[^\n]{{1,{MAX_LINE}}}\n?|\n")
 WORDS = re.compile(r" ?\S+|\n|[^\S\n]+(?= \S)|[^\S\n]+")
 
@@ -54,6 +54,7 @@ class BytePairs:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """What `to_json` gave."""
         return cls(Tokenizer.from_str(text))
 
 

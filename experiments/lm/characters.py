@@ -41,6 +41,7 @@ class Characters:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """What `to_json` gave."""
         return cls(json.loads(text))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from experiments.lm.token_file import TokenFile
 from experiments.record.errors import UserError
 
-SLICE_TOKENS = 1 << 20  # in a slice at most, unless one sequence has more
+SLICE_TOKENS = 1 << 18  # in a slice at most, unless one sequence has more
 Tokens = np.ndarray | TokenFile  # [tokens], in memory or on disk
 
 

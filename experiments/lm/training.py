@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 from tqdm import tqdm
@@ -181,10 +182,12 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
     def evaluate(params, text):
         carry = first_carry(model, settings, models.Inputs(text.read(0, 1).inputs[0]))
         losses = []
-        for part, num in text.slices():
-            carry, of_slice = evaluate_slice(params, carry, part, num)
-            losses.append(of_slice[:num])
-        return jnp.mean(jnp.concatenate(losses))
+        with _progress_bar(text, "evaluation") as bar:
+            for part, num in text.slices():
+                carry, of_slice = evaluate_slice(params, carry, part, num)
+                losses.append(np.asarray(of_slice)[:num])  # waits: one slice in memory at a time
+                bar.update(num * text.seq_len * text.batch_size)
+        return jnp.mean(np.concatenate(losses))
 
     return evaluate
 
@@ -250,14 +253,7 @@ def train(
 def _train_epoch(train_loop, state, text, key, epoch):
     """All sequences of a text, in a few compiled calls with progress between them."""
     total = 0.0
-    with tqdm(
-        total=text.num_tokens,
-        desc=f"epoch {epoch}",
-        unit=" tokens",
-        unit_scale=True,
-        leave=False,
-        disable=None,
-    ) as bar:
+    with _progress_bar(text, f"epoch {epoch}") as bar:
         for part, num in text.slices(CALLS_PER_EPOCH):
             state, metrics = train_loop(state, (part, key), part.first, part.first + num)
             loss = float(metrics.loss)
@@ -265,6 +261,17 @@ def _train_epoch(train_loop, state, text, key, epoch):
             total += loss * num
             bar.update(num * text.seq_len * text.batch_size)
     return state, total / text.num
+
+
+def _progress_bar(text, caption):
+    return tqdm(
+        total=text.num_tokens,
+        desc=caption,
+        unit=" tokens",
+        unit_scale=True,
+        leave=False,
+        disable=None,
+    )
 
 
 def _check_finite(loss, what):

@@ -45,6 +45,7 @@ class Words:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
+        """What `to_json` gave."""
         return cls(json.loads(text))
 
 
