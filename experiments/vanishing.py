@@ -28,6 +28,7 @@ from experiments.charts import vanishing as vanishing_chart
 from experiments.lm import data, models, training
 from experiments.lm import flags as common
 from experiments.lm.decay import factor
+from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import launch, results, seeds
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
@@ -121,7 +122,7 @@ def at_start(model: models.LanguageModel, batch: tuple, num_seeds: int) -> dict[
 def trained(model: models.LanguageModel, batch: tuple, corpus: data.Corpus) -> dict[str, Any]:
     """The model after training in the true style, horizon 20 in sequences of 40."""
     plan = schedule("true", HORIZON, seq_len=NUM_STEPS)
-    settings = training.Settings(plan, num_epochs=NUM_EPOCHS)
+    settings = Settings(plan, num_epochs=NUM_EPOCHS)
     last = training.start(model, settings)
 
     def keep(epoch, progress):

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from experiments.lm import data, models, styles, training
+from experiments.lm import data, models, settings, styles
 from experiments.record.errors import UserError
 
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
@@ -31,20 +31,20 @@ flags.DEFINE_enum("cell", "vanilla", sorted(models.CELLS), "Recurrent cell.")
 flags.DEFINE_enum(
     "carry",
     "clean",
-    training.CARRIES,
+    settings.CARRIES,
     "State that a training sequence hands on: clean, or dropped out as in the article.",
 )
 flags.DEFINE_enum(
     "seams",
     "cut",
-    training.SEAMS,
+    settings.SEAMS,
     "Between two sequences: cut, as in the article, or exact, where errors reach their whole "
     "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
 )
 flags.DEFINE_enum(
     "backward",
     "sweeps",
-    training.BACKWARDS,
+    settings.BACKWARDS,
     "How gradients are computed: sweeps (truncated_scan), or windows (the definition, slow).",
 )
 flags.DEFINE_integer(
@@ -63,7 +63,7 @@ def corpus_from_flags() -> data.Corpus:
     return data.read_corpus(flags.FLAGS.corpus, flags.FLAGS.data_dir)
 
 
-def settings_from_flags() -> training.Settings:
+def settings_from_flags() -> settings.Settings:
     """The training settings that the flags ask for.
 
     Raises:
@@ -76,7 +76,7 @@ def settings_from_flags() -> training.Settings:
     for name, other in (("carry", "dropped"), ("backward", "windows")):
         if values.seams == "exact" and values[name].value == other:
             raise UserError(f"--seams=exact does not go with --{name}={other}.")
-    return training.Settings(
+    return settings.Settings(
         schedule=schedule,
         learning_rate=values.learning_rate,
         num_epochs=values.num_epochs,

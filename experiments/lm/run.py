@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.lm import data, models, training
+from experiments.lm.settings import Settings
 from experiments.record import run_folder
 
 
-def config(
-    settings: training.Settings, model: models.LanguageModel, corpus: data.Corpus
-) -> dict[str, Any]:
+def config(settings: Settings, model: models.LanguageModel, corpus: data.Corpus) -> dict[str, Any]:
     """All that the losses depend on, but for versions, machine and JAX's settings."""
     resolved = settings._asdict()
     schedule = resolved.pop("schedule")._asdict()
@@ -24,7 +23,7 @@ def train(
     workdir: Path,
     model: models.LanguageModel,
     corpus: data.Corpus,
-    settings: training.Settings,
+    settings: Settings,
     began: Callable[[int], None],
     report: Callable[[training.Epoch], None],
 ) -> training.Result:

@@ -16,36 +16,12 @@ from tqdm import tqdm
 
 from experiments.lm import models
 from experiments.lm.data import SPLITS, Corpus, sequences
-from experiments.lm.styles import Schedule
+from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.settings import Settings
 from experiments.record.errors import UserError
-from tbptt_jax import (
-    LearnerState,
-    init_stream,
-    make_eval_step,
-    make_train_loop,
-    stream_scan,
-    truncated_scan,
-    windowed_value_and_grad,
-)
+from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
 CALLS_PER_EPOCH = 20
-BACKWARDS = ("sweeps", "windows")
-CARRIES = ("clean", "dropped")
-SEAMS = ("cut", "exact")
-
-
-class Settings(NamedTuple):
-    """How to train; everything but the model and the text."""
-
-    schedule: Schedule
-    learning_rate: float = 0.001
-    num_epochs: int = 20
-    batch_size: int = 32
-    keep_prob: float = 0.8
-    carry: str = "clean"
-    seams: str = "cut"
-    backward: str = "sweeps"
-    seed: int = 0
 
 
 class Data(NamedTuple):
@@ -83,75 +59,6 @@ class Result(NamedTuple):
     best_epoch: int
     best_valid_loss: float
     test_loss: float  # of the parameters of the best epoch
-
-
-def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
-    """Builds (params, carry, (inputs, targets)) -> (loss, carry) for one sequence.
-
-    The loss is the mean over the T·B words, and its gradient is BPTT(horizon; stride). The carry
-    is what `first_carry` gives: that of the model, or the state of a stream without seams.
-    """
-    step = functools.partial(models.step, model)
-    run = _loss_by_windows if settings.backward == "windows" else _loss_by_sweeps
-    run = run(step, settings.schedule, settings.seams)
-
-    def loss_fn(params, carry, batch):
-        inputs, targets = batch
-        loss, carry = run(params, carry, inputs, targets)
-        if settings.carry == "dropped":
-            last_mask = jax.tree.map(lambda leaf: leaf[-1], inputs.output_mask)
-            carry = models.drop_carry(carry, last_mask)
-        return loss, carry
-
-    return loss_fn
-
-
-def _loss_by_sweeps(step, schedule, seams):
-    """The loss through `truncated_scan`, or `stream_scan`."""
-    if seams == "exact":
-        scan = stream_scan
-    else:
-        scan = functools.partial(truncated_scan, horizon=schedule.horizon, stride=schedule.stride)
-
-    def run(params, carry, inputs, targets):
-        carry, ys = scan(functools.partial(step, params), carry, inputs)
-        return models.mean_loss(params, ys, targets), carry
-
-    return run
-
-
-def _loss_by_windows(step, schedule, _):
-    """The same from the definition, slow."""
-    mean_loss = lambda *args: models.mean_loss(*args) / schedule.seq_len
-    value_and_grad = windowed_value_and_grad(
-        step, mean_loss, horizon=schedule.horizon, stride=schedule.stride
-    )
-
-    @jax.custom_vjp
-    def run(params, carry, inputs, targets):
-        return value_and_grad(params, carry, inputs, targets)[0]
-
-    def forward(*args):
-        value, (grads, _, _) = value_and_grad(*args)
-        return value, grads
-
-    def backward(grads, errors):
-        return jax.tree.map(lambda leaf: errors[0] * leaf, grads), None, None, None
-
-    run.defvjp(forward, backward)
-    return run
-
-
-def first_carry(model: models.LanguageModel, settings: Settings, inputs: models.Inputs) -> Any:
-    """The carry of an epoch's first sequence, for `make_loss`: zero, or the state of a stream.
-
-    `inputs` are those of any sequence, for their types.
-    """
-    carry = models.init_carry(model, settings.batch_size)
-    if settings.seams == "cut":
-        return carry
-    schedule = settings.schedule
-    return init_stream(carry, inputs, horizon=schedule.horizon, stride=schedule.stride)
 
 
 def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i: ArrayLike):

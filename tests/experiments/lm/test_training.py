@@ -11,6 +11,8 @@ import optax
 import pytest
 
 from experiments.lm import data, models, training
+from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.settings import BACKWARDS, CARRIES, SEAMS, Settings
 from experiments.lm.styles import schedule
 from experiments.record.errors import UserError
 from tbptt_jax import LearnerState, make_train_loop
@@ -42,7 +44,7 @@ def build(cell="vanilla"):
 
 
 def loss_and_grad(model, settings):
-    return jax.value_and_grad(training.make_loss(model, settings), has_aux=True)
+    return jax.value_and_grad(make_loss(model, settings), has_aux=True)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +57,10 @@ def test_sweeps_and_windows_give_one_loss_and_gradient(cell, plan):
     inputs = models.dropout_inputs(model, jax.random.key(2), tokens[:-1], 0.8)
     carry = jax.tree.map(lambda leaf: leaf + 0.3, models.init_carry(model, B))
     results = [
-        jax.jit(loss_and_grad(model, training.Settings(plan, backward=backward)))(
+        jax.jit(loss_and_grad(model, Settings(plan, backward=backward)))(
             params, carry, (inputs, tokens[1:])
         )
-        for backward in training.BACKWARDS
+        for backward in BACKWARDS
     ]
     chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-6)
 
@@ -75,18 +77,18 @@ def test_full_style_is_plain_backpropagation():
             total += models.mean_loss(params, y, tokens[t + 1]) / 7
         return total
 
-    run = loss_and_grad(model, training.Settings(schedule("full", seq_len=7)))
+    run = loss_and_grad(model, Settings(schedule("full", seq_len=7)))
     (value, _), grads = run(params, carry, (models.Inputs(tokens[:-1]), tokens[1:]))
     expected = jax.value_and_grad(loss)(params)
     chex.assert_trees_all_close((value, grads), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("carry", training.CARRIES)
+@pytest.mark.parametrize("carry", CARRIES)
 @pytest.mark.parametrize("cell", ["vanilla", "lstm"])
 def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
     """One call over several sequences, against sequence by sequence with optax by hand."""
     model, params = build(cell)
-    settings = training.Settings(schedule("true", 3, seq_len=7), carry=carry, learning_rate=0.01)
+    settings = Settings(schedule("true", 3, seq_len=7), carry=carry, learning_rate=0.01)
     optimizer = optax.adam(settings.learning_rate)
     train_data = data.sequences(corpus().train, B, 7, "train")
     key = jax.random.key(5)
@@ -106,7 +108,7 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
         new_params = optax.apply_updates(state.params, updates)
         state, total = LearnerState(new_params, opt_state, new_carry), total + loss
     batch_fn = functools.partial(training.train_batch, model, settings)
-    loop = make_train_loop(training.make_loss(model, settings), optimizer, batch_fn)
+    loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
     actual, metrics = loop(
         jax.tree.map(jnp.copy, start), (jax.device_put(train_data), key), first, stop
     )
@@ -118,10 +120,10 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
 def test_exact_seams_give_the_gradient_of_the_uncut_text(plan):
     """Summed over the sequences, with parameters that stand still."""
     model, params = build("lstm")
-    settings = training.Settings(plan, batch_size=B, seams="exact")
+    settings = Settings(plan, batch_size=B, seams="exact")
     inputs, targets = jax.device_put(data.sequences(corpus().train, B, plan.seq_len, "train"))
     run = jax.jit(loss_and_grad(model, settings))
-    carry = training.first_carry(model, settings, models.Inputs(inputs[0]))
+    carry = first_carry(model, settings, models.Inputs(inputs[0]))
     total = jax.tree.map(jnp.zeros_like, params)
     for i in range(6):
         (_, carry), grads = run(params, carry, (models.Inputs(inputs[i]), targets[i]))
@@ -148,7 +150,7 @@ def run(settings, **model):
     ), losses
 
 
-SETTINGS = training.Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
+SETTINGS = Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
 
 
 def test_one_seed_gives_one_curve_and_another_seed_another():
@@ -224,7 +226,7 @@ def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
         run(settings)
 
 
-@pytest.mark.parametrize("seams", training.SEAMS)
+@pytest.mark.parametrize("seams", SEAMS)
 def test_evaluation_carries_state_over_all_sequences(seams):
     model, params = build("lstm")
     valid = data.sequences(corpus().valid, B, 7, "valid")
@@ -233,6 +235,6 @@ def test_evaluation_carries_state_over_all_sequences(seams):
         for t in range(7):
             carry, y = models.step(model, params, carry, models.Inputs(tokens[t]))
             losses.append(models.mean_loss(params, y, targets[t]))
-    settings = training.Settings(schedule("true", 3, seq_len=7), batch_size=B, seams=seams)
+    settings = Settings(schedule("true", 3, seq_len=7), batch_size=B, seams=seams)
     actual = training.make_evaluate(model, settings)(params, jax.device_put(valid))
     np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)
