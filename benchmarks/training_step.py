@@ -75,14 +75,11 @@ def trainer(plan):
     shape = 2, 600, plan.seq_len, BATCH
     words = np.random.default_rng(0).integers(VOCAB, size=shape, dtype=np.int32)
     data = tuple(jax.device_put(words))
-    start = training.start(model, settings)
-    carry = models.init_carry(model, BATCH)
-    kept = [LearnerState(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))]
-    train_loop = make_train_loop(
-        make_loss(model, settings),
-        optax.adam(settings.learning_rate),
-        functools.partial(training.train_batch, model, settings),
-    )
+    optimizer = optax.adam(settings.learning_rate)
+    params = models.init_params(model, jax.random.key(0))
+    kept = [LearnerState(params, optimizer.init(params), models.init_carry(model, BATCH))]
+    batch_fn = functools.partial(training.train_batch, model, settings)
+    train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
 
     def run():
         source = data, jax.random.key(2)

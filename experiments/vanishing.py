@@ -123,14 +123,15 @@ def trained(model: models.LanguageModel, batch: tuple, corpus: data.Corpus) -> d
     """The model after training in the true style, horizon 20 in sequences of 40."""
     plan = schedule("true", HORIZON, seq_len=NUM_STEPS)
     settings = Settings(plan, num_epochs=NUM_EPOCHS)
-    last = training.start(model, settings)
+    text = training.cut(corpus, settings)
+    last = training.start(model, text, settings)
 
     def keep(epoch, progress):
         nonlocal last
         last = progress
         print(f"  epoch {epoch.epoch}  valid {epoch.valid_loss:.3f}", flush=True)
 
-    training.train(model, training.cut(corpus, settings), settings, last, keep)
+    training.train(model, text, settings, last, keep)
     return row(model, NUM_EPOCHS, [np.asarray(make_norms(model)(last.params, *batch))])
 
 

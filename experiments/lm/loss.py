@@ -25,8 +25,8 @@ def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
         inputs, targets = batch
         loss, carry = run(params, carry, inputs, targets)
         if settings.carry == "dropped":
-            last_mask = jax.tree.map(lambda leaf: leaf[-1], inputs.output_mask)
-            carry = models.drop_carry(carry, last_mask)
+            last_masks = jax.tree.map(lambda leaf: leaf[-1], inputs.output_masks)
+            carry = models.drop_carry(carry, last_masks)
         return loss, carry
 
     return loss_fn

@@ -14,7 +14,7 @@ import optax
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
-from experiments.lm import models
+from experiments.lm import models, optimizers
 from experiments.lm.data import SPLITS, Corpus, sequences
 from experiments.lm.loss import first_carry, make_loss
 from experiments.lm.settings import Settings
@@ -101,12 +101,29 @@ def cut(corpus: Corpus, settings: Settings) -> Data:
     )
 
 
-def start(model: models.LanguageModel, settings: Settings) -> Progress:
+def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformation:
+    """The optimizer, whose learning rate follows its schedule over all updates of the run.
+
+    Raises:
+      UserError: see `optimizers.make`.
+    """
+    return optimizers.make(settings, settings.num_epochs * len(text.train[0]))
+
+
+def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progress:
     """A run before its first epoch."""
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
-    opt_state = optax.adam(settings.learning_rate).init(params)
+    opt_state = make_optimizer(text, settings).init(params)
     zero = jnp.zeros((), jnp.int32)
     return Progress(zero, params, opt_state, zero, jnp.float32(jnp.inf), params)
+
+
+def is_finished(progress: Progress, settings: Settings) -> bool:
+    """Whether all epochs are done, or `patience` of them brought no better validation loss."""
+    epoch, patience = int(progress.epoch), settings.patience
+    if patience is not None and epoch - int(progress.best_epoch) >= patience:
+        return True
+    return epoch >= settings.num_epochs
 
 
 def train(
@@ -115,26 +132,28 @@ def train(
     settings: Settings,
     progress: Progress,
     report: Callable[[Epoch, Progress], None],
+    wrap: Callable[[Callable], Callable] = lambda train_loop: train_loop,
 ) -> Result:
     """Trains for the epochs that are left, reports each, and tests the best one's parameters.
 
     The carry is zero at the start of an epoch, and an epoch's random numbers depend on the seed and
     its number alone; so a run can go on from any epoch's progress as if it had never stopped.
+    `wrap` is given the compiled loop of updates, and returns what is called in its place.
 
     Raises:
       UserError: a loss is not finite.
     """
     batch_fn = functools.partial(train_batch, model, settings)
-    optimizer = optax.adam(settings.learning_rate)
+    optimizer = make_optimizer(text, settings)
     train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
     evaluate = make_evaluate(model, settings)
-    for epoch in range(int(progress.epoch) + 1, settings.num_epochs + 1):
-        began = time.perf_counter()
-        key = jax.random.fold_in(jax.random.key(settings.seed), epoch)
-        source = text.train, key
-        carry = first_carry(model, settings, batch_fn(source, 0)[0])
-        # The calls donate their state, and `progress` must live on.
-        state = LearnerState(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry)))
+    if not is_finished(progress, settings):
+        # No update: compiles the loop before the clock starts.
+        train_loop(*_begin_epoch(model, text, settings, progress), 0, 0)
+    train_loop = wrap(train_loop)
+    while not is_finished(progress, settings):
+        began, epoch = time.perf_counter(), int(progress.epoch) + 1
+        state, source = _begin_epoch(model, text, settings, progress)
         state, train_loss = _train_epoch(train_loop, state, source, epoch)
         trained = time.perf_counter()
         valid_loss = float(evaluate(state.params, text.valid))
@@ -148,6 +167,16 @@ def train(
         report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
     test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
+
+
+def _begin_epoch(model, text, settings, progress):
+    """The learner at the start of the next epoch, and the source of its batches."""
+    key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
+    source = text.train, key
+    carry = first_carry(model, settings, train_batch(model, settings, source, 0)[0])
+    # The calls donate their state, and `progress` must live on.
+    copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
+    return LearnerState(*copies), source
 
 
 def _train_epoch(train_loop, state, source, epoch):

@@ -42,14 +42,14 @@ def test_vanilla_step_and_loss_are_their_equations():
     token, target = jnp.array([3, 0, 49]), jnp.array([1, 2, 3])
     inputs = models.dropout_inputs(model, jax.random.key(2), token[None], 0.5)
     x = jax.tree.map(lambda leaf: leaf[0], inputs)
-    new_carry, y = models.step(model, params, carry, x)
+    (new_carry,), y = models.step(model, params, (carry,), x)
     cell = params["recurrence"]
     embedded = params["embedding"]["embedding"][token] * x.embedding_mask
     expected = jnp.tanh(
         embedded @ cell["i"]["kernel"] + cell["i"]["bias"] + carry @ cell["h"]["kernel"]
     )
     np.testing.assert_allclose(new_carry, expected, rtol=1e-5)
-    np.testing.assert_allclose(y, expected * x.output_mask, rtol=1e-5)
+    np.testing.assert_allclose(y, expected * x.output_masks[0], rtol=1e-5)
     logits = y @ params["readout"]["kernel"] + params["readout"]["bias"]
     by_hand = -np.mean([jax.nn.log_softmax(logits[b])[target[b]] for b in range(B)])
     np.testing.assert_allclose(models.mean_loss(params, y, target), by_hand, rtol=1e-5)
@@ -58,7 +58,7 @@ def test_vanilla_step_and_loss_are_their_equations():
 def test_dropout_keeps_the_mean_and_is_fresh_at_every_step_and_stream():
     model = models.LanguageModel(V, 200, 100)
     inputs = models.dropout_inputs(model, jax.random.key(0), jnp.zeros((4, B), jnp.int32), 0.8)
-    for mask, size in ((inputs.embedding_mask, 200), (inputs.output_mask, 100)):
+    for mask, size in ((inputs.embedding_mask, 200), (inputs.output_masks[0], 100)):
         assert mask.shape == (4, B, size)
         assert set(np.unique(mask).tolist()) == {0.0, 1.25}
         np.testing.assert_allclose(mask.mean(), 1.0, atol=0.05)
@@ -77,8 +77,9 @@ def test_dropped_carry_is_the_dropped_output(cell):
     inputs = models.dropout_inputs(model, jax.random.key(2), jnp.array([[3, 0, 49]]), 0.5)
     x = jax.tree.map(lambda leaf: leaf[0], inputs)
     carry, y = models.step(model, params, models.init_carry(model, B), x)
-    dropped = models.drop_carry(carry, x.output_mask)
+    dropped = models.drop_carry(carry, x.output_masks)
     chex.assert_trees_all_equal_shapes_and_dtypes(dropped, carry)
+    ((carry,), (dropped,)) = carry, dropped
     if cell == "lstm":
         np.testing.assert_array_equal(dropped[0], carry[0])
         dropped = dropped[1]

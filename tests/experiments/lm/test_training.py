@@ -103,7 +103,7 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
         if carry == "dropped":
             step = functools.partial(models.step, model, state.params)
             _, ys = jax.lax.scan(step, state.carry, inputs)
-            new_carry = ys[-1] if cell == "vanilla" else (new_carry[0], ys[-1])
+            new_carry = (ys[-1] if cell == "vanilla" else (new_carry[0][0], ys[-1]),)
         updates, opt_state = optimizer.update(grads, state.opt_state)
         new_params = optax.apply_updates(state.params, updates)
         state, total = LearnerState(new_params, opt_state, new_carry), total + loss
@@ -144,10 +144,9 @@ def run(settings, **model):
     def report(epoch, progress):
         losses.append((epoch.train_loss, epoch.valid_loss))
 
-    progress = training.start(model, settings)
-    return training.train(
-        model, training.cut(corpus(), settings), settings, progress, report
-    ), losses
+    text = training.cut(corpus(), settings)
+    progress = training.start(model, text, settings)
+    return training.train(model, text, settings, progress, report), losses
 
 
 SETTINGS = Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
@@ -178,7 +177,7 @@ def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell, seams):
         curve.append(epoch[:3])
         kept.append(jax.device_get(progress))
 
-    result = training.train(model, text, settings, training.start(model, settings), report)
+    result = training.train(model, text, settings, training.start(model, text, settings), report)
     whole, ends = curve.copy(), kept.copy()
     for stop in (1, 3):
         curve.clear()
@@ -205,7 +204,7 @@ def test_rate_counts_the_words_trained_on_per_second_of_training(monkeypatch):
     settings = SETTINGS._replace(num_epochs=1)
     text, epochs = training.cut(corpus(), settings), []
     model = models.LanguageModel(12, 5, 6)
-    progress = training.start(model, settings)
+    progress = training.start(model, text, settings)
     training.train(model, text, settings, progress, lambda epoch, _: epochs.append(epoch))
     assert (epochs[0].tokens_per_second, epochs[0].seconds) == (text.train[1].size / 2.0, 3.0)
     assert text.train[1].size == 22 * 7 * B
