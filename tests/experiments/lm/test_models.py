@@ -12,8 +12,8 @@ pytestmark = pytest.mark.standard
 V, M, N, B = 50, 6, 5, 3
 
 
-def build(cell="vanilla"):
-    model = models.LanguageModel(V, M, N, cell)
+def build(cell="vanilla", layers=1, precision="float32"):
+    model = models.LanguageModel(V, M, N, cell, layers, precision)
     return model, models.init_params(model, jax.random.key(0))
 
 
@@ -85,3 +85,59 @@ def test_dropped_carry_is_the_dropped_output(cell):
         dropped = dropped[1]
     np.testing.assert_array_equal(dropped, y)
     assert 0 < np.count_nonzero(y == 0.0) < y.size
+
+
+def test_one_layer_has_the_parameters_that_committed_runs_had():
+    """Names decide the random numbers that they are made of; so do those of more layers."""
+    _, one = build()
+    assert set(one) == {"embedding", "recurrence", "readout"}
+    np.testing.assert_array_equal(
+        one["recurrence"]["h"]["kernel"][0, :3],
+        np.float32([0.37359100580215454, -0.4668017029762268, -0.16413448750972748]),
+    )
+    _, three = build(layers=3)
+    assert set(three) == {"embedding", "recurrence", "upper_0", "upper_1", "readout"}
+    chex.assert_trees_all_equal({name: three[name] for name in one}, one)
+
+
+@pytest.mark.parametrize("cell", models.CELLS)
+def test_layers_are_cells_in_series_with_dropout_after_each(cell):
+    model, params = build(cell, layers=2)
+    inputs = models.dropout_inputs(model, jax.random.key(2), jnp.array([[3, 0, 49]]), 0.5)
+    x = jax.tree.map(lambda leaf: leaf[0], inputs)
+    assert not np.array_equal(*x.output_masks)
+    carry = jax.tree.map(lambda leaf: leaf + 0.3, models.init_carry(model, B))
+    new_carry, y = models.step(model, params, carry, x)
+    expected = params["embedding"]["embedding"][x.token] * x.embedding_mask
+    for i, name in enumerate(("recurrence", "upper_0")):
+        of_layer = models.CELLS[cell](N)
+        left, expected = of_layer.apply({"params": params[name]}, carry[i], expected)
+        chex.assert_trees_all_close(new_carry[i], left, rtol=1e-5)
+        expected = expected * x.output_masks[i]
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+    fan_in = N + N  # of an upper layer
+    assert np.abs(jax.tree.leaves(params["upper_0"])[-1]).max() <= (3.0 / fan_in) ** 0.5
+
+
+@pytest.mark.parametrize("cell", models.CELLS)
+def test_bfloat16_is_of_the_computation_alone(cell):
+    model, params = build(cell, 2, "bfloat16")
+    tokens, targets = jax.random.randint(jax.random.key(1), (2, 4, B), 0, V)
+    inputs = models.dropout_inputs(model, jax.random.key(2), tokens, 0.8)
+    carry = models.init_carry(model, B)
+
+    def loss_fn(params, model, carry):
+        step = lambda carry, x: models.step(model, params, carry, x)
+        carry, ys = jax.lax.scan(step, carry, inputs)
+        return models.mean_loss(params, ys, targets), (carry, ys)
+
+    grad = jax.jit(jax.value_and_grad(loss_fn, has_aux=True), static_argnums=1)
+    (loss, (left, ys)), grads = grad(params, model, carry)
+    chex.assert_trees_all_equal_shapes_and_dtypes(left, carry)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((ys, left))} == {"bfloat16"}
+    assert {leaf.dtype.name for leaf in jax.tree.leaves((params, loss, grads))} == {"float32"}
+    exact = build(cell, 2)[0]
+    (expected, _), expected_grads = grad(params, exact, models.init_carry(exact, B))
+    np.testing.assert_allclose(loss, expected, rtol=1e-2)
+    for actual, whole in zip(*map(jax.tree.leaves, (grads, expected_grads)), strict=True):
+        np.testing.assert_allclose(actual, whole, atol=0.05 * np.abs(whole).max())

@@ -37,8 +37,8 @@ def corpus(num_words=12):
     return data.Corpus("test", {}, words, train, mixed, mixed[::-1].copy())
 
 
-def build(cell="vanilla"):
-    model = models.LanguageModel(12, 5, 6, cell)
+def build(cell="vanilla", layers=1):
+    model = models.LanguageModel(12, 5, 6, cell, layers)
     params = jax.tree.map(lambda leaf: 2.0 * leaf, models.init_params(model, jax.random.key(0)))
     return model, params
 
@@ -48,11 +48,12 @@ def loss_and_grad(model, settings):
 
 
 @pytest.mark.parametrize(
-    ("cell", "plan"),
-    [("vanilla", plan) for plan in SCHEDULES] + [("gru", SCHEDULES[0]), ("lstm", SCHEDULES[1])],
+    ("cell", "plan", "layers"),
+    [("vanilla", plan, 1) for plan in SCHEDULES]
+    + [("gru", SCHEDULES[0], 1), ("lstm", SCHEDULES[1], 1), ("vanilla", SCHEDULES[0], 2)],
 )
-def test_sweeps_and_windows_give_one_loss_and_gradient(cell, plan):
-    model, params = build(cell)
+def test_sweeps_and_windows_give_one_loss_and_gradient(cell, plan, layers):
+    model, params = build(cell, layers)
     tokens = jax.random.randint(jax.random.key(1), (8, B), 0, 12)
     inputs = models.dropout_inputs(model, jax.random.key(2), tokens[:-1], 0.8)
     carry = jax.tree.map(lambda leaf: leaf + 0.3, models.init_carry(model, B))
@@ -166,11 +167,18 @@ def test_every_epoch_drops_anew():
     np.testing.assert_allclose(valid_losses, valid_losses[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("cell, seams", [("vanilla", "cut"), ("lstm", "exact")])
-def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell, seams):
-    model = models.LanguageModel(12, 5, 6, cell)
+@pytest.mark.parametrize(
+    "model, other",
+    [
+        ({}, {}),
+        ({"cell": "lstm"}, {"seams": "exact"}),
+        ({"layers": 2, "precision": "bfloat16"}, {"lr_schedule": "cosine", "carry": "dropped"}),
+    ],
+)
+def test_run_goes_on_from_any_epoch_as_if_never_stopped(model, other):
+    model = models.LanguageModel(12, 5, 6, **model)
     kept, curve = [], []
-    settings = SETTINGS._replace(seams=seams)
+    settings = SETTINGS._replace(**other)
     text = training.cut(corpus(), settings)
 
     def report(epoch, progress):
@@ -208,6 +216,46 @@ def test_rate_counts_the_words_trained_on_per_second_of_training(monkeypatch):
     training.train(model, text, settings, progress, lambda epoch, _: epochs.append(epoch))
     assert (epochs[0].tokens_per_second, epochs[0].seconds) == (text.train[1].size / 2.0, 3.0)
     assert text.train[1].size == 22 * 7 * B
+
+
+def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
+    """And before any is made."""
+    num_traces, at_clock, num_updates = 0, [], 0
+    mean_loss, perf_counter = models.mean_loss, training.time.perf_counter
+
+    def traced(*args):
+        nonlocal num_traces
+        num_traces += 1
+        return mean_loss(*args)
+
+    def clock():
+        at_clock.append((num_traces, num_updates))
+        return perf_counter()
+
+    def counted(train_loop):
+        def call(state, source, start, stop):
+            nonlocal num_updates
+            num_updates += stop - start
+            return train_loop(state, source, start, stop)
+
+        return call
+
+    monkeypatch.setattr(models, "mean_loss", traced)
+    monkeypatch.setattr(training.time, "perf_counter", clock)
+    settings = SETTINGS._replace(num_epochs=1)
+    model, text = models.LanguageModel(12, 5, 6), training.cut(corpus(), settings)
+    progress = training.start(model, text, settings)
+    training.train(model, text, settings, progress, lambda *_: None, counted)
+    assert at_clock[0] == (1, 0)
+    assert at_clock[1] == (1, len(text.train[0]))
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "lstm"])
+def test_bfloat16_comes_to_about_the_same_loss(cell):
+    settings = SETTINGS._replace(keep_prob=1.0)
+    whole, half = (run(settings, cell=cell, precision=name)[0] for name in models.PRECISIONS)
+    assert whole != half
+    np.testing.assert_allclose(half, whole, rtol=0.02)
 
 
 def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
