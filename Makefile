@@ -1,12 +1,13 @@
 # make demo: trains true truncated BPTT on real text.  make test: the whole test suite.
 # make test-versions: the library's tests on every interpreter found, with the newest jax.
 # make examples: every example at its full size, ten minutes.
+# make docs: the site, into docs/_build/html; REPOSITORY=https://... links to files of the repository.
 # make article: every experiment of the article, then the verdicts and docs/results.md; half a day.
 # make bench: the benchmarks; make peers before it adds PyTorch and TensorFlow to them.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-versions check examples article bench peers lock clean
+.PHONY: demo test test-versions check examples docs article bench peers lock clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=20
@@ -28,6 +29,9 @@ check: .venv/installed
 examples: .venv/installed
 	for example in examples/*.py; do echo "== $$example"; $(BIN)/python $$example || exit 1; done
 
+docs: .venv/installed
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
 article: .venv/installed
 	$(BIN)/python -m experiments.diagram --out=results
 	$(BIN)/python -m experiments.gradcheck --corpus=ptb --out=results
@@ -48,7 +52,7 @@ lock: .venv/installed
 	$(BIN)/uv pip compile -q --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-peers .venv-versions
+	rm -rf .venv .venv-peers .venv-versions docs/_build
 
 .venv/installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.12 ...")'

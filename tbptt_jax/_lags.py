@@ -25,11 +25,11 @@ NAME = "lag_spectrum"
 class LagSpectrum(NamedTuple):
     """A gradient by lag, H lags, lag 0 first; None stands for a leaf that is not floating point."""
 
-    l1: jax.Array  # [H], L1 norm of each part
-    l2: jax.Array  # [H], L2 norm of each part
-    leaf_l1: Any  # as the parameters, [H] in place of each leaf
+    l1: jax.Array  #: [H], L1 norm of each part
+    l2: jax.Array  #: [H], L2 norm of each part
+    leaf_l1: Any  #: as the parameters, [H] in place of each leaf
     leaf_l2: Any
-    parts: Any = None  # as the parameters, leaves [H, ...], where asked for
+    parts: Any = None  #: as the parameters, leaves [H, ...], where asked for
 
 
 def lag_spectrum(

@@ -27,15 +27,15 @@ class LearnerState(NamedTuple):
 
     params: Any
     opt_state: Any
-    carry: Any  # what one batch hands to the next: a carry, the state of a stream, ...
+    carry: Any  #: what one batch hands to the next, such as a carry or the state of a stream
 
 
 class Metrics(NamedTuple):
     """What an update or an evaluation reports; of a loop the means over its updates."""
 
-    loss: Any  # [], a scalar
-    grad_norm: Any  # [], the L2 norm of the whole gradient; None for evaluation
-    aux: Any  # what loss_fn returns beside loss and carry where has_aux, else None
+    loss: Any  #: [], a scalar
+    grad_norm: Any  #: [], the L2 norm of the whole gradient; None for evaluation
+    aux: Any  #: what loss_fn returns beside loss and carry where has_aux, else None
 
 
 class LossFn(Protocol):

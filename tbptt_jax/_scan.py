@@ -48,10 +48,10 @@ def truncated_scan(
     that end with the block's last. Blocks are counted from the first executed step. The error of
     the final carry belongs to the last step. So
 
-      * stride = 1 is true truncated BPTT: every error reaches `horizon` steps back;
-      * stride = horizon is epochwise: an error reaches 1 to `horizon` steps back, by its place in
-        the block, as if the sequence were cut into pieces;
-      * horizon >= T is full BPTT, for any stride.
+    * stride = 1 is true truncated BPTT: every error reaches `horizon` steps back;
+    * stride = horizon is epochwise: an error reaches 1 to `horizon` steps back, by its place in
+      the block, as if the sequence were cut into pieces;
+    * horizon >= T is full BPTT, for any stride.
 
     Where the stride does not divide T, the last block is shorter, and its pass still covers
     `horizon` steps: its errors reach into the block before.

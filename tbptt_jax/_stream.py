@@ -42,10 +42,10 @@ def stream_scan(
     without the cut. Blocks of `stride` losses are counted from the stream's start. The gradient can
     be taken of all chunks together, or of each by itself. Then
 
-      * those for parameters add up;
-      * those for `state.xs` belong to the inputs of the steps before the chunk;
-      * those for `state.carry` belong to the stream's initial carry, and are zero once no error
-        reaches that. A stale state holds a carry for each of its steps: sum over them.
+    * those for parameters add up;
+    * those for `state.xs` belong to the inputs of the steps before the chunk;
+    * those for `state.carry` belong to the stream's initial carry, and are zero once no error
+      reaches that. A stale state holds a carry for each of its steps: sum over them.
 
     A chunk's loss and its gradients for parameters, inputs and the initial carry are
 

@@ -36,5 +36,6 @@ def strict_float64(request):
         jax.enable_x64(True),
         jax.numpy_dtype_promotion("strict"),
         jax.numpy_rank_promotion("raise"),
+        jax.default_matmul_precision("highest"),  # else a GPU's float32 products are TF32
     ):
         yield

@@ -9,7 +9,7 @@ import pytest
 
 PATHS = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 NEEDS = {"flax_nnx_lm": "flax", "flax_linen_lm": "flax", "equinox_lm": "equinox"}
-NEEDS |= {"haiku_lm": "haiku", "neural_ode": "diffrax"}
+NEEDS |= {"haiku_lm": "haiku", "neural_ode": "diffrax", "grain_stream": "grain"}
 
 pytestmark = pytest.mark.standard
 
