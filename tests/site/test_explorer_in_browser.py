@@ -18,6 +18,10 @@ for _package in ("sphinx", "furo", "myst_parser"):
     needed(_package)
 
 MOVE = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
+RIGHTMOST = """
+    const right = (element) => element.getBoundingClientRect().right;
+    return Math.max(...[...document.querySelectorAll("article *")].map(right));
+"""
 READ_CLIPBOARD = "navigator.clipboard.readText().then(arguments[0])"
 PATIENCE = 60  # seconds; the page itself takes a few
 
@@ -238,6 +242,8 @@ def test_the_copy_button_copies(page):
 
 @pytest.mark.parametrize("state", ["", "#T=64&h=64&stride=64&lag-h=24&train-h=12&delay=8"])
 def test_a_phone_does_not_scroll_sideways(page, state):
+    """Nothing reaches beyond the screen; the theme scrolls a part of the page, not the whole."""
     browser.resize(page.driver, 390)
     page.open(state)
-    assert page.driver.execute_script("return document.documentElement.scrollWidth") == 390
+    assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert page.driver.execute_script(RIGHTMOST) <= 390
