@@ -13,7 +13,7 @@ const MOST_TICKS = 12;
  * Draws bars.
  *
  * @param bars pairs [place, height, class], places rising by 1.
- * @param options what the axes measure, x and y; number(value), the text over a bar; band, how many
+ * @param options what the axes measure, x and y; number(value), the text over a bar, or beside the highest of many; band, how many
  *   bars from the left have a background; mark, the place of a dotted line, and its name.
  */
 export function drawBars(svg, bars, { x, y, number, band = 0, mark }, alternative) {
@@ -28,13 +28,15 @@ export function drawBars(svg, bars, { x, y, number, band = 0, mark }, alternativ
     const box = { x: left(place) + width * 0.1, y: top(value), width: width * 0.8 };
     return node("rect", { ...box, height: foot - top(value), class: `bar ${className}` });
   });
-  const numbered = number && bars.length <= MOST_NUMBERS ? bars.filter(([, value]) => value) : [];
+  const isNumbered = number && bars.length <= MOST_NUMBERS;
+  const numbered = isNumbered ? bars.filter(([, value]) => value) : [];
   const frame = { x: LEFT, y: TOP, width: band * width, height };
   draw(svg, alternative, [
     node("rect", { ...frame, class: "band" }),
     ...(mark ? marked(left(mark.place + 0.5), foot, mark.name) : []),
     ...drawn,
     ...numbered.map(([place, value]) => text(left(place + 0.5), top(value) - 7, number(value))),
+    ...(number && !isNumbered ? [text(LEFT - 8, TOP + 6, number(highest), "end")] : []),
     line(LEFT, foot, LEFT + WIDTH, foot, "axis"),
     ...ticks(first, first + bars.length - 1, MOST_TICKS).map((place) =>
       text(left(place + 0.5), foot + 24, place),

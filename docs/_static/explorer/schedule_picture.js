@@ -7,6 +7,7 @@ const SIZE = 560;
 const LEFT = 70;
 const TOP = 10;
 const MOST_TICKS = 12;
+const MOST_WITH_ARROW = 30; // steps
 
 /** Draws T × T cells, the blocks' ends and the error that is looked at (counted from 1). */
 export function drawSchedule(svg, { T, h, stride, error }, alternative) {
@@ -39,17 +40,16 @@ function cellsByLag(reach, cell, left, top) {
   });
 }
 
-/** A frame around what one error reaches, and an arrow from its own step to the furthest. */
+/** A frame around what one error reaches, and where cells are high an arrow to the furthest. */
 function lookedAt(t, steps, cell, left, top) {
   const x = left(t - steps + 1);
   const y = top(t);
   const head = Math.min(cell / 2, 8);
   const middle = y + cell / 2;
   const arrow = `M${left(t + 0.5)} ${middle}H${x + 1}m${head} ${-head}l${-head} ${head}l${head} ${head}`;
-  return [
-    node("rect", { x, y, width: steps * cell, height: cell, class: "looked-at" }),
-    node("path", { d: arrow, class: "looked-at" }),
-  ];
+  const drawn = [node("rect", { x, y, width: steps * cell, height: cell, class: "looked-at" })];
+  if (cell * MOST_WITH_ARROW >= SIZE) drawn.push(node("path", { d: arrow, class: "looked-at" }));
+  return drawn;
 }
 
 function axes(T, left, top) {
