@@ -13,8 +13,9 @@ const MOST_TICKS = 12;
  * Draws bars.
  *
  * @param bars pairs [place, height, class], places rising by 1.
- * @param options what the axes measure, x and y; number(value), the text over a bar, or beside the highest of many; band, how many
- *   bars from the left have a background; mark, the place of a dotted line, and its name.
+ * @param options what the axes measure, x and y; number(value), the text over a bar, or beside the
+ *   highest of many; band, how many bars from the left have a background; mark, the place of a
+ *   dotted line, and its name.
  */
 export function drawBars(svg, bars, { x, y, number, band = 0, mark }, alternative) {
   const height = svg.viewBox.baseVal.height - TOP - BOTTOM;

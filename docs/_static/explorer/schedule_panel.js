@@ -32,8 +32,10 @@ export function schedulePanel(root, change) {
     at("call").replaceChildren(...unbroken(call(T, h, stride)));
     at("command").replaceChildren(...unbroken(command(T, h, stride)));
     at("one-error").textContent = describeError(T, h, stride, error);
-    drawSchedule(picture, state, `${facts.style}. ${facts.counts.replaceAll("\n", "; ")}. ${at("one-error").textContent}`);
-    drawHistogram(at("histogram"), T, h, stride, facts.counts);
+    const counts = facts.counts.replaceAll("\n", "; ");
+    const alternative = `${facts.style}. ${counts}. ${at("one-error").textContent}`;
+    drawSchedule(picture, state, alternative);
+    drawHistogram(at("histogram"), T, h, stride, counts);
   };
 }
 

@@ -61,12 +61,13 @@ function describe({ snapshot, batch, parts, norms }, horizon) {
   const own = gradientOfHorizon(snapshot, batch, horizon);
   const full = gradientOfHorizon(snapshot, batch, NUM_STEPS);
   const difference = relativeDifference(parts.slice(0, horizon), own);
+  const effective = effectiveHorizon(norms, 0.99);
   const missing = relativeDifference([own], full);
   const lags =
     horizon === 1 ? "The part of lag 0 is" : `The parts of lags 0 to ${horizon - 1} add up to`;
   return {
     sum: `${lags} the gradient of horizon ${horizon}: difference ${short(difference)} of its norm.`,
     missing: `From the full gradient it differs by ${percent(missing)} of the full one's norm.`,
-    effective: `The smallest horizon that holds 99 % of the summed norms is ${effectiveHorizon(norms, 0.99)}.`,
+    effective: `The smallest horizon that holds 99 % of the summed norms is ${effective}.`,
   };
 }
