@@ -9,7 +9,7 @@ from typing import Any
 from experiments.charts import losses as losses_chart
 from experiments.lm import data, models, training
 from experiments.lm.settings import Settings
-from experiments.record import run_folder, trace
+from experiments.record import interrupts, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 
 LOSSES, TENSORBOARD, PROFILE = "losses.png", "tensorboard", "profile"
@@ -61,7 +61,8 @@ def train(
     run_folder.begin(workdir, config(settings, model, corpus))
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
-        progress, epochs = run_folder.restore(workdir, progress)
+        with interrupts.held_back():
+            progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs))
         stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
         log = lambda _: None
@@ -72,10 +73,11 @@ def train(
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
         def keep(epoch: training.Epoch, progress: training.Progress):
-            epochs.append(epoch._asdict())
-            run_folder.save(workdir, progress, epochs)
-            log(epochs[-1])
-            report(epoch)
+            with interrupts.held_back():
+                epochs.append(epoch._asdict())
+                run_folder.save(workdir, progress, epochs)
+                log(epochs[-1])
+                report(epoch)
 
         result = training.train(model, text, settings, progress, keep, wrap)
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])

@@ -1,7 +1,9 @@
 """The main job as a training script: how it stops, what it prints, what it leaves to look at."""
 
+import itertools
 import json
 import shlex
+import signal
 import struct
 
 import commands
@@ -10,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from experiments import ptb
 from experiments.lm import training
-from experiments.record import launch
+from experiments.record import launch, run_folder
 
 pytestmark = pytest.mark.standard
 
@@ -20,21 +22,36 @@ def losses(folder):
     return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
+def interrupted_in(patch, module, name, call_number):
+    """Ctrl-C when a module's function is called for the n-th time; it would go on after that."""
+    real, numbers = getattr(module, name), itertools.count(1)
+
+    def call(*args):
+        if next(numbers) == call_number:
+            signal.raise_signal(signal.SIGINT)
+        return real(*args)
+
+    patch.setattr(module, name, call)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "call_number"),
+    [
+        (training, "_begin_epoch", 3),  # of the second epoch: the first call is for compilation
+        (run_folder, "save", 1),
+        (run_folder, "write_metrics", 1),
+    ],
+)
 def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(
-    flags_of_text, tmp_path, capsys, monkeypatch
+    module, name, call_number, flags_of_text, tmp_path, capsys, monkeypatch
 ):
-    check = training._check_finite
-
-    def interrupt(loss, what):
-        if "training loss of epoch 2" in what:
-            raise KeyboardInterrupt
-        check(loss, what)
-
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_check_finite", interrupt)
+        interrupted_in(patch, module, name, call_number)
         assert commands.exit_of(ptb, *flags_of_text, "--seed=3") == launch.INTERRUPTED == 130
-    (line,) = capsys.readouterr().err.splitlines()
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert out.splitlines()[-1].startswith("    1 ")
     said, command = line.split(": ")
     assert said == "interrupted; finished epochs are kept; go on with"
     name, *args = shlex.split(command)[2:]
