@@ -19,12 +19,13 @@ def build(cell="vanilla", layers=1, precision="float32"):
 
 @pytest.mark.parametrize("cell", models.CELLS)
 def test_weights_are_uniform_in_root_three_over_fan_in_and_biases_zero(cell):
-    model = models.LanguageModel(2_000, 40, 60, cell)
+    model = models.LanguageModel(2_000, 40, 60, cell, layers=2)
     params = models.init_params(model, jax.random.key(1))
     kernels = {
         2_000: [params["embedding"]["embedding"]],
         60: [params["readout"]["kernel"]],
         40 + 60: [p["kernel"] for p in params["recurrence"].values()],
+        60 + 60: [p["kernel"] for p in params["upper_0"].values()],
     }
     for fan_in, leaves in kernels.items():
         bound = (3.0 / fan_in) ** 0.5
@@ -115,15 +116,13 @@ def test_layers_are_cells_in_series_with_dropout_after_each(cell):
         chex.assert_trees_all_close(new_carry[i], left, rtol=1e-5)
         expected = expected * x.output_masks[i]
     np.testing.assert_allclose(y, expected, rtol=1e-5)
-    fan_in = N + N  # of an upper layer
-    assert np.abs(jax.tree.leaves(params["upper_0"])[-1]).max() <= (3.0 / fan_in) ** 0.5
 
 
 @pytest.mark.parametrize("cell", models.CELLS)
 def test_bfloat16_is_of_the_computation_alone(cell):
     model, params = build(cell, 2, "bfloat16")
     tokens, targets = jax.random.randint(jax.random.key(1), (2, 4, B), 0, V)
-    inputs = models.dropout_inputs(model, jax.random.key(2), tokens, 0.8)
+    inputs = jax.device_get(models.dropout_inputs(model, jax.random.key(2), tokens, 0.8))
     carry = models.init_carry(model, B)
 
     def loss_fn(params, model, carry):
