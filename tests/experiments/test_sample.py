@@ -36,6 +36,7 @@ def said(capsys):
     """Runs the command: (exit code or message, stdout, stderr)."""
 
     def said(*args):
+        capsys.readouterr()
         code = commands.exit_of(sample, *args)
         return code, *capsys.readouterr()
 
@@ -51,7 +52,7 @@ def test_prompt_and_length_tokens_are_printed(train, said, kind):
     assert said(*args)[1] == out
     assert said(*args, "--seed=1")[1] != out
     if kind == "char":
-        assert len(out) == len("a b") + 12 + len("\n")
+        assert len(out.replace("<unk>", "?")) == len("a b") + 12 + len("\n")
 
 
 def test_loaded_parameters_are_those_of_the_best_epoch(train):
@@ -75,13 +76,11 @@ def test_tokens_are_drawn_as_the_model_sees_what_came_before():
     params = jax.tree.map(lambda leaf: 4.0 * leaf, models.init_params(model, jax.random.key(0)))
     prompt = np.array([3, 1, 4], np.int32)
     drawn = sampling.sample(model, params, prompt, 6, 0.0, jax.random.key(1))
-    seen = [*prompt.tolist(), *drawn.tolist()]
-    carry = models.init_carry(model, 1)
-    for token, after in zip(seen, seen[1:], strict=False):
+    carry, likeliest = models.init_carry(model, 1), []
+    for token in [*prompt, *drawn]:
         carry, y = models.step(model, params, carry, models.Inputs(np.array([token])))
-        if len(seen) > 3:
-            likeliest = int(np.argmax(models.logits(model, params, y)[0]))
-            assert likeliest == after or token in prompt[:2]
+        likeliest.append(int(np.argmax(models.logits(model, params, y)[0])))
+    assert drawn.tolist() == likeliest[2:-1] and len(set(likeliest)) > 2
 
 
 def test_frequencies_are_those_of_the_softmax():

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from experiments.lm import data, models, training
+from experiments.lm import sequences as lm_sequences
 from experiments.lm.sequences import sequences
 from experiments.lm.styles import schedule
 from experiments.lm.words import Words
@@ -219,6 +220,18 @@ def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
         chex.assert_max_traces(models.mean_loss, n=3),  # train, valid, test
     )
     run(SETTINGS)
+
+
+@pytest.mark.parametrize("cell, seams", [("vanilla", "cut"), ("lstm", "exact")])
+def test_slices_of_a_text_do_not_change_a_run(monkeypatch, cell, seams):
+    settings = SETTINGS._replace(num_epochs=2, seams=seams)
+    whole = run(settings, cell=cell)
+    monkeypatch.setattr(lm_sequences, "SLICE_TOKENS", 3 * 7 * B)
+    monkeypatch.setattr(training, "CALLS_PER_EPOCH", 1)
+    sliced = run(settings, cell=cell)
+    assert len([*training.cut(corpus(), settings).train.slices(1)]) == 8
+    np.testing.assert_allclose(sliced[0], whole[0], rtol=1e-6)
+    np.testing.assert_allclose(sliced[1], whole[1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS._replace(learning_rate=1e38)])
