@@ -1,4 +1,5 @@
-# make demo: trains true truncated BPTT on real text.  make test: the whole test suite.
+# make demo: trains true truncated BPTT on real text, then shows what each style can learn.
+# make test: the whole test suite.
 # make test-versions: the library's tests on every interpreter found, with the newest jax.
 # make examples: every example at its full size, ten minutes.
 # make docs: the site, into docs/_build/html; REPOSITORY=https://... links to files of the repository.
@@ -11,6 +12,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=20
+	$(BIN)/python -m experiments.reach
 
 test: .venv/installed
 	$(BIN)/python -m pytest -q -n auto --dist worksteal

@@ -21,6 +21,8 @@ from absl import flags
 
 from benchmarks.client import limit_threads
 from experiments.lm import models, training
+from experiments.lm.loss import make_loss
+from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
 from tbptt_jax import LearnerState, linear_softmax_cross_entropy, make_train_loop
@@ -69,18 +71,15 @@ def losses(num_tokens: int, state: int):
 def trainer(plan):
     """A call that trains on the next sequences, as the experiments do, and its first seconds."""
     model = models.LanguageModel(VOCAB, EMBED, STATE)
-    settings = training.Settings(plan, batch_size=BATCH)
+    settings = Settings(plan, batch_size=BATCH)
     shape = 2, 600, plan.seq_len, BATCH
     words = np.random.default_rng(0).integers(VOCAB, size=shape, dtype=np.int32)
     data = tuple(jax.device_put(words))
-    start = training.start(model, settings)
-    carry = models.init_carry(model, BATCH)
-    kept = [LearnerState(*jax.tree.map(jnp.copy, (start.params, start.opt_state, carry)))]
-    train_loop = make_train_loop(
-        training.make_loss(model, settings),
-        optax.adam(settings.learning_rate),
-        functools.partial(training.train_batch, model, settings),
-    )
+    optimizer = optax.adam(settings.learning_rate)
+    params = models.init_params(model, jax.random.key(0))
+    kept = [LearnerState(params, optimizer.init(params), models.init_carry(model, BATCH))]
+    batch_fn = functools.partial(training.train_batch, model, settings)
+    train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
 
     def run():
         source = data, jax.random.key(2)

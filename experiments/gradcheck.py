@@ -27,6 +27,8 @@ from absl import flags
 
 from experiments.lm import data, models, training
 from experiments.lm import flags as common
+from experiments.lm.loss import make_loss
+from experiments.lm.settings import BACKWARDS, Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results
 
@@ -42,8 +44,8 @@ TRUE = Schedule("true", NUM_STEPS, 1, NUM_STEPS)
 
 def gradients(model: models.LanguageModel, batch: Any, plan: Schedule, backward: str, dtype: str):
     """The gradients of one batch, (tokens, targets), for embedding and cell."""
-    settings = training.Settings(plan, batch_size=BATCH, keep_prob=KEEP_PROB, backward=backward)
-    loss_fn = training.make_loss(model, settings)
+    settings = Settings(plan, batch_size=BATCH, keep_prob=KEEP_PROB, backward=backward)
+    loss_fn = make_loss(model, settings)
     source = jax.tree.map(lambda leaf: leaf[None], batch), jax.random.key(1)
     arrays = (
         models.init_params(model, jax.random.key(0)),
@@ -72,7 +74,7 @@ def check_article(grads_of, dtype: str) -> dict[str, Any]:
     """The article's test, for `truncated_scan` and for the definition."""
     epochwise = grads_of(EPOCHWISE, "sweeps", dtype)
     found = {}
-    for backward in training.BACKWARDS:
+    for backward in BACKWARDS:
         true = grads_of(TRUE, backward, dtype)
         relative = errors(true, epochwise)
         print(f"true style beside epochwise, {NUM_STEPS} of {NUM_STEPS} steps, {backward}, {dtype}")
@@ -90,7 +92,7 @@ def check_all(grads_of, dtype: str) -> list[dict[str, Any]]:
     for horizon in range(1, NUM_STEPS + 1):
         for stride in range(1, horizon + 1):
             plan = Schedule("semi", horizon, stride, NUM_STEPS)
-            grads, expected = (grads_of(plan, backward, dtype) for backward in training.BACKWARDS)
+            grads, expected = (grads_of(plan, backward, dtype) for backward in BACKWARDS)
             error = largest_of(errors(grads, expected).values())
             rows.append({"horizon": horizon, "stride": stride, "error": error})
         row = " ".join(f"{row['error']:.1e}" for row in rows[-horizon:])

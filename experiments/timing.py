@@ -20,8 +20,10 @@ import jax
 from absl import flags
 
 from experiments.charts import timing as timing_chart
-from experiments.lm import data, models, training
+from experiments.lm import data, models
 from experiments.lm import flags as common
+from experiments.lm.loss import make_loss
+from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
 
@@ -43,8 +45,8 @@ CALLS = {
 
 def gradients(model: models.LanguageModel, plan: Any, backward: str, batch: Any) -> Callable:
     """A call without arguments that computes loss and gradients of one batch, compiled."""
-    settings = training.Settings(plan, batch_size=BATCH, keep_prob=1.0, backward=backward)
-    run = jax.jit(jax.value_and_grad(training.make_loss(model, settings), has_aux=True))
+    settings = Settings(plan, batch_size=BATCH, keep_prob=1.0, backward=backward)
+    run = jax.jit(jax.value_and_grad(make_loss(model, settings), has_aux=True))
     params = models.init_params(model, jax.random.key(0))
     tokens, targets = batch
     args = params, models.init_carry(model, BATCH), (models.Inputs(tokens), targets)

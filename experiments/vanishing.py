@@ -28,6 +28,7 @@ from experiments.charts import vanishing as vanishing_chart
 from experiments.lm import data, models, training
 from experiments.lm import flags as common
 from experiments.lm.decay import factor
+from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import launch, results, seeds
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
@@ -121,15 +122,16 @@ def at_start(model: models.LanguageModel, batch: tuple, num_seeds: int) -> dict[
 def trained(model: models.LanguageModel, batch: tuple, corpus: data.Corpus) -> dict[str, Any]:
     """The model after training in the true style, horizon 20 in sequences of 40."""
     plan = schedule("true", HORIZON, seq_len=NUM_STEPS)
-    settings = training.Settings(plan, num_epochs=NUM_EPOCHS)
-    last = training.start(model, settings)
+    settings = Settings(plan, num_epochs=NUM_EPOCHS)
+    text = training.cut(corpus, settings)
+    last = training.start(model, text, settings)
 
     def keep(epoch, progress):
         nonlocal last
         last = progress
         print(f"  epoch {epoch.epoch}  valid {epoch.valid_loss:.3f}", flush=True)
 
-    training.train(model, training.cut(corpus, settings), settings, last, keep)
+    training.train(model, text, settings, last, keep)
     return row(model, NUM_EPOCHS, [np.asarray(make_norms(model)(last.params, *batch))])
 
 

@@ -28,8 +28,9 @@ from absl import flags
 from scipy.stats import binomtest
 
 from experiments.charts import williams_peng as williams_peng_chart
-from experiments.lm import data, grid, models, training
+from experiments.lm import data, grid, models
 from experiments.lm import flags as common
+from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results, seeds
 from experiments.tasks import delay
@@ -111,7 +112,7 @@ def run_ptb(folder: Path, corpus: data.Corpus, num_seeds: int) -> dict:
 
 def run_cell(folder, model, corpus, schedule, seed):
     """One run of the language model."""
-    settings = training.Settings(schedule, num_epochs=NUM_EPOCHS, seams="exact", seed=seed)
+    settings = Settings(schedule, num_epochs=NUM_EPOCHS, seams="exact", seed=seed)
     name = f"{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}-seed-{seed}"
     return grid.cell(
         folder, Path(flags.FLAGS.scratch) / "williams_peng", name, model, corpus, settings

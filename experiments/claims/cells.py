@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from experiments.lm import training
+from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule, schedule
 
 NUM_SEEDS = {0.003: 2, 0.001: 3, 0.0003: 1}  # at each learning rate
@@ -60,10 +60,10 @@ class Cell(NamedTuple):
         """What its file must say."""
         return self.schedule._asdict() | {"num_epochs": NUM_EPOCHS} | SHARED | dict(_own(self))
 
-    def settings(self) -> training.Settings:
+    def settings(self) -> Settings:
         """How it is trained; the cell apart, which is the model's."""
         how = {name: value for name, value in _own(self) if name != "cell"}
-        return training.Settings(self.schedule, num_epochs=NUM_EPOCHS, **how)
+        return Settings(self.schedule, num_epochs=NUM_EPOCHS, **how)
 
 
 def _own(cell):

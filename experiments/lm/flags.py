@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from experiments.lm import data, models, styles, training
+from experiments.lm import data, models, optimizers, settings, styles
 from experiments.record.errors import UserError
 
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
@@ -15,36 +15,75 @@ flags.DEFINE_integer(
     "stride", None, "Losses that share one backward pass, semi-epochwise.", lower_bound=1
 )
 flags.DEFINE_integer("seq_len", None, "Steps of one update.", lower_bound=1)
-flags.DEFINE_float("learning_rate", 0.001, "Adam's learning rate.", lower_bound=0.0)
+flags.DEFINE_enum(
+    "optimizer", "adam", sorted(optimizers.OPTIMIZERS), "Optimizer, with optax's defaults."
+)
+flags.DEFINE_float(
+    "learning_rate", 0.001, "Learning rate, the highest of its schedule.", lower_bound=0.0
+)
+flags.DEFINE_enum(
+    "lr_schedule",
+    "constant",
+    optimizers.SCHEDULES,
+    "Learning rate over the updates of the whole run; all but constant end at 0.",
+)
+flags.DEFINE_integer(
+    "warmup_updates",
+    None,
+    "Updates in which the rate of warmup_cosine rises; default a tenth of the run's.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "clip_norm", None, "Largest L2 norm of the whole gradient; default no limit.", lower_bound=0.0
+)
+flags.DEFINE_float(
+    "weight_decay",
+    None,
+    "Weight decay of adamw and lion, on all parameters; default that of optax.",
+    lower_bound=0.0,
+)
 flags.DEFINE_integer("num_epochs", 20, "Passes over the training text.", lower_bound=1)
+flags.DEFINE_integer(
+    "patience",
+    None,
+    "Epochs without a better validation loss that end the run; default it is never ended.",
+    lower_bound=1,
+)
 flags.DEFINE_integer("batch_size", 32, "Streams the text is cut into.", lower_bound=1)
 flags.DEFINE_integer("state_size", 100, "Size of the recurrent state.", lower_bound=1)
 flags.DEFINE_integer("embed_size", 50, "Size of the word embedding.", lower_bound=1)
 flags.DEFINE_float(
     "keep_prob",
     0.8,
-    "Probability that dropout keeps an embedding's or output's entry.",
+    "Probability that dropout keeps an entry of an embedding or of a layer's output.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
 flags.DEFINE_enum("cell", "vanilla", sorted(models.CELLS), "Recurrent cell.")
+flags.DEFINE_integer("layers", 1, "Recurrent cells, one above the other.", lower_bound=1)
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    sorted(models.PRECISIONS),
+    "Of the step and the readout; parameters, losses and optimizer are float32.",
+)
 flags.DEFINE_enum(
     "carry",
     "clean",
-    training.CARRIES,
+    settings.CARRIES,
     "State that a training sequence hands on: clean, or dropped out as in the article.",
 )
 flags.DEFINE_enum(
     "seams",
     "cut",
-    training.SEAMS,
+    settings.SEAMS,
     "Between two sequences: cut, as in the article, or exact, where errors reach their whole "
     "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
 )
 flags.DEFINE_enum(
     "backward",
     "sweeps",
-    training.BACKWARDS,
+    settings.BACKWARDS,
     "How gradients are computed: sweeps (truncated_scan), or windows (the definition, slow).",
 )
 flags.DEFINE_integer(
@@ -56,6 +95,7 @@ flags.DEFINE_enum(
 flags.DEFINE_string("data_dir", None, "Folder of the text; default the user's cache folder.")
 flags.register_validator("keep_prob", lambda p: p > 0.0, "must be above 0")
 flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be above 0")
+flags.register_validator("clip_norm", lambda norm: norm != 0.0, "must be above 0")
 
 
 def corpus_from_flags() -> data.Corpus:
@@ -63,7 +103,34 @@ def corpus_from_flags() -> data.Corpus:
     return data.read_corpus(flags.FLAGS.corpus, flags.FLAGS.data_dir)
 
 
-def settings_from_flags() -> training.Settings:
+def changed(*named: str) -> list[str]:
+    """The flags of this module that are not at their defaults, the article's, as they are typed.
+
+    Those of the schedule and the text, and those that are `named`, are left out.
+    """
+    left_out = {"style", *SCHEDULE_FLAGS, "corpus", "data_dir", *named}
+    own = flags.FLAGS.flags_by_module_dict()[__name__]
+    return [
+        f"--{flag.name}={flag.value}"
+        for flag in own
+        if flag.name not in left_out and flag.value != flag.default
+    ]
+
+
+def model_from_flags(corpus: data.Corpus) -> models.LanguageModel:
+    """The model of a text's words that the flags ask for."""
+    values = flags.FLAGS
+    return models.LanguageModel(
+        len(corpus.vocabulary),
+        values.embed_size,
+        values.state_size,
+        values.cell,
+        values.layers,
+        values.precision,
+    )
+
+
+def settings_from_flags() -> settings.Settings:
     """The training settings that the flags ask for.
 
     Raises:
@@ -76,7 +143,7 @@ def settings_from_flags() -> training.Settings:
     for name, other in (("carry", "dropped"), ("backward", "windows")):
         if values.seams == "exact" and values[name].value == other:
             raise UserError(f"--seams=exact does not go with --{name}={other}.")
-    return training.Settings(
+    return settings.Settings(
         schedule=schedule,
         learning_rate=values.learning_rate,
         num_epochs=values.num_epochs,
@@ -86,4 +153,10 @@ def settings_from_flags() -> training.Settings:
         seams=values.seams,
         backward=values.backward,
         seed=values.seed,
+        optimizer=values.optimizer,
+        lr_schedule=values.lr_schedule,
+        warmup_updates=values.warmup_updates,
+        clip_norm=values.clip_norm,
+        weight_decay=values.weight_decay,
+        patience=values.patience,
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments.lm import data, models, run, training
+from experiments.lm import data, models, run
+from experiments.lm.settings import Settings
 from experiments.record import run_folder
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
@@ -21,7 +22,7 @@ def cell(
     name: str,
     model: models.LanguageModel,
     corpus: data.Corpus,
-    settings: training.Settings,
+    settings: Settings,
 ) -> dict[str, Any]:
     """One run's numbers: from `folder`/`name`.json where it is finished, else trained now.
 

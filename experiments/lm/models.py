@@ -1,4 +1,4 @@
-"""The language model: embedding, recurrent cell, readout, as (params, carry, x) -> (carry, y)."""
+"""The language model: embedding, recurrent cells, readout, as (params, carry, x) -> (carry, y)."""
 
 from typing import Any, NamedTuple
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from tbptt_jax import linear_softmax_cross_entropy
 
 CELLS = {"vanilla": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
+PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # None: that of the parameters
 
 
 class Inputs(NamedTuple):
@@ -16,7 +17,7 @@ class Inputs(NamedTuple):
 
     token: jax.Array  # [B], int32
     embedding_mask: jax.Array | None = None  # [B, M], 0 or 1 / keep_prob
-    output_mask: jax.Array | None = None  # [B, N]
+    output_masks: tuple[jax.Array, ...] | None = None  # [B, N] for each layer
 
 
 def scaled_uniform(fan_in: int) -> nn.initializers.Initializer:
@@ -29,25 +30,40 @@ def scaled_uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 class LanguageModel(nn.Module):
-    """A word-level recurrent language model with dropout around the cell.
+    """A word-level recurrent language model with dropout around each cell.
 
-    yₛ, cₛ = cell(cₛ₋₁, dropout(E[tokenₛ]));   logitsₛ = dropout(yₛ) W + b
+    y⁰ₛ = dropout(E[tokenₛ]);   zˡₛ, cˡₛ = cellˡ(cˡₛ₋₁, yˡ⁻¹ₛ), yˡₛ = dropout(zˡₛ), l = 1..L;
+    logitsₛ = yᴸₛ W + b
+
+    One carry holds that of each layer, so an error reaches the whole horizon in all of them. With
+    bfloat16 the step and the readout are computed in it; parameters, losses and gradients of
+    parameters are float32.
     """
 
     vocab_size: int
     embed_size: int
     state_size: int
     cell: str = "vanilla"
+    layers: int = 1
+    precision: str = "float32"
 
     def setup(self):
+        dtype = PRECISIONS[self.precision]
+        init = scaled_uniform(self.vocab_size)
         self.embedding = nn.Embed(
-            self.vocab_size, self.embed_size, embedding_init=scaled_uniform(self.vocab_size)
+            self.vocab_size, self.embed_size, embedding_init=init, dtype=dtype
         )
-        kernel_init = scaled_uniform(self.embed_size + self.state_size)
-        self.recurrence = CELLS[self.cell](
-            self.state_size, kernel_init=kernel_init, recurrent_kernel_init=kernel_init
+        self.recurrence = self.make_cell(self.embed_size)
+        self.upper = [self.make_cell(self.state_size) for _ in range(1, self.layers)]
+        init = scaled_uniform(self.state_size)
+        self.readout = nn.Dense(self.vocab_size, kernel_init=init, dtype=dtype)
+
+    def make_cell(self, input_size):
+        init = scaled_uniform(input_size + self.state_size)
+        dtype = PRECISIONS[self.precision]
+        return CELLS[self.cell](
+            self.state_size, kernel_init=init, recurrent_kernel_init=init, dtype=dtype
         )
-        self.readout = nn.Dense(self.vocab_size, kernel_init=scaled_uniform(self.state_size))
 
     def __call__(self, carry, x):
         carry, y = self.step(carry, x)
@@ -55,8 +71,14 @@ class LanguageModel(nn.Module):
 
     def step(self, carry, x: Inputs):
         """One step: (carry, inputs) -> (carry, dropped-out output [B, N])."""
-        carry, y = self.recurrence(carry, _masked(self.embedding(x.token), x.embedding_mask))
-        return carry, _masked(y, x.output_mask)
+        y = _masked(self.embedding(x.token), x.embedding_mask)
+        masks = x.output_masks or (None,) * self.layers
+        new = []
+        for cell, last, mask in zip((self.recurrence, *self.upper), carry, masks, strict=True):
+            left, y = cell(last, y)
+            y = _masked(y, mask)
+            new.append(left)
+        return tuple(new), y
 
     def logits(self, y):
         """The readout: [..., N] -> [..., V]."""
@@ -68,10 +90,13 @@ def init_params(model: LanguageModel, key: jax.Array) -> Any:
     return model.init(key, init_carry(model, 1), Inputs(jnp.zeros(1, jnp.int32)))["params"]
 
 
-def init_carry(model: LanguageModel, batch_size: int) -> Any:
-    """The carry at the start of a stream: zeros, [B, N] each."""
+def init_carry(model: LanguageModel, batch_size: int) -> tuple:
+    """The carry at the start of a stream, of each layer: zeros, [B, N] each."""
     cell = CELLS[model.cell](model.state_size, parent=None)
-    return cell.initialize_carry(jax.random.key(0), (batch_size, model.embed_size))
+    carry = cell.initialize_carry(jax.random.key(0), (batch_size, model.embed_size))
+    dtype = PRECISIONS[model.precision]
+    carry = jax.tree.map(lambda leaf: leaf.astype(dtype or leaf.dtype), carry)
+    return (carry,) * model.layers
 
 
 def step(model: LanguageModel, params: Any, carry: Any, x: Inputs) -> tuple[Any, jax.Array]:
@@ -81,30 +106,37 @@ def step(model: LanguageModel, params: Any, carry: Any, x: Inputs) -> tuple[Any,
 
 def mean_loss(params: Any, ys: jax.Array, targets: jax.Array) -> jax.Array:
     """Mean cross-entropy of tokens in nats, through the readout: ([..., N], [...]) -> []."""
-    readout = params["readout"]
-    return linear_softmax_cross_entropy(ys, readout["kernel"], readout["bias"], targets)
+    kernel, bias = (params["readout"][name].astype(ys.dtype) for name in ("kernel", "bias"))
+    return linear_softmax_cross_entropy(ys, kernel, bias, targets)
 
 
-def drop_carry(carry: Any, output_mask: jax.Array | None) -> Any:
-    """The carry after dropout of the cell's output, as the reference article carries it on."""
-    if isinstance(carry, tuple):  # an LSTM's (c, h)
-        return (carry[0], _masked(carry[1], output_mask))
-    return _masked(carry, output_mask)
+def drop_carry(carry: Any, output_masks: tuple[jax.Array, ...] | None) -> Any:
+    """The carry after dropout of the cells' outputs, as the reference article carries it on."""
+    if output_masks is None:
+        return carry
+    return tuple(map(_drop_state, carry, output_masks))
 
 
 def dropout_inputs(model: LanguageModel, key: jax.Array, tokens: jax.Array, keep_prob: float):
     """The inputs of a training sequence, tokens [T, B], with fresh masks for every step."""
     if keep_prob == 1.0:
         return Inputs(tokens)
-    masks = [
+    sizes = model.embed_size, *(model.state_size,) * model.layers
+    embedding_mask, *output_masks = [
         jax.random.bernoulli(k, keep_prob, (*tokens.shape, size)) / keep_prob
-        for k, size in zip(jax.random.split(key), (model.embed_size, model.state_size), strict=True)
+        for k, size in zip(jax.random.split(key, len(sizes)), sizes, strict=True)
     ]
-    return Inputs(tokens, *masks)
+    return Inputs(tokens, embedding_mask, tuple(output_masks))
+
+
+def _drop_state(state, mask):
+    if isinstance(state, tuple):  # an LSTM's (c, h)
+        return (state[0], _masked(state[1], mask))
+    return _masked(state, mask)
 
 
 def _masked(values, mask):
-    return values if mask is None else values * mask
+    return values if mask is None else values * mask.astype(values.dtype)
 
 
 def _apply(model, params, method, *args) -> Any:

@@ -14,38 +14,14 @@ import optax
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
-from experiments.lm import models
+from experiments.lm import models, optimizers
 from experiments.lm.data import SPLITS, Corpus, sequences
-from experiments.lm.styles import Schedule
+from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.settings import Settings
 from experiments.record.errors import UserError
-from tbptt_jax import (
-    LearnerState,
-    init_stream,
-    make_eval_step,
-    make_train_loop,
-    stream_scan,
-    truncated_scan,
-    windowed_value_and_grad,
-)
+from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
 CALLS_PER_EPOCH = 20
-BACKWARDS = ("sweeps", "windows")
-CARRIES = ("clean", "dropped")
-SEAMS = ("cut", "exact")
-
-
-class Settings(NamedTuple):
-    """How to train; everything but the model and the text."""
-
-    schedule: Schedule
-    learning_rate: float = 0.001
-    num_epochs: int = 20
-    batch_size: int = 32
-    keep_prob: float = 0.8
-    carry: str = "clean"
-    seams: str = "cut"
-    backward: str = "sweeps"
-    seed: int = 0
 
 
 class Data(NamedTuple):
@@ -83,75 +59,6 @@ class Result(NamedTuple):
     best_epoch: int
     best_valid_loss: float
     test_loss: float  # of the parameters of the best epoch
-
-
-def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
-    """Builds (params, carry, (inputs, targets)) -> (loss, carry) for one sequence.
-
-    The loss is the mean over the T·B words, and its gradient is BPTT(horizon; stride). The carry
-    is what `first_carry` gives: that of the model, or the state of a stream without seams.
-    """
-    step = functools.partial(models.step, model)
-    run = _loss_by_windows if settings.backward == "windows" else _loss_by_sweeps
-    run = run(step, settings.schedule, settings.seams)
-
-    def loss_fn(params, carry, batch):
-        inputs, targets = batch
-        loss, carry = run(params, carry, inputs, targets)
-        if settings.carry == "dropped":
-            last_mask = jax.tree.map(lambda leaf: leaf[-1], inputs.output_mask)
-            carry = models.drop_carry(carry, last_mask)
-        return loss, carry
-
-    return loss_fn
-
-
-def _loss_by_sweeps(step, schedule, seams):
-    """The loss through `truncated_scan`, or `stream_scan`."""
-    if seams == "exact":
-        scan = stream_scan
-    else:
-        scan = functools.partial(truncated_scan, horizon=schedule.horizon, stride=schedule.stride)
-
-    def run(params, carry, inputs, targets):
-        carry, ys = scan(functools.partial(step, params), carry, inputs)
-        return models.mean_loss(params, ys, targets), carry
-
-    return run
-
-
-def _loss_by_windows(step, schedule, _):
-    """The same from the definition, slow."""
-    mean_loss = lambda *args: models.mean_loss(*args) / schedule.seq_len
-    value_and_grad = windowed_value_and_grad(
-        step, mean_loss, horizon=schedule.horizon, stride=schedule.stride
-    )
-
-    @jax.custom_vjp
-    def run(params, carry, inputs, targets):
-        return value_and_grad(params, carry, inputs, targets)[0]
-
-    def forward(*args):
-        value, (grads, _, _) = value_and_grad(*args)
-        return value, grads
-
-    def backward(grads, errors):
-        return jax.tree.map(lambda leaf: errors[0] * leaf, grads), None, None, None
-
-    run.defvjp(forward, backward)
-    return run
-
-
-def first_carry(model: models.LanguageModel, settings: Settings, inputs: models.Inputs) -> Any:
-    """The carry of an epoch's first sequence, for `make_loss`: zero, or the state of a stream.
-
-    `inputs` are those of any sequence, for their types.
-    """
-    carry = models.init_carry(model, settings.batch_size)
-    if settings.seams == "cut":
-        return carry
-    schedule = settings.schedule
-    return init_stream(carry, inputs, horizon=schedule.horizon, stride=schedule.stride)
 
 
 def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i: ArrayLike):
@@ -194,12 +101,29 @@ def cut(corpus: Corpus, settings: Settings) -> Data:
     )
 
 
-def start(model: models.LanguageModel, settings: Settings) -> Progress:
+def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformation:
+    """The optimizer, whose learning rate follows its schedule over all updates of the run.
+
+    Raises:
+      UserError: see `optimizers.make`.
+    """
+    return optimizers.make(settings, settings.num_epochs * len(text.train[0]))
+
+
+def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progress:
     """A run before its first epoch."""
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
-    opt_state = optax.adam(settings.learning_rate).init(params)
+    opt_state = make_optimizer(text, settings).init(params)
     zero = jnp.zeros((), jnp.int32)
     return Progress(zero, params, opt_state, zero, jnp.float32(jnp.inf), params)
+
+
+def is_finished(progress: Progress, settings: Settings) -> bool:
+    """Whether all epochs are done, or `patience` of them brought no better validation loss."""
+    epoch, patience = int(progress.epoch), settings.patience
+    if patience is not None and epoch - int(progress.best_epoch) >= patience:
+        return True
+    return epoch >= settings.num_epochs
 
 
 def train(
@@ -208,26 +132,28 @@ def train(
     settings: Settings,
     progress: Progress,
     report: Callable[[Epoch, Progress], None],
+    wrap: Callable[[Callable], Callable] = lambda train_loop: train_loop,
 ) -> Result:
     """Trains for the epochs that are left, reports each, and tests the best one's parameters.
 
     The carry is zero at the start of an epoch, and an epoch's random numbers depend on the seed and
     its number alone; so a run can go on from any epoch's progress as if it had never stopped.
+    `wrap` is given the compiled loop of updates, and returns what is called in its place.
 
     Raises:
       UserError: a loss is not finite.
     """
     batch_fn = functools.partial(train_batch, model, settings)
-    optimizer = optax.adam(settings.learning_rate)
+    optimizer = make_optimizer(text, settings)
     train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
     evaluate = make_evaluate(model, settings)
-    for epoch in range(int(progress.epoch) + 1, settings.num_epochs + 1):
-        began = time.perf_counter()
-        key = jax.random.fold_in(jax.random.key(settings.seed), epoch)
-        source = text.train, key
-        carry = first_carry(model, settings, batch_fn(source, 0)[0])
-        # The calls donate their state, and `progress` must live on.
-        state = LearnerState(*jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry)))
+    if not is_finished(progress, settings):
+        # No update: compiles the loop before the clock starts.
+        train_loop(*_begin_epoch(model, text, settings, progress), 0, 0)
+    train_loop = wrap(train_loop)
+    while not is_finished(progress, settings):
+        began, epoch = time.perf_counter(), int(progress.epoch) + 1
+        state, source = _begin_epoch(model, text, settings, progress)
         state, train_loss = _train_epoch(train_loop, state, source, epoch)
         trained = time.perf_counter()
         valid_loss = float(evaluate(state.params, text.valid))
@@ -241,6 +167,16 @@ def train(
         report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
     test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
+
+
+def _begin_epoch(model, text, settings, progress):
+    """The learner at the start of the next epoch, and the source of its batches."""
+    key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
+    source = text.train, key
+    carry = first_carry(model, settings, train_batch(model, settings, source, 0)[0])
+    # The calls donate their state, and `progress` must live on.
+    copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
+    return LearnerState(*copies), source
 
 
 def _train_epoch(train_loop, state, source, epoch):

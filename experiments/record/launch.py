@@ -12,12 +12,14 @@ from experiments.record.errors import UserError
 from experiments.record.files import cache_dir
 
 PACKAGES = ("experiments", "benchmarks")
+INTERRUPTED = 128 + 2  # the exit code of a shell's command that SIGINT has ended
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command under absl's and JAX's own flags; a user's error ends in one line.
 
-    A command's module may have `DEFAULTS`, its own default values of flags that it shares.
+    So does Ctrl-C, with what the KeyboardInterrupt says, where the command says something. A
+    command's module may have `DEFAULTS`, its own default values of flags that it shares.
     """
 
     def guarded(argv):
@@ -31,8 +33,9 @@ def run(main: Callable[[], None]) -> None:
             main()
         except (UserError, OSError) as error:
             sys.exit(f"error: {error}")
-        except KeyboardInterrupt:
-            sys.exit("interrupted; what was written stays.")
+        except KeyboardInterrupt as stop:
+            print(f"interrupted; {str(stop) or 'what was written stays.'}", file=sys.stderr)
+            sys.exit(INTERRUPTED)
 
     for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
         flags.FLAGS.set_default(name, value)

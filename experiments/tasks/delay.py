@@ -105,31 +105,60 @@ def first_carry(task: Task, key: jax.Array, horizon: int, stride: int) -> Any:
     return init_stream(carry, past, horizon=horizon, stride=stride), past
 
 
+def start(task: Task, key: jax.Array, horizon: int, stride: int) -> LearnerState:
+    """A learner before its first update."""
+    for_params, for_carry, _, _ = jax.random.split(key, 4)
+    params = init_params(task, for_params)
+    opt_state = _optimizer(task).init(params)
+    return LearnerState(params, opt_state, first_carry(task, for_carry, horizon, stride))
+
+
+def make_train(task: Task) -> Callable:
+    """Builds (state, delay, key, first, stop) -> state: the updates first..stop-1."""
+    batch_fn = lambda source, i: (source[0], jax.random.fold_in(source[1], i))
+    train_loop = make_train_loop(make_loss(task), _optimizer(task), batch_fn)
+
+    def train(state, delay, key, first, stop):
+        return train_loop(state, (delay, jax.random.split(key, 4)[2]), first, stop)[0]
+
+    return train
+
+
+def make_share(task: Task) -> Callable:
+    """Builds (state, delay, key) -> the share of the possible gain that is learnt.
+
+    The stream runs on for a while with parameters fixed: 0 is chance, 1 the entropy.
+    """
+    eval_step = make_eval_step(make_loss(task))
+
+    def share(state, delay, key):
+        keys = jax.random.split(jax.random.split(key, 4)[3], EVALUATION_CHUNKS)
+        batches = jnp.full(EVALUATION_CHUNKS, delay), keys
+        evaluate = functools.partial(eval_step, state.params)
+        losses = jax.lax.scan(evaluate, state.carry, batches)[1].loss
+        return (math.log(task.num_symbols) - jnp.mean(losses)) / task.possible_gain
+
+    return share
+
+
 def make_learn(task: Task, horizon: int, stride: int) -> Callable:
     """Builds (delay, key) -> the shares of the possible gain that BPTT(horizon; stride) learns.
 
-    It trains on the chunks of one endless stream. At each milestone the stream runs on for a while
-    with parameters fixed, and the share is taken: 0 is chance, 1 the entropy. Vmap it over delays
-    and keys.
+    It trains on the chunks of one endless stream, and takes the share at each milestone. Vmap it
+    over delays and keys.
     """
-    loss_fn = make_loss(task)
-    optimizer = optax.adam(task.learning_rate)
-    batch_fn = lambda source, i: (source[0], jax.random.fold_in(source[1], i))
-    train_loop = make_train_loop(loss_fn, optimizer, batch_fn)
-    eval_step = make_eval_step(loss_fn)
+    train, share = make_train(task), make_share(task)
 
     def learn(delay, key):
-        keys = jax.random.split(key, 4)
-        params = init_params(task, keys[0])
-        carry = first_carry(task, keys[1], horizon, stride)
-        state = LearnerState(params, optimizer.init(params), carry)
-        batches = jnp.full(EVALUATION_CHUNKS, delay), jax.random.split(keys[3], EVALUATION_CHUNKS)
+        state = start(task, key, horizon, stride)
         shares = []
-        for start, stop in itertools.pairwise((0, *task.milestones)):
-            state, _ = train_loop(state, (delay, keys[2]), start, stop)
-            evaluate = functools.partial(eval_step, state.params)
-            losses = jax.lax.scan(evaluate, state.carry, batches)[1].loss
-            shares.append((math.log(task.num_symbols) - jnp.mean(losses)) / task.possible_gain)
+        for first, stop in itertools.pairwise((0, *task.milestones)):
+            state = train(state, delay, key, first, stop)
+            shares.append(share(state, delay, key))
         return jnp.stack(shares)
 
     return learn
+
+
+def _optimizer(task):
+    return optax.adam(task.learning_rate)

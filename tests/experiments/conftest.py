@@ -1,10 +1,12 @@
-"""How the tests run a study."""
+"""How the tests run a study, and the main job."""
 
 import json
 
 import commands
 import pytest
-from texts import write
+from texts import TEXTS, TINY, write
+
+from experiments import ptb
 
 
 @pytest.fixture
@@ -36,3 +38,20 @@ def short_text(tmp_path):
     num_times = {"train": 1200, "valid": 600, "test": 600}
     texts = {split: "a b a b c\nb c a\n" * num for split, num in num_times.items()}
     return f"--data_dir={write(tmp_path / 'text', texts)}"
+
+
+@pytest.fixture(scope="module")
+def flags_of_text(tmp_path_factory):
+    return [f"--data_dir={write(tmp_path_factory.mktemp('text'), TEXTS)}", *TINY]
+
+
+@pytest.fixture
+def main(flags_of_text, capsys, tmp_path):
+    """Runs the main in this process: (exit code or message, stdout, stderr)."""
+
+    def run(*args):
+        code = commands.exit_of(ptb, f"--workdir={tmp_path / 'run'}", *flags_of_text, *args)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

@@ -9,31 +9,13 @@ import sys
 
 import commands
 import pytest
-from texts import PTB, TEXTS, needs_ptb, write
+from texts import PTB, TEXTS, TINY, needs_ptb, write
 
 from experiments import ptb
 from experiments.lm import training
 from experiments.record import files, run_folder
 
 pytestmark = pytest.mark.standard
-TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]
-
-
-@pytest.fixture(scope="module")
-def flags_of_text(tmp_path_factory):
-    return [f"--data_dir={write(tmp_path_factory.mktemp('text'), TEXTS)}", *TINY]
-
-
-@pytest.fixture
-def main(flags_of_text, capsys, tmp_path):
-    """Runs the main in this process: (exit code or message, stdout, stderr)."""
-
-    def run(*args):
-        code = commands.exit_of(ptb, f"--workdir={tmp_path / 'run'}", *flags_of_text, *args)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +54,7 @@ def finished(finished_run, tmp_path):
 def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
     code, out, _ = main(*args)
     assert code in (None, 0) and said in out
+    assert (tmp_path / "run" / "losses.png").stat().st_size > 1000
     lines = out.splitlines()
     assert lines[0].startswith("text in ") and "480 / " not in lines[0]
     config = json.loads((tmp_path / "run" / "config.json").read_text())
@@ -81,7 +64,7 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
     assert config["jax_config"]["jax_enable_x64"] is False
     *epochs, result = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
-    for epoch, line in zip(epochs, lines[3:5], strict=True):
+    for epoch, line in zip(epochs, lines[4:6], strict=True):
         assert f"{epoch['train_loss']:.3f}" in line and f"{epoch['valid_loss']:.3f}" in line
     assert result["best_valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
     assert f"test loss of those parameters {result['test_loss']:.3f}" in lines[-1]
@@ -97,6 +80,10 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
         (["--style=fancy"], "--style=fancy"),
         (["--keep_prob=0"], "keep_prob"),
         (["--learning_rate=-1"], "learning_rate"),
+        (["--clip_norm=0"], "clip_norm"),
+        (["--weight_decay=0.1"], "--weight_decay goes with --optimizer=adamw"),
+        (["--warmup_updates=3"], "--lr_schedule=warmup_cosine"),
+        (["--lr_schedule=warmup_cosine", "--warmup_updates=48"], "the run's 48 updates"),
         (["--batch_size=1000"], "batch of 1000"),
         (["--data_dir=nowhere"], "nowhere"),
         (["--corpus=embedded"], "--corpus=embedded"),
@@ -124,8 +111,17 @@ def test_workdir_that_is_a_file_is_left_as_it_was(main, tmp_path):
 
 def test_workdir_that_holds_another_run_is_left_as_it_was(main, finished):
     before = contents(finished)
-    for args, said in [(["--seed=1"], "seed 0, not 1"), (["--cell=gru"], "cell vanilla, not gru")]:
-        assert said in main(*args)[0]
+    for arg, said in [
+        ("--seed=1", "seed 0, not 1"),
+        ("--cell=gru", "cell vanilla, not gru"),
+        ("--layers=2", "layers 1, not 2"),
+        ("--precision=bfloat16", "precision float32, not bfloat16"),
+        ("--optimizer=sgd", "optimizer adam, not sgd"),
+        ("--lr_schedule=cosine", "lr_schedule constant, not cosine"),
+        ("--clip_norm=1", "clip_norm None, not 1.0"),
+        ("--patience=1", "patience None, not 1"),
+    ]:
+        assert said in main(arg)[0]
         assert contents(finished) == before
 
 
@@ -243,7 +239,9 @@ def test_help_explains_every_flag():
     assert "python -m experiments.ptb --style=true --bptt=20" in done.stdout
     for flag in "style bptt stride seq_len learning_rate num_epochs batch_size state_size".split():
         assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout
-    for flag in "embed_size keep_prob cell seed corpus data_dir carry workdir backward".split():
+    words = "embed_size keep_prob cell seed corpus data_dir carry workdir backward layers precision"
+    words += " optimizer lr_schedule warmup_updates clip_norm weight_decay patience"
+    for flag in words.split():
         assert f"--{flag}:" in done.stdout
     assert "Traceback" not in done.stderr
 

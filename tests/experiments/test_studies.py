@@ -10,7 +10,8 @@ import pytest
 from texts import TEXTS, write
 
 from experiments import dependency, diagram, gradcheck, pitfalls, timing, vanishing, williams_peng
-from experiments.lm import data, models, training
+from experiments.lm import data, models
+from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from tbptt_jax import truncated_scan
 
@@ -62,9 +63,8 @@ def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
 def test_williams_peng_on_text(study, tmp_path, monkeypatch):
     """Finished runs are read, not run again."""
     write(tmp_path / "text", TEXTS)
-    settings = training.Settings
-    small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
-    monkeypatch.setattr(williams_peng.training, "Settings", small)
+    small = lambda *args, **kwargs: Settings(*args, **kwargs)._replace(batch_size=4)
+    monkeypatch.setattr(williams_peng, "Settings", small)
     monkeypatch.setattr(williams_peng, "HORIZONS", (2,))
     monkeypatch.setattr(williams_peng, "NUM_EPOCHS", 1)
     args = ["--task=ptb", "--num_seeds=2", f"--data_dir={tmp_path / 'text'}"]

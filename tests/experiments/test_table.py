@@ -11,7 +11,8 @@ from experiments import table
 from experiments.charts import table as table_chart
 from experiments.claims import cells as table_cells
 from experiments.claims import runs
-from experiments.lm import data, grid, models, training
+from experiments.lm import data, grid, models
+from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record.errors import UserError
 
@@ -22,7 +23,7 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
     write(tmp_path / "text", TEXTS)
     corpus = data.read_corpus("ptb", tmp_path / "text")
     model = models.LanguageModel(len(corpus.vocabulary), 5, 6)
-    settings = training.Settings(schedule("true", 2, seq_len=4), batch_size=4, num_epochs=3)
+    settings = Settings(schedule("true", 2, seq_len=4), batch_size=4, num_epochs=3)
     folders = tmp_path / "done", tmp_path / "scratch"
     whole = grid.cell(*folders, "whole", model, corpus, settings)
     names = {"style", "horizon", "stride", "seq_len", "learning_rate", "seed", "cell", "state_size"}
@@ -60,9 +61,8 @@ def tiny_table(tmp_path, monkeypatch):
     write(tmp_path / "text", TEXTS)
     md5 = data.read_corpus("ptb", tmp_path / "text").md5
     monkeypatch.setattr(data, "PTB_MD5", md5)
-    settings = training.Settings
-    small = lambda *args, **kwargs: settings(*args, **kwargs)._replace(batch_size=4)
-    monkeypatch.setattr(table_cells.training, "Settings", small)
+    small = lambda *args, **kwargs: Settings(*args, **kwargs)._replace(batch_size=4)
+    monkeypatch.setattr(table_cells, "Settings", small)
     for name, value in {
         "PAIRS": ((2, 4),),
         "SCHEDULES": [schedule("true", 2, seq_len=4), schedule("epochwise", 2)],

@@ -1,4 +1,4 @@
-"""Texts to train on: a tiny one, and the Penn Treebank where it is there."""
+"""Texts to train on: a tiny one, with flags of a tiny model; the Penn Treebank if it is there."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,9 @@ needs_ptb = pytest.mark.skipif(  # with $REQUIRE_PTB they run, and fail where it
     reason="no Penn Treebank in $PTB_DIR or ../shared/ptb",
 )
 TEXTS = {"train": "a b a b c\nb c a\n" * 60, "valid": "a c b\n" * 30, "test": "b a\n" * 30}
+
+
+TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]
 
 
 def write(folder, texts, prefix=""):

@@ -11,6 +11,8 @@ import optax
 import pytest
 
 from experiments.lm import data, models, training
+from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.settings import BACKWARDS, CARRIES, SEAMS, Settings
 from experiments.lm.styles import schedule
 from experiments.record.errors import UserError
 from tbptt_jax import LearnerState, make_train_loop
@@ -35,30 +37,31 @@ def corpus(num_words=12):
     return data.Corpus("test", {}, words, train, mixed, mixed[::-1].copy())
 
 
-def build(cell="vanilla"):
-    model = models.LanguageModel(12, 5, 6, cell)
+def build(cell="vanilla", layers=1):
+    model = models.LanguageModel(12, 5, 6, cell, layers)
     params = jax.tree.map(lambda leaf: 2.0 * leaf, models.init_params(model, jax.random.key(0)))
     return model, params
 
 
 def loss_and_grad(model, settings):
-    return jax.value_and_grad(training.make_loss(model, settings), has_aux=True)
+    return jax.value_and_grad(make_loss(model, settings), has_aux=True)
 
 
 @pytest.mark.parametrize(
-    ("cell", "plan"),
-    [("vanilla", plan) for plan in SCHEDULES] + [("gru", SCHEDULES[0]), ("lstm", SCHEDULES[1])],
+    ("cell", "plan", "layers"),
+    [("vanilla", plan, 1) for plan in SCHEDULES]
+    + [("gru", SCHEDULES[0], 1), ("lstm", SCHEDULES[1], 1), ("vanilla", SCHEDULES[0], 2)],
 )
-def test_sweeps_and_windows_give_one_loss_and_gradient(cell, plan):
-    model, params = build(cell)
+def test_sweeps_and_windows_give_one_loss_and_gradient(cell, plan, layers):
+    model, params = build(cell, layers)
     tokens = jax.random.randint(jax.random.key(1), (8, B), 0, 12)
     inputs = models.dropout_inputs(model, jax.random.key(2), tokens[:-1], 0.8)
     carry = jax.tree.map(lambda leaf: leaf + 0.3, models.init_carry(model, B))
     results = [
-        jax.jit(loss_and_grad(model, training.Settings(plan, backward=backward)))(
+        jax.jit(loss_and_grad(model, Settings(plan, backward=backward)))(
             params, carry, (inputs, tokens[1:])
         )
-        for backward in training.BACKWARDS
+        for backward in BACKWARDS
     ]
     chex.assert_trees_all_close(*results, rtol=1e-4, atol=1e-6)
 
@@ -75,18 +78,18 @@ def test_full_style_is_plain_backpropagation():
             total += models.mean_loss(params, y, tokens[t + 1]) / 7
         return total
 
-    run = loss_and_grad(model, training.Settings(schedule("full", seq_len=7)))
+    run = loss_and_grad(model, Settings(schedule("full", seq_len=7)))
     (value, _), grads = run(params, carry, (models.Inputs(tokens[:-1]), tokens[1:]))
     expected = jax.value_and_grad(loss)(params)
     chex.assert_trees_all_close((value, grads), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("carry", training.CARRIES)
+@pytest.mark.parametrize("carry", CARRIES)
 @pytest.mark.parametrize("cell", ["vanilla", "lstm"])
 def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
     """One call over several sequences, against sequence by sequence with optax by hand."""
     model, params = build(cell)
-    settings = training.Settings(schedule("true", 3, seq_len=7), carry=carry, learning_rate=0.01)
+    settings = Settings(schedule("true", 3, seq_len=7), carry=carry, learning_rate=0.01)
     optimizer = optax.adam(settings.learning_rate)
     train_data = data.sequences(corpus().train, B, 7, "train")
     key = jax.random.key(5)
@@ -101,12 +104,12 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
         if carry == "dropped":
             step = functools.partial(models.step, model, state.params)
             _, ys = jax.lax.scan(step, state.carry, inputs)
-            new_carry = ys[-1] if cell == "vanilla" else (new_carry[0], ys[-1])
+            new_carry = (ys[-1] if cell == "vanilla" else (new_carry[0][0], ys[-1]),)
         updates, opt_state = optimizer.update(grads, state.opt_state)
         new_params = optax.apply_updates(state.params, updates)
         state, total = LearnerState(new_params, opt_state, new_carry), total + loss
     batch_fn = functools.partial(training.train_batch, model, settings)
-    loop = make_train_loop(training.make_loss(model, settings), optimizer, batch_fn)
+    loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
     actual, metrics = loop(
         jax.tree.map(jnp.copy, start), (jax.device_put(train_data), key), first, stop
     )
@@ -118,10 +121,10 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
 def test_exact_seams_give_the_gradient_of_the_uncut_text(plan):
     """Summed over the sequences, with parameters that stand still."""
     model, params = build("lstm")
-    settings = training.Settings(plan, batch_size=B, seams="exact")
+    settings = Settings(plan, batch_size=B, seams="exact")
     inputs, targets = jax.device_put(data.sequences(corpus().train, B, plan.seq_len, "train"))
     run = jax.jit(loss_and_grad(model, settings))
-    carry = training.first_carry(model, settings, models.Inputs(inputs[0]))
+    carry = first_carry(model, settings, models.Inputs(inputs[0]))
     total = jax.tree.map(jnp.zeros_like, params)
     for i in range(6):
         (_, carry), grads = run(params, carry, (models.Inputs(inputs[i]), targets[i]))
@@ -142,13 +145,12 @@ def run(settings, **model):
     def report(epoch, progress):
         losses.append((epoch.train_loss, epoch.valid_loss))
 
-    progress = training.start(model, settings)
-    return training.train(
-        model, training.cut(corpus(), settings), settings, progress, report
-    ), losses
+    text = training.cut(corpus(), settings)
+    progress = training.start(model, text, settings)
+    return training.train(model, text, settings, progress, report), losses
 
 
-SETTINGS = training.Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
+SETTINGS = Settings(schedule("true", 3, seq_len=7), 0.03, num_epochs=4, batch_size=B)
 
 
 def test_one_seed_gives_one_curve_and_another_seed_another():
@@ -165,18 +167,25 @@ def test_every_epoch_drops_anew():
     np.testing.assert_allclose(valid_losses, valid_losses[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("cell, seams", [("vanilla", "cut"), ("lstm", "exact")])
-def test_run_goes_on_from_any_epoch_as_if_never_stopped(cell, seams):
-    model = models.LanguageModel(12, 5, 6, cell)
+@pytest.mark.parametrize(
+    "model, other",
+    [
+        ({}, {}),
+        ({"cell": "lstm"}, {"seams": "exact"}),
+        ({"layers": 2, "precision": "bfloat16"}, {"lr_schedule": "cosine", "carry": "dropped"}),
+    ],
+)
+def test_run_goes_on_from_any_epoch_as_if_never_stopped(model, other):
+    model = models.LanguageModel(12, 5, 6, **model)
     kept, curve = [], []
-    settings = SETTINGS._replace(seams=seams)
+    settings = SETTINGS._replace(**other)
     text = training.cut(corpus(), settings)
 
     def report(epoch, progress):
         curve.append(epoch[:3])
         kept.append(jax.device_get(progress))
 
-    result = training.train(model, text, settings, training.start(model, settings), report)
+    result = training.train(model, text, settings, training.start(model, text, settings), report)
     whole, ends = curve.copy(), kept.copy()
     for stop in (1, 3):
         curve.clear()
@@ -203,10 +212,50 @@ def test_rate_counts_the_words_trained_on_per_second_of_training(monkeypatch):
     settings = SETTINGS._replace(num_epochs=1)
     text, epochs = training.cut(corpus(), settings), []
     model = models.LanguageModel(12, 5, 6)
-    progress = training.start(model, settings)
+    progress = training.start(model, text, settings)
     training.train(model, text, settings, progress, lambda epoch, _: epochs.append(epoch))
     assert (epochs[0].tokens_per_second, epochs[0].seconds) == (text.train[1].size / 2.0, 3.0)
     assert text.train[1].size == 22 * 7 * B
+
+
+def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
+    """And before any is made."""
+    num_traces, at_clock, num_updates = 0, [], 0
+    mean_loss, perf_counter = models.mean_loss, training.time.perf_counter
+
+    def traced(*args):
+        nonlocal num_traces
+        num_traces += 1
+        return mean_loss(*args)
+
+    def clock():
+        at_clock.append((num_traces, num_updates))
+        return perf_counter()
+
+    def counted(train_loop):
+        def call(state, source, start, stop):
+            nonlocal num_updates
+            num_updates += stop - start
+            return train_loop(state, source, start, stop)
+
+        return call
+
+    monkeypatch.setattr(models, "mean_loss", traced)
+    monkeypatch.setattr(training.time, "perf_counter", clock)
+    settings = SETTINGS._replace(num_epochs=1)
+    model, text = models.LanguageModel(12, 5, 6), training.cut(corpus(), settings)
+    progress = training.start(model, text, settings)
+    training.train(model, text, settings, progress, lambda *_: None, counted)
+    assert at_clock[0] == (1, 0)
+    assert at_clock[1] == (1, len(text.train[0]))
+
+
+@pytest.mark.parametrize("cell", ["vanilla", "lstm"])
+def test_bfloat16_comes_to_about_the_same_loss(cell):
+    settings = SETTINGS._replace(keep_prob=1.0)
+    whole, half = (run(settings, cell=cell, precision=name)[0] for name in models.PRECISIONS)
+    assert whole != half
+    np.testing.assert_allclose(half, whole, rtol=0.02)
 
 
 def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
@@ -224,7 +273,7 @@ def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
         run(settings)
 
 
-@pytest.mark.parametrize("seams", training.SEAMS)
+@pytest.mark.parametrize("seams", SEAMS)
 def test_evaluation_carries_state_over_all_sequences(seams):
     model, params = build("lstm")
     valid = data.sequences(corpus().valid, B, 7, "valid")
@@ -233,6 +282,6 @@ def test_evaluation_carries_state_over_all_sequences(seams):
         for t in range(7):
             carry, y = models.step(model, params, carry, models.Inputs(tokens[t]))
             losses.append(models.mean_loss(params, y, targets[t]))
-    settings = training.Settings(schedule("true", 3, seq_len=7), batch_size=B, seams=seams)
+    settings = Settings(schedule("true", 3, seq_len=7), batch_size=B, seams=seams)
     actual = training.make_evaluate(model, settings)(params, jax.device_put(valid))
     np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)

@@ -1,0 +1,77 @@
+"""Optimizers by name, on optax's schedules of the learning rate."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from experiments.lm.settings import Settings
+from experiments.record.errors import UserError
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "adamw": optax.adamw,
+    "lion": optax.lion,
+    "momentum": functools.partial(optax.sgd, momentum=0.9),
+    "rmsprop": optax.rmsprop,
+    "sgd": optax.sgd,
+}
+SCHEDULES = ("constant", "cosine", "linear", "warmup_cosine")
+
+
+def make(settings: Settings, num_updates: int) -> optax.GradientTransformation:
+    """The optimizer of a run of `num_updates` updates.
+
+    The structure of its state does not depend on that number; by default it is `optax.adam`'s.
+
+    Args:
+      settings: the optimizer's name, learning rate and its schedule, clipping and weight decay.
+      num_updates: of the whole run, which the schedule of the learning rate spans.
+
+    Raises:
+      UserError: the optimizer has no weight decay, or the warm-up does not fit.
+    """
+    kwargs: dict[str, Any] = {}
+    if settings.weight_decay is not None:
+        _check_weight_decay(settings)
+        kwargs["weight_decay"] = settings.weight_decay
+    optimizer = OPTIMIZERS[settings.optimizer](_learning_rate(settings, num_updates), **kwargs)
+    if settings.clip_norm is None:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(settings.clip_norm), optimizer)
+
+
+def _learning_rate(settings, num_updates):
+    """A number, or optax's schedule from it to 0 at the end of the run."""
+    rate, warmup = settings.learning_rate, settings.warmup_updates
+    if settings.lr_schedule == "warmup_cosine":
+        warmup = num_updates // 10 if warmup is None else warmup
+        if warmup >= num_updates:
+            raise UserError(
+                f"--warmup_updates={warmup} is not below the run's {num_updates} updates; shorten "
+                "the warm-up, or raise --num_epochs."
+            )
+        return optax.warmup_cosine_decay_schedule(0.0, rate, warmup, num_updates)
+    if warmup is not None:
+        raise UserError(
+            f"--warmup_updates goes with --lr_schedule=warmup_cosine, not {settings.lr_schedule}."
+        )
+    if settings.lr_schedule == "cosine":
+        return optax.cosine_decay_schedule(rate, num_updates)
+    if settings.lr_schedule == "linear":
+        return optax.linear_schedule(rate, 0.0, num_updates)
+    return rate
+
+
+def _check_weight_decay(settings):
+    having = [name for name, make in OPTIMIZERS.items() if _has_weight_decay(make)]
+    if settings.optimizer not in having:
+        raise UserError(
+            f"--weight_decay goes with --optimizer={' or '.join(having)}, not {settings.optimizer}."
+        )
+
+
+def _has_weight_decay(make):
+    return "weight_decay" in inspect.signature(make).parameters

@@ -1,0 +1,29 @@
+"""How a language model is trained: everything but the model and the text."""
+
+from typing import NamedTuple
+
+from experiments.lm.styles import Schedule
+
+BACKWARDS = ("sweeps", "windows")
+CARRIES = ("clean", "dropped")
+SEAMS = ("cut", "exact")
+
+
+class Settings(NamedTuple):
+    """How to train; everything but the model and the text."""
+
+    schedule: Schedule
+    learning_rate: float = 0.001  # the highest of its schedule
+    num_epochs: int = 20
+    batch_size: int = 32
+    keep_prob: float = 0.8
+    carry: str = "clean"
+    seams: str = "cut"
+    backward: str = "sweeps"
+    seed: int = 0
+    optimizer: str = "adam"
+    lr_schedule: str = "constant"
+    warmup_updates: int | None = None  # a tenth of the run's if None
+    clip_norm: float | None = None  # of the whole gradient
+    weight_decay: float | None = None  # the optimizer's own default if None
+    patience: int | None = None  # epochs without a better validation loss that end the run
