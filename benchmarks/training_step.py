@@ -22,6 +22,7 @@ from absl import flags
 from benchmarks.client import limit_threads
 from experiments.lm import models, training
 from experiments.lm.loss import make_loss
+from experiments.lm.sequences import Slice
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
@@ -74,7 +75,7 @@ def trainer(plan):
     settings = Settings(plan, batch_size=BATCH)
     shape = 2, 600, plan.seq_len, BATCH
     words = np.random.default_rng(0).integers(VOCAB, size=shape, dtype=np.int32)
-    data = tuple(jax.device_put(words))
+    data = Slice(*jax.device_put(words))
     optimizer = optax.adam(settings.learning_rate)
     params = models.init_params(model, jax.random.key(0))
     kept = [LearnerState(params, optimizer.init(params), models.init_carry(model, BATCH))]

@@ -25,9 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.lm import data, models, training
 from experiments.lm import flags as common
+from experiments.lm import models, training
 from experiments.lm.loss import make_loss
+from experiments.lm.sequences import Slice, sequences
 from experiments.lm.settings import BACKWARDS, Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results
@@ -46,7 +47,7 @@ def gradients(model: models.LanguageModel, batch: Any, plan: Schedule, backward:
     """The gradients of one batch, (tokens, targets), for embedding and cell."""
     settings = Settings(plan, batch_size=BATCH, keep_prob=KEEP_PROB, backward=backward)
     loss_fn = make_loss(model, settings)
-    source = jax.tree.map(lambda leaf: leaf[None], batch), jax.random.key(1)
+    source = Slice(*(leaf[None] for leaf in batch)), jax.random.key(1)
     arrays = (
         models.init_params(model, jax.random.key(0)),
         models.init_carry(model, BATCH),
@@ -103,9 +104,9 @@ def check_all(grads_of, dtype: str) -> list[dict[str, Any]]:
 def main():
     out = results.folder()
     corpus = common.corpus_from_flags()
-    sequences = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
+    first = sequences(corpus.train, BATCH, NUM_STEPS, "train").read(0, 1)
     model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=4)
-    batch = tuple(tokens[0] for tokens in sequences)
+    batch = first.inputs[0], first.targets[0]
     grads_of = functools.partial(gradients, model, batch)
     found, failed = {"corpus": corpus.name, "tolerances": TOLERANCES}, []
     for dtype, tolerance in TOLERANCES.items():

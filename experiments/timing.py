@@ -20,9 +20,10 @@ import jax
 from absl import flags
 
 from experiments.charts import timing as timing_chart
-from experiments.lm import data, models
 from experiments.lm import flags as common
+from experiments.lm import models
 from experiments.lm.loss import make_loss
+from experiments.lm.sequences import sequences
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
@@ -63,8 +64,8 @@ def measure(batch: Any, num_words: int, rounds: int) -> dict[str, list[float]]:
 def main():
     values, out = flags.FLAGS, results.folder()
     corpus = common.corpus_from_flags()
-    sequences = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
-    args = tuple(words[0] for words in sequences), len(corpus.vocabulary), values.rounds
+    first = sequences(corpus.train, BATCH, NUM_STEPS, "train").read(0, 1)
+    args = (first.inputs[0], first.targets[0]), len(corpus.vocabulary), values.rounds
     processes = [alternation.in_new_process(measure, *args) for _ in range(values.processes)]
     times = {name: [seconds[name] for seconds in processes] for name in CALLS}
     rows = []

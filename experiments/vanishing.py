@@ -28,6 +28,7 @@ from experiments.charts import vanishing as vanishing_chart
 from experiments.lm import data, models, training
 from experiments.lm import flags as common
 from experiments.lm.decay import factor
+from experiments.lm.sequences import sequences
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import launch, results, seeds
@@ -138,8 +139,8 @@ def trained(model: models.LanguageModel, batch: tuple, corpus: data.Corpus) -> d
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
     corpus = common.corpus_from_flags()
-    tokens, targets = data.sequences(corpus.train, BATCH, NUM_STEPS, "train")
-    batch = tokens[0], targets[0]
+    first = sequences(corpus.train, BATCH, NUM_STEPS, "train").read(0, 1)
+    batch = first.inputs[0], first.targets[0]
     build = functools.partial(models.LanguageModel, len(corpus.vocabulary), EMBED)
     print(f"the article: factor {factor(ARTICLE):.2f}, state 4, 0 epochs")
     rows = [at_start(build(state), batch, num_seeds) for state in STATES]

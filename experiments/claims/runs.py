@@ -9,7 +9,7 @@ from typing import NamedTuple
 from experiments.claims import cells as plan
 from experiments.claims import numbers
 from experiments.claims.cells import Cell
-from experiments.lm import data
+from experiments.lm.sequences import num_sequences
 from experiments.record.errors import UserError
 
 
@@ -79,7 +79,7 @@ def _read(path, cell):
     if not isinstance(found["seconds"], float):
         raise found.lacks("seconds")
     length = text["tokens"]["train"] // found["batch_size"]
-    updates = data.num_sequences(length, found["seq_len"])
+    updates = num_sequences(length, found["seq_len"])
     return Run(tuple(losses), updates, found["seconds"])
 
 

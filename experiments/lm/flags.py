@@ -1,11 +1,15 @@
 """Flags shared by the commands that train the language model."""
 
+from fractions import Fraction
+from pathlib import Path
+
 from absl import flags
 
-from experiments.lm import data, models, optimizers, settings, styles
+from experiments.lm import byte_pairs, data, models, optimizers, settings, styles, tokens
 from experiments.record.errors import UserError
 
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
+TEXT_FLAGS = ("corpus", "data_dir", "text", "split", "tokens", "vocab_size", "min_count")
 
 flags.DEFINE_enum("style", "true", styles.STYLES, "Style of truncation.")
 flags.DEFINE_integer(
@@ -87,20 +91,101 @@ flags.DEFINE_enum(
     "How gradients are computed: sweeps (truncated_scan), or windows (the definition, slow).",
 )
 flags.DEFINE_integer(
-    "seed", 0, "Seed of the parameters and of dropout.", lower_bound=0, upper_bound=2**31 - 1
+    "seed",
+    0,
+    "Seed of the parameters and of dropout, or of what is drawn from a trained model.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
 )
 flags.DEFINE_enum(
     "corpus", "auto", data.CORPORA, "Text: ptb, embedded, or ptb where found and else embedded."
 )
-flags.DEFINE_string("data_dir", None, "Folder of the text; default the user's cache folder.")
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of the text: train.txt, valid.txt and test.txt, or ptb.train.txt and its siblings; "
+    "default the user's cache folder.",
+)
+flags.DEFINE_string("text", None, "One file of text, of any size, that --split cuts in three.")
+flags.DEFINE_string(
+    "split",
+    "90,5,5",
+    "Percent of --text for training, validation and test, in the order of the file and cut at line "
+    "ends.",
+)
+flags.DEFINE_enum(
+    "tokens",
+    "word",
+    sorted(tokens.CLASSES),
+    "Tokens: word, between white space, with <eos> for a line end; char, every character; or bpe, "
+    f"byte-level byte pairs, learnt from {byte_pairs.TRAINED_ON >> 20} MiB that are drawn evenly "
+    "from the training text, or from all of it where it is shorter.",
+)
+flags.DEFINE_integer(
+    "vocab_size",
+    None,
+    "Upper bound of the vocabulary; words or characters beyond it, the rarest, become <unk>. "
+    f"Default {byte_pairs.DEFAULT_SIZE:,} for bpe, else none.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "min_count",
+    1,
+    "Words or characters that are rarer in the training text become <unk>.",
+    lower_bound=1,
+)
+flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder of a run. Training goes on there if it was stopped, by default in a new one in runs/.",
+)
 flags.register_validator("keep_prob", lambda p: p > 0.0, "must be above 0")
 flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be above 0")
 flags.register_validator("clip_norm", lambda norm: norm != 0.0, "must be above 0")
 
 
 def corpus_from_flags() -> data.Corpus:
-    """The text that the flags name."""
-    return data.read_corpus(flags.FLAGS.corpus, flags.FLAGS.data_dir)
+    """The text that the flags name.
+
+    Raises:
+      UserError: flags contradict each other, or the text cannot be read.
+    """
+    values = flags.FLAGS
+    kind = tokens.settings(values.tokens, values.vocab_size, values.min_count)
+    if values.text is None:
+        if values["split"].present:
+            raise UserError("--split cuts the file of --text; the other texts come in three parts.")
+        return data.read_corpus(values.corpus, values.data_dir, kind)
+    for name, contradicts in (
+        ("data_dir", values.data_dir is not None),
+        ("corpus", values.corpus != "auto"),
+    ):
+        if contradicts:
+            raise UserError(f"--text does not go with --{name}={values[name].value}; drop one.")
+    return data.read_text(Path(values.text).expanduser(), percent(values.split), kind)
+
+
+def workdir_from_flags() -> Path | None:
+    """The folder of a run, if one is named."""
+    workdir = flags.FLAGS.workdir
+    return None if workdir is None else Path(workdir).expanduser()
+
+
+def percent(split: str) -> list[Fraction]:
+    """The three shares of --split.
+
+    Raises:
+      UserError: they are not three numbers above 0 that sum to 100.
+    """
+    try:
+        shares = [Fraction(share) for share in split.split(",")]
+    except (ValueError, ZeroDivisionError):
+        shares = []
+    if len(shares) != 3 or min(shares) <= 0 or sum(shares) != 100:
+        raise UserError(
+            f"--split={split} must be three numbers above 0 that sum to 100, as in 90,5,5."
+        )
+    return shares
 
 
 def changed(*named: str) -> list[str]:
@@ -108,7 +193,7 @@ def changed(*named: str) -> list[str]:
 
     Those of the schedule and the text, and those that are `named`, are left out.
     """
-    left_out = {"style", *SCHEDULE_FLAGS, "corpus", "data_dir", *named}
+    left_out = {"style", *SCHEDULE_FLAGS, *TEXT_FLAGS, "workdir", *named}
     own = flags.FLAGS.flags_by_module_dict()[__name__]
     return [
         f"--{flag.name}={flag.value}"

@@ -104,6 +104,11 @@ def step(model: LanguageModel, params: Any, carry: Any, x: Inputs) -> tuple[Any,
     return _apply(model, params, "step", carry, x)
 
 
+def logits(model: LanguageModel, params: Any, ys: jax.Array) -> jax.Array:
+    """The logits of the next token: [..., N] -> [..., V]."""
+    return _apply(model, params, "logits", ys)
+
+
 def mean_loss(params: Any, ys: jax.Array, targets: jax.Array) -> jax.Array:
     """Mean cross-entropy of tokens in nats, through the readout: ([..., N], [...]) -> []."""
     kernel, bias = (params["readout"][name].astype(ys.dtype) for name in ("kernel", "bias"))

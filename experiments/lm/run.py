@@ -4,26 +4,35 @@ import contextlib
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.charts import losses as losses_chart
-from experiments.lm import data, models, training
+from experiments.lm import data, models, tokens, training
 from experiments.lm.settings import Settings
 from experiments.record import interrupts, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
+from experiments.record.errors import UserError
 
+MODEL = ("cell", "embed_size", "state_size", "layers", "precision")
 LOSSES, TENSORBOARD, PROFILE = "losses.png", "tensorboard", "profile"
 TRACED_CALL = 2  # the first may still find cold caches
+
+
+class Trained(NamedTuple):
+    """What a run has learnt."""
+
+    model: models.LanguageModel
+    params: Any  # of the epoch with the best validation loss
+    tokens: tokens.Tokens
 
 
 def config(settings: Settings, model: models.LanguageModel, corpus: data.Corpus) -> dict[str, Any]:
     """All that the losses depend on, but for versions, machine and JAX's settings."""
     resolved = settings._asdict()
     schedule = resolved.pop("schedule")._asdict()
-    names = ("cell", "embed_size", "state_size", "layers", "precision")
-    sizes = {name: getattr(model, name) for name in names}
-    tokens = {split: len(getattr(corpus, split)) for split in data.SPLITS}
-    text = {"name": corpus.name, "md5": corpus.md5, "tokens": tokens}
+    sizes = {name: getattr(model, name) for name in MODEL}
+    num_tokens = {split: len(getattr(corpus, split)) for split in data.SPLITS}
+    text = {"name": corpus.name, "md5": corpus.md5, "tokens": num_tokens}
     return schedule | resolved | sizes | {"corpus": text | {"num_words": len(corpus.vocabulary)}}
 
 
@@ -58,10 +67,12 @@ def train(
     """
     text = training.cut(corpus, settings)
     progress = training.start(model, text, settings)
-    run_folder.begin(workdir, config(settings, model, corpus))
+    tokenizer = corpus.settings._asdict() | {"md5": tokens.md5(corpus.tokens)}
+    run_folder.begin(workdir, config(settings, model, corpus) | {"tokenizer": tokenizer})
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
         with interrupts.held_back():
+            tokens.save(corpus.tokens, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs))
         stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
@@ -82,3 +93,22 @@ def train(
         result = training.train(model, text, settings, progress, keep, wrap)
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
+
+
+def load(workdir: Path) -> Trained:
+    """The best parameters of a run that is finished or was stopped, and what it takes to use them.
+
+    Raises:
+      UserError: the folder holds no such run, or it is damaged or still goes on.
+    """
+    config = run_folder.config(workdir)
+    with run_folder.alone(workdir):
+        saved = run_folder.saved(workdir)
+    if saved is None:
+        raise UserError(f"the run in {workdir} has finished no epoch; let it go on.")
+    try:
+        num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
+        model = models.LanguageModel(num_words, **{name: config[name] for name in MODEL})
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{workdir} holds a run of another version, without {error}.") from None
+    return Trained(model, saved["best_params"], tokens.load(kind, workdir))

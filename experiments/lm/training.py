@@ -1,7 +1,6 @@
 """Training on sequences: an epoch as a few compiled calls, evaluation, and the one loop."""
 
 import functools
-import itertools
 import math
 import time
 from collections.abc import Callable
@@ -15,8 +14,9 @@ from jax.typing import ArrayLike
 from tqdm import tqdm
 
 from experiments.lm import models, optimizers
-from experiments.lm.data import SPLITS, Corpus, sequences
+from experiments.lm.data import SPLITS, Corpus
 from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.sequences import Sequences, sequences
 from experiments.lm.settings import Settings
 from experiments.record.errors import UserError
 from tbptt_jax import LearnerState, make_eval_step, make_train_loop
@@ -25,11 +25,11 @@ CALLS_PER_EPOCH = 20
 
 
 class Data(NamedTuple):
-    """Inputs and targets of each text, both [S, T, B]."""
+    """Each text as sequences, which are read where they are needed."""
 
-    train: tuple[jax.Array, jax.Array]
-    valid: tuple[jax.Array, jax.Array]
-    test: tuple[jax.Array, jax.Array]
+    train: Sequences
+    valid: Sequences
+    test: Sequences
 
 
 class Progress(NamedTuple):
@@ -62,43 +62,51 @@ class Result(NamedTuple):
 
 
 def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i: ArrayLike):
-    """The i-th sequence of `source`, ((inputs, targets) [S, T, B], key), with dropout's masks."""
-    data, key = source
-    tokens, targets = jax.tree.map(lambda leaf: leaf[i], data)
+    """The i-th sequence of a text, with dropout's masks; `source` is (slice that has it, key)."""
+    part, key = source
+    tokens, targets = part.inputs[i - part.first], part.targets[i - part.first]
     key = jax.random.fold_in(key, i)
     return models.dropout_inputs(model, key, tokens, settings.keep_prob), targets
 
 
 def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
-    """Builds the jitted (params, data) -> mean loss over the words of `data`, without dropout."""
+    """Builds (params, sequences) -> mean loss over their words, without dropout."""
     schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
     settings = settings._replace(schedule=schedule, backward="sweeps")
     eval_step = make_eval_step(make_loss(model, settings))
 
     @jax.jit
-    def evaluate(params, data):
-        tokens, targets = data
-        batches = models.Inputs(tokens), targets
-        carry = first_carry(model, settings, models.Inputs(tokens[0]))
-        _, metrics = jax.lax.scan(functools.partial(eval_step, params), carry, batches)
-        return jnp.mean(metrics.loss)
+    def evaluate_slice(params, carry, part, num):
+        def one(i, loop):
+            carry, losses = loop
+            batch = models.Inputs(part.inputs[i]), part.targets[i]
+            carry, metrics = eval_step(params, carry, batch)
+            return carry, losses.at[i].set(metrics.loss)
+
+        losses = jnp.zeros(len(part.inputs), jnp.float32)
+        return jax.lax.fori_loop(0, num, one, (carry, losses))
+
+    def evaluate(params, text):
+        carry = first_carry(model, settings, models.Inputs(text.read(0, 1).inputs[0]))
+        losses = []
+        with _progress_bar(text, "evaluation") as bar:
+            for part, num in text.slices():
+                carry, of_slice = evaluate_slice(params, carry, part, num)
+                losses.append(np.asarray(of_slice)[:num])  # waits: one slice in memory at a time
+                bar.update(num * text.seq_len * text.batch_size)
+        return jnp.mean(np.concatenate(losses))
 
     return evaluate
 
 
 def cut(corpus: Corpus, settings: Settings) -> Data:
-    """The texts as sequences on the device.
+    """The texts as sequences.
 
     Raises:
       UserError: a text is too short for one sequence.
     """
     batch_size, seq_len = settings.batch_size, settings.schedule.seq_len
-    return Data(
-        *(
-            jax.device_put(sequences(getattr(corpus, name), batch_size, seq_len, name))
-            for name in SPLITS
-        )
-    )
+    return Data(*(sequences(getattr(corpus, name), batch_size, seq_len, name) for name in SPLITS))
 
 
 def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformation:
@@ -107,7 +115,7 @@ def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformati
     Raises:
       UserError: see `optimizers.make`.
     """
-    return optimizers.make(settings, settings.num_epochs * len(text.train[0]))
+    return optimizers.make(settings, settings.num_epochs * text.train.num)
 
 
 def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progress:
@@ -149,12 +157,14 @@ def train(
     evaluate = make_evaluate(model, settings)
     if not is_finished(progress, settings):
         # No update: compiles the loop before the clock starts.
-        train_loop(*_begin_epoch(model, text, settings, progress), 0, 0)
+        state, key = _begin_epoch(model, text, settings, progress)
+        part, _ = next(text.train.slices(CALLS_PER_EPOCH))
+        train_loop(state, (part, key), 0, 0)
     train_loop = wrap(train_loop)
     while not is_finished(progress, settings):
         began, epoch = time.perf_counter(), int(progress.epoch) + 1
-        state, source = _begin_epoch(model, text, settings, progress)
-        state, train_loss = _train_epoch(train_loop, state, source, epoch)
+        state, key = _begin_epoch(model, text, settings, progress)
+        state, train_loss = _train_epoch(train_loop, state, text.train, key, epoch)
         trained = time.perf_counter()
         valid_loss = float(evaluate(state.params, text.valid))
         _check_finite(valid_loss, f"the validation loss of epoch {epoch}")
@@ -162,7 +172,7 @@ def train(
         if valid_loss < progress.best_valid_loss:
             best = jnp.int32(epoch), jnp.float32(valid_loss), state.params
         progress = Progress(jnp.int32(epoch), state.params, state.opt_state, *best)
-        rate = text.train[0].size / (trained - began)
+        rate = text.train.num_tokens / (trained - began)
         seconds = time.perf_counter() - began
         report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
     test_loss = float(evaluate(progress.best_params, text.test))
@@ -170,36 +180,37 @@ def train(
 
 
 def _begin_epoch(model, text, settings, progress):
-    """The learner at the start of the next epoch, and the source of its batches."""
+    """The learner at the start of the next epoch, and that epoch's key."""
     key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
-    source = text.train, key
-    carry = first_carry(model, settings, train_batch(model, settings, source, 0)[0])
+    inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
+    carry = first_carry(model, settings, inputs)
     # The calls donate their state, and `progress` must live on.
     copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
-    return LearnerState(*copies), source
+    return LearnerState(*copies), key
 
 
-def _train_epoch(train_loop, state, source, epoch):
+def _train_epoch(train_loop, state, text, key, epoch):
     """All sequences of a text, in a few compiled calls with progress between them."""
-    num_sequences, *words = source[0][0].shape
-    bounds = np.unique(np.linspace(0, num_sequences, CALLS_PER_EPOCH + 1).round().astype(int))
-    words = math.prod(words)
     total = 0.0
-    with tqdm(
-        total=num_sequences * words,
-        desc=f"epoch {epoch}",
+    with _progress_bar(text, f"epoch {epoch}") as bar:
+        for part, num in text.slices(CALLS_PER_EPOCH):
+            state, metrics = train_loop(state, (part, key), part.first, part.first + num)
+            loss = float(metrics.loss)
+            _check_finite(loss, f"the training loss of epoch {epoch}")
+            total += loss * num
+            bar.update(num * text.seq_len * text.batch_size)
+    return state, total / text.num
+
+
+def _progress_bar(text, caption):
+    return tqdm(
+        total=text.num_tokens,
+        desc=caption,
         unit=" tokens",
         unit_scale=True,
         leave=False,
         disable=None,
-    ) as bar:
-        for start, stop in itertools.pairwise(bounds.tolist()):
-            state, metrics = train_loop(state, source, start, stop)
-            loss = float(metrics.loss)
-            _check_finite(loss, f"the training loss of epoch {epoch}")
-            total += loss * (stop - start)
-            bar.update((stop - start) * words)
-    return state, total / num_sequences
+    )
 
 
 def _check_finite(loss, what):

@@ -77,6 +77,40 @@ def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
     Raises:
       UserError: the checkpoint is damaged, or is missing beside a metrics.jsonl.
     """
+    state, epochs = _read_checkpoint(workdir, like)
+    if epochs:
+        write_metrics(workdir, epochs)
+    elif (workdir / METRICS).exists():
+        raise UserError(f"{workdir} holds {METRICS} without a checkpoint; name another --workdir.")
+    return state, epochs
+
+
+def config(workdir: Path) -> dict[str, Any]:
+    """What `begin` wrote.
+
+    Raises:
+      UserError: there is no run, or it is damaged.
+    """
+    path = workdir / CONFIG
+    try:
+        return dict(read_json(path))
+    except OSError:
+        raise UserError(f"{workdir} holds no run: there is no {CONFIG}.") from None
+    except (ValueError, TypeError):
+        raise UserError(f"{path} is damaged.") from None
+
+
+def saved(workdir: Path) -> dict[str, Any] | None:
+    """The state that was saved last, its named tuples as dicts; None where none was.
+
+    Raises:
+      UserError: the checkpoint is damaged.
+    """
+    return _read_checkpoint(workdir, None)[0]
+
+
+def _read_checkpoint(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
+    """State and metrics; `like` and no metrics where there is no checkpoint."""
     state, epochs, fault = like, [], None
     with _checkpoints(workdir) as manager:  # not left open: orbax ends badly
         epoch = manager.latest_step()
@@ -92,10 +126,6 @@ def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
             f"the checkpoint in {workdir / CHECKPOINTS} is damaged ({type(fault).__name__}); "
             f"remove {workdir} to start again."
         ) from fault
-    if epochs:
-        write_metrics(workdir, epochs)
-    elif (workdir / METRICS).exists():
-        raise UserError(f"{workdir} holds {METRICS} without a checkpoint; name another --workdir.")
     return state, epochs
 
 

@@ -1,4 +1,4 @@
-"""How the tests run a study, and the main job."""
+"""How the tests run a study, and the main job; a cache folder of their own."""
 
 import json
 
@@ -7,6 +7,14 @@ import pytest
 from texts import TEXTS, TINY, write
 
 from experiments import ptb
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Tokens are not kept in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

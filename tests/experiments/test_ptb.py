@@ -59,7 +59,7 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
     assert lines[0].startswith("text in ") and "480 / " not in lines[0]
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["style"] in said and config["horizon"] == 3 and config["num_epochs"] == 2
-    assert config["corpus"]["num_words"] == 4 and "jax" in config["versions"]
+    assert config["corpus"]["num_words"] == 5 and "jax" in config["versions"]
     assert config["commit"] is None or re.fullmatch("[0-9a-f]{40}(-dirty)?", config["commit"])
     assert config["jax_config"]["jax_enable_x64"] is False
     *epochs, result = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
@@ -87,6 +87,9 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
         (["--batch_size=1000"], "batch of 1000"),
         (["--data_dir=nowhere"], "nowhere"),
         (["--corpus=embedded"], "--corpus=embedded"),
+        (["--text=nowhere"], "--data_dir"),
+        (["--split=80,10,10"], "--split"),
+        (["--tokens=bpe", "--min_count=2"], "--min_count"),
         (["--learning_rate=1e38"], "--learning_rate"),
         (["--seed=99999999999999999999"], "--seed=99999999999999999999"),
         (["stray"], "stray"),

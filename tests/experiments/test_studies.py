@@ -11,6 +11,7 @@ from texts import TEXTS, write
 
 from experiments import dependency, diagram, gradcheck, pitfalls, timing, vanishing, williams_peng
 from experiments.lm import data, models
+from experiments.lm.sequences import sequences
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from tbptt_jax import truncated_scan
@@ -145,8 +146,9 @@ def test_vanishing_is_of_the_kernels_and_of_late_words(monkeypatch):
 def test_vanishing_is_measured_after_training(short_text, monkeypatch):
     monkeypatch.setattr(vanishing, "NUM_EPOCHS", 1)
     corpus = data.read_corpus("ptb", short_text.removeprefix("--data_dir="))
-    tokens, targets = data.sequences(corpus.train, 4, 40, "train")
-    args = models.LanguageModel(len(corpus.vocabulary), 50, 4), (tokens[0], targets[0]), corpus
+    first = sequences(corpus.train, 4, 40, "train").read(0, 1)
+    batch = first.inputs[0], first.targets[0]
+    args = models.LanguageModel(len(corpus.vocabulary), 50, 4), batch, corpus
     trained = vanishing.trained(*args)
     monkeypatch.setattr(vanishing.training, "train", lambda *_: None)
     assert trained["l1"] != vanishing.trained(*args)["l1"]

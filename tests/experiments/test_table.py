@@ -12,6 +12,7 @@ from experiments.charts import table as table_chart
 from experiments.claims import cells as table_cells
 from experiments.claims import runs
 from experiments.lm import data, grid, models
+from experiments.lm.sequences import sequences
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record.errors import UserError
@@ -226,5 +227,5 @@ def test_spread_is_that_of_a_rate_or_of_all():
 def test_updates_per_epoch_are_the_sequences_of_the_text(tmp_path):
     cell = table_cells.Cell(schedule("true", 5, seq_len=20))
     (tmp_path / f"{cell.name}.json").write_text(json.dumps(finished(cell, 5.0)))
-    inputs, _ = data.sequences(np.arange(929589, dtype=np.int32), 32, 20, "train")
-    assert runs.read(tmp_path)[0][cell].updates_per_epoch == len(inputs) == 1452
+    text = sequences(np.arange(929589, dtype=np.int32), 32, 20, "train")
+    assert runs.read(tmp_path)[0][cell].updates_per_epoch == text.num == 1452

@@ -11,9 +11,12 @@ import optax
 import pytest
 
 from experiments.lm import data, models, training
+from experiments.lm import sequences as lm_sequences
 from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.sequences import sequences
 from experiments.lm.settings import BACKWARDS, CARRIES, SEAMS, Settings
 from experiments.lm.styles import schedule
+from experiments.lm.words import Words
 from experiments.record.errors import UserError
 from tbptt_jax import LearnerState, make_train_loop
 
@@ -32,9 +35,9 @@ def corpus(num_words=12):
     rng = np.random.default_rng(0)
     period = rng.integers(num_words, size=31).astype(np.int32)
     train, other = np.tile(period, 20), rng.integers(num_words, size=200).astype(np.int32)
-    words = [f"w{n}" for n in range(num_words)]
+    words = ["<unk>", *(f"w{n}" for n in range(1, num_words))]
     mixed = np.concatenate([period, other])
-    return data.Corpus("test", {}, words, train, mixed, mixed[::-1].copy())
+    return data.Corpus("test", {}, Words(words), train, mixed, mixed[::-1].copy())
 
 
 def build(cell="vanilla", layers=1):
@@ -91,14 +94,14 @@ def test_compiled_updates_are_those_of_a_plain_loop(cell, carry):
     model, params = build(cell)
     settings = Settings(schedule("true", 3, seq_len=7), carry=carry, learning_rate=0.01)
     optimizer = optax.adam(settings.learning_rate)
-    train_data = data.sequences(corpus().train, B, 7, "train")
+    train_data = sequences(corpus().train, B, 7, "train").read(0, 8)
     key = jax.random.key(5)
     first, stop = 2, 6
     start = LearnerState(params, optimizer.init(params), models.init_carry(model, B))
     state, total = start, 0.0
     run = loss_and_grad(model, settings._replace(carry="clean"))
     for i in range(first, stop):
-        tokens, targets = (jnp.asarray(leaf[i]) for leaf in train_data)
+        tokens, targets = (jnp.asarray(leaf[i]) for leaf in train_data[:2])
         inputs = models.dropout_inputs(model, jax.random.fold_in(key, i), tokens, 0.8)
         (loss, new_carry), grads = run(state.params, state.carry, (inputs, targets))
         if carry == "dropped":
@@ -122,7 +125,8 @@ def test_exact_seams_give_the_gradient_of_the_uncut_text(plan):
     """Summed over the sequences, with parameters that stand still."""
     model, params = build("lstm")
     settings = Settings(plan, batch_size=B, seams="exact")
-    inputs, targets = jax.device_put(data.sequences(corpus().train, B, plan.seq_len, "train"))
+    text = sequences(corpus().train, B, plan.seq_len, "train")
+    inputs, targets, _ = jax.device_put(text.read(0, 6))
     run = jax.jit(loss_and_grad(model, settings))
     carry = first_carry(model, settings, models.Inputs(inputs[0]))
     total = jax.tree.map(jnp.zeros_like, params)
@@ -214,8 +218,8 @@ def test_rate_counts_the_words_trained_on_per_second_of_training(monkeypatch):
     model = models.LanguageModel(12, 5, 6)
     progress = training.start(model, text, settings)
     training.train(model, text, settings, progress, lambda epoch, _: epochs.append(epoch))
-    assert (epochs[0].tokens_per_second, epochs[0].seconds) == (text.train[1].size / 2.0, 3.0)
-    assert text.train[1].size == 22 * 7 * B
+    assert (epochs[0].tokens_per_second, epochs[0].seconds) == (text.train.num_tokens / 2.0, 3.0)
+    assert text.train.num_tokens == 22 * 7 * B
 
 
 def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
@@ -247,7 +251,7 @@ def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
     progress = training.start(model, text, settings)
     training.train(model, text, settings, progress, lambda *_: None, counted)
     assert at_clock[0] == (1, 0)
-    assert at_clock[1] == (1, len(text.train[0]))
+    assert at_clock[1] == (1, text.train.num)
 
 
 @pytest.mark.parametrize("cell", ["vanilla", "lstm"])
@@ -267,6 +271,18 @@ def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
     run(SETTINGS)
 
 
+@pytest.mark.parametrize("cell, seams", [("vanilla", "cut"), ("lstm", "exact")])
+def test_slices_of_a_text_do_not_change_a_run(monkeypatch, cell, seams):
+    settings = SETTINGS._replace(num_epochs=2, seams=seams)
+    whole = run(settings, cell=cell)
+    monkeypatch.setattr(lm_sequences, "SLICE_TOKENS", 3 * 7 * B)
+    monkeypatch.setattr(training, "CALLS_PER_EPOCH", 1)
+    sliced = run(settings, cell=cell)
+    assert len([*training.cut(corpus(), settings).train.slices(1)]) == 8
+    np.testing.assert_allclose(sliced[0], whole[0], rtol=1e-6)
+    np.testing.assert_allclose(sliced[1], whole[1], rtol=1e-6)
+
+
 @pytest.mark.parametrize("settings", [SETTINGS._replace(learning_rate=1e38)])
 def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
     with pytest.raises(UserError, match=r"loss of epoch . is (nan|inf).*--learning_rate"):
@@ -276,12 +292,12 @@ def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
 @pytest.mark.parametrize("seams", SEAMS)
 def test_evaluation_carries_state_over_all_sequences(seams):
     model, params = build("lstm")
-    valid = data.sequences(corpus().valid, B, 7, "valid")
+    valid = sequences(corpus().valid, B, 7, "valid")
     carry, losses = models.init_carry(model, B), []
-    for tokens, targets in zip(*valid, strict=True):
+    for tokens, targets in zip(*valid.read(0, valid.num)[:2], strict=True):
         for t in range(7):
             carry, y = models.step(model, params, carry, models.Inputs(tokens[t]))
             losses.append(models.mean_loss(params, y, targets[t]))
     settings = Settings(schedule("true", 3, seq_len=7), batch_size=B, seams=seams)
-    actual = training.make_evaluate(model, settings)(params, jax.device_put(valid))
+    actual = training.make_evaluate(model, settings)(params, valid)
     np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)

@@ -1,0 +1,99 @@
+"""A text cut into sequences, and these read a slice at a time."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.lm.token_file import TokenFile
+from experiments.record.errors import UserError
+
+SLICE_TOKENS = 1 << 18  # in a slice at most, unless one sequence has more
+Tokens = np.ndarray | TokenFile  # [tokens], in memory or on disk
+
+
+class Slice(NamedTuple):
+    """Consecutive sequences of a text; a last one of zeros may fill up the shape."""
+
+    inputs: np.ndarray | jax.Array  # [n, T, B], int32, time before batch
+    targets: np.ndarray | jax.Array  # the inputs' successors
+    first: int | jax.Array = 0  # number of the first sequence in its text
+
+
+class Sequences(NamedTuple):
+    """A text as `batch_size` contiguous streams, cut into sequences of `seq_len` steps.
+
+    Sequence i + 1 continues sequence i, so state can be carried; what does not fill a sequence is
+    dropped, and the last token that is used is a target only.
+    """
+
+    tokens: Tokens
+    batch_size: int  # B
+    seq_len: int  # T
+
+    @property
+    def num(self) -> int:
+        """S, how many sequences there are."""
+        return num_sequences(len(self.tokens) // self.batch_size, self.seq_len)
+
+    @property
+    def num_tokens(self) -> int:
+        """S·T·B, how many tokens are inputs."""
+        return self.num * self.seq_len * self.batch_size
+
+    def read(self, start: int, stop: int, size: int | None = None) -> Slice:
+        """The sequences start..stop-1, filled up by zeros to `size` where that is given."""
+        length = len(self.tokens) // self.batch_size
+        first, num_steps = start * self.seq_len, (stop - start) * self.seq_len
+        streams = np.stack(
+            [
+                self.tokens[at : at + num_steps + 1]
+                for at in range(first, first + self.batch_size * length, length)
+            ]
+        )
+        shape = size or stop - start, self.seq_len, self.batch_size
+
+        def cut(used):
+            sequences = np.zeros(shape, np.int32)
+            used = used.reshape(self.batch_size, stop - start, self.seq_len)
+            sequences[: stop - start] = used.transpose(1, 2, 0)
+            return sequences
+
+        return Slice(cut(streams[:, :-1]), cut(streams[:, 1:]), start)
+
+    def slices(self, least: int = 1) -> Iterator[tuple[Slice, int]]:
+        """All sequences in slices of one shape, each beside its number of sequences.
+
+        There are `least` slices, or fewer where there are not so many sequences, or more where one
+        would have more than `SLICE_TOKENS` tokens. Each is read when it is asked for.
+        """
+        largest = max(1, SLICE_TOKENS // (self.seq_len * self.batch_size))
+        num_slices = min(self.num, max(least, math.ceil(self.num / largest)))
+        bounds = np.linspace(0, self.num, num_slices + 1).round().astype(int).tolist()
+        size = max(stop - start for start, stop in itertools.pairwise(bounds))
+        for start, stop in itertools.pairwise(bounds):
+            yield self.read(start, stop, size), stop - start
+
+
+def num_sequences(length: int, seq_len: int) -> int:
+    """How many sequences a stream is cut into; the last token that they use is a target only."""
+    return (length - 1) // seq_len
+
+
+def sequences(tokens: Tokens, batch_size: int, seq_len: int, name: str) -> Sequences:
+    """Cuts a text into sequences; `name` is the text's, for the error.
+
+    Raises:
+      UserError: there is not one sequence in the text.
+    """
+    found = Sequences(tokens, batch_size, seq_len)
+    if found.num < 1:
+        raise UserError(
+            f"the {name} text has {len(tokens):,} tokens, too few for one sequence: "
+            f"a batch of {batch_size} streams of {seq_len} + 1 tokens needs "
+            f"{batch_size * (seq_len + 1):,}."
+        )
+    return found

@@ -1,0 +1,46 @@
+"""Which words or characters become entries of a vocabulary, the rest being `<unk>`."""
+
+import heapq
+from collections.abc import Iterable
+
+from experiments.record.errors import UserError
+
+UNKNOWN = "<unk>"
+MAX_SIZE = 1 << 20
+
+
+def choose(
+    counts: Iterable[tuple[str, int]], min_count: int = 1, size: int | None = None
+) -> list[str]:
+    """The entries of a vocabulary, the most frequent first, then in the order of code points.
+
+    `<unk>` is always one of them, and counts as often as all that it stands for.
+
+    Args:
+      counts: the training text's words or characters, each once, with their numbers, in any order.
+      min_count: how often an entry occurs at least.
+      size: upper bound of the number of entries, `<unk>` included.
+
+    Raises:
+      UserError: more than `MAX_SIZE` entries, and no `size`.
+    """
+    num_tokens = 0
+
+    def frequent():
+        nonlocal num_tokens
+        for entry, count in counts:
+            num_tokens += count
+            if count >= min_count and entry != UNKNOWN:
+                yield -count, entry
+
+    most = (size or MAX_SIZE) - 1
+    entries = heapq.nsmallest(most + 1, frequent())
+    if size is None and len(entries) > most:
+        raise UserError(
+            f"the training text has more than {MAX_SIZE:,} words; bound them by --vocab_size or "
+            "--min_count, or take --tokens=bpe."
+        )
+    del entries[most:]
+    num_known = -sum(count for count, _ in entries)
+    entries.append((num_known - num_tokens, UNKNOWN))
+    return [entry for _, entry in sorted(entries)]

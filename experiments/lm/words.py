@@ -1,0 +1,74 @@
+"""Words as tokens."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
+
+import numpy as np
+
+from experiments.lm import vocabulary, word_counts
+from experiments.record.errors import UserError
+
+LINE_END = "<eos>"
+MAX_LENGTH = 1 << 20  # of a word
+
+
+class Words:
+    """Each word between white space is a token, and each line end the token `<eos>`."""
+
+    noun = "words"
+
+    def __init__(self, entries: list[str]):
+        self.vocabulary = entries
+        self._numbers = {word: number for number, word in enumerate(entries)}
+
+    def encode(self, pieces: Iterable[str]) -> Iterator[tuple[np.ndarray, int]]:
+        """The tokens, and how many of them are `<unk>` for a word not in the vocabulary."""
+        missing = len(self.vocabulary)
+        for words in split(pieces):
+            found = map(self._numbers.get, words, itertools.repeat(missing))
+            tokens = np.fromiter(found, np.uint32, len(words))
+            unknown = tokens == missing
+            tokens[unknown] = self._numbers[vocabulary.UNKNOWN]
+            yield tokens, int(np.count_nonzero(unknown))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text: words with a space between them, in lines."""
+        text = " ".join(self.vocabulary[number] for number in tokens)
+        lines = text.split(LINE_END)
+        return "\n".join(line.strip(" ") for line in lines)
+
+    def to_json(self) -> str:
+        """The entries in their order."""
+        return json.dumps(self.vocabulary, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` gave."""
+        return cls(json.loads(text))
+
+
+def fit(pieces: Iterable[str], vocab_size: int | None, min_count: int) -> Words:
+    """The words of a training text; see `vocabulary.choose`."""
+    return Words(vocabulary.choose(word_counts.count(split(pieces)), min_count, vocab_size))
+
+
+def split(pieces: Iterable[str]) -> Iterator[list[str]]:
+    """The words of a text, wherever its pieces are cut.
+
+    Raises:
+      UserError: a word has more than `MAX_LENGTH` characters.
+    """
+    rest = ""
+    for piece in pieces:
+        text = rest + piece
+        words = text.replace("\n", f" {LINE_END} ").split()
+        rest = words.pop() if words and not text[-1].isspace() else ""
+        if len(rest) > MAX_LENGTH:
+            raise UserError(
+                f"the text has a word of more than {MAX_LENGTH:,} characters, from "
+                f"{rest[:20]!r} on; take --tokens=char or --tokens=bpe."
+            )
+        yield words
+    yield [rest] if rest else []
