@@ -22,10 +22,10 @@ from absl import flags
 from benchmarks.client import limit_threads
 from experiments.lm import models, training
 from experiments.lm.loss import make_loss
-from experiments.lm.sequences import Slice
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
+from experiments.text.sequences import Slice
 from tbptt_jax import LearnerState, linear_softmax_cross_entropy, make_train_loop
 
 flags.declare_key_flag("out")

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.lm import data
 from experiments.record import files, launch
 from experiments.record.errors import UserError
+from experiments.text import data
 
 HOST = "http://www.fit.vutbr.cz/~imikolov/rnnlm/"
 TIMEOUT = 60.0  # seconds without a byte

@@ -28,10 +28,10 @@ from absl import flags
 from experiments.lm import flags as common
 from experiments.lm import models, training
 from experiments.lm.loss import make_loss
-from experiments.lm.sequences import Slice, sequences
 from experiments.lm.settings import BACKWARDS, Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results
+from experiments.text.sequences import Slice, sequences
 
 flags.declare_key_flag("out")
 flags.declare_key_flag("corpus")

@@ -23,10 +23,10 @@ from experiments.charts import timing as timing_chart
 from experiments.lm import flags as common
 from experiments.lm import models
 from experiments.lm.loss import make_loss
-from experiments.lm.sequences import sequences
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
+from experiments.text.sequences import sequences
 
 flags.declare_key_flag("out")
 flags.declare_key_flag("corpus")

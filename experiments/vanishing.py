@@ -25,13 +25,14 @@ import numpy as np
 from absl import flags
 
 from experiments.charts import vanishing as vanishing_chart
-from experiments.lm import data, models, training
 from experiments.lm import flags as common
+from experiments.lm import models, training
 from experiments.lm.decay import factor
-from experiments.lm.sequences import sequences
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import launch, results, seeds
+from experiments.text import data
+from experiments.text.sequences import sequences
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
 
 flags.declare_key_flag("out")

@@ -28,12 +28,13 @@ from absl import flags
 from scipy.stats import binomtest
 
 from experiments.charts import williams_peng as williams_peng_chart
-from experiments.lm import data, grid, models
 from experiments.lm import flags as common
+from experiments.lm import grid, models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results, seeds
 from experiments.tasks import delay
+from experiments.text import data
 
 flags.DEFINE_enum("task", "delay", ("delay", "ptb"), "Which of the two tasks.")
 flags.declare_key_flag("out")

@@ -4,9 +4,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from experiments.lm import data
 from experiments.record.errors import UserError
 from experiments.record.files import read_json
+from experiments.text import data
 
 
 class Numbers(dict):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from experiments.claims import cells as plan
 from experiments.claims import numbers
 from experiments.claims.cells import Cell
-from experiments.lm.sequences import num_sequences
 from experiments.record.errors import UserError
+from experiments.text.sequences import num_sequences
 
 
 class Run(NamedTuple):

@@ -1,1 +1,1 @@
-"""The language model: text, model, training, runs and grids of runs."""
+"""The language model: model, training, runs and grids of runs."""

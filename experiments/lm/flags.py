@@ -5,8 +5,9 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.lm import byte_pairs, data, models, optimizers, settings, styles, tokens
+from experiments.lm import models, optimizers, settings, styles
 from experiments.record.errors import UserError
+from experiments.text import byte_pairs, data, tokens
 
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
 TEXT_FLAGS = ("corpus", "data_dir", "text", "split", "tokens", "vocab_size", "min_count")

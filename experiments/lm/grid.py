@@ -6,12 +6,13 @@ from typing import Any
 
 from absl import flags
 
-from experiments.lm import data, models, run
+from experiments.lm import models, run
 from experiments.lm.settings import Settings
 from experiments.record import run_folder
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
+from experiments.text import data
 
 flags.DEFINE_string("scratch", "runs", "Folder of the runs that are not finished.")
 

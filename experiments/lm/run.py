@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.charts import losses as losses_chart
-from experiments.lm import data, models, tokens, training
+from experiments.lm import models, training
 from experiments.lm.settings import Settings
 from experiments.record import interrupts, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
+from experiments.text import data, tokens
 
 MODEL = ("cell", "embed_size", "state_size", "layers", "precision")
 LOSSES, TENSORBOARD, PROFILE = "losses.png", "tensorboard", "profile"

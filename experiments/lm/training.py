@@ -14,11 +14,11 @@ from jax.typing import ArrayLike
 from tqdm import tqdm
 
 from experiments.lm import models, optimizers
-from experiments.lm.data import SPLITS, Corpus
 from experiments.lm.loss import first_carry, make_loss
-from experiments.lm.sequences import Sequences, sequences
 from experiments.lm.settings import Settings
 from experiments.record.errors import UserError
+from experiments.text.data import SPLITS, Corpus
+from experiments.text.sequences import Sequences, sequences
 from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
 CALLS_PER_EPOCH = 20

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from experiments import download_ptb
-from experiments.lm import data
 from experiments.record.errors import UserError
+from experiments.text import data
 
 TEXTS = {split: b"some words\n" * (5_000 + len(split)) for split in data.SPLITS}
 

@@ -8,8 +8,8 @@ import pytest
 
 from experiments import ptb
 from experiments.lm import flags as common
-from experiments.lm import tokens
 from experiments.record.errors import UserError
+from experiments.text import tokens
 
 pytestmark = pytest.mark.standard
 TINY = ["--batch_size=2", "--state_size=6", "--embed_size=5", "--num_epochs=1", "--bptt=3"]

@@ -13,8 +13,8 @@ from experiments.claims import cells, comparisons, runs
 from experiments.claims.page import text as page_text
 from experiments.claims.sections import sections
 from experiments.claims.verdicts import threshold
-from experiments.lm import data
 from experiments.record.errors import UserError
+from experiments.text import data
 
 pytestmark = pytest.mark.standard
 

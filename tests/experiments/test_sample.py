@@ -12,8 +12,9 @@ import pytest
 from texts import TEXTS, write
 
 from experiments import ptb, sample
-from experiments.lm import models, run, sampling, tokens
+from experiments.lm import models, run, sampling
 from experiments.record import run_folder
+from experiments.text import tokens
 
 pytestmark = pytest.mark.standard
 TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]

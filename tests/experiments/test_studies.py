@@ -10,10 +10,11 @@ import pytest
 from texts import TEXTS, write
 
 from experiments import dependency, diagram, gradcheck, pitfalls, timing, vanishing, williams_peng
-from experiments.lm import data, models
-from experiments.lm.sequences import sequences
+from experiments.lm import models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
+from experiments.text import data
+from experiments.text.sequences import sequences
 from tbptt_jax import truncated_scan
 
 pytestmark = pytest.mark.standard

@@ -11,11 +11,12 @@ from experiments import table
 from experiments.charts import table as table_chart
 from experiments.claims import cells as table_cells
 from experiments.claims import runs
-from experiments.lm import data, grid, models
-from experiments.lm.sequences import sequences
+from experiments.lm import grid, models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record.errors import UserError
+from experiments.text import data
+from experiments.text.sequences import sequences
 
 pytestmark = pytest.mark.standard
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.lm import data
+from experiments.text import data
 
 PTB = Path(os.environ.get("PTB_DIR") or Path(__file__).parents[3] / "shared" / "ptb")
 needs_ptb = pytest.mark.skipif(  # with $REQUIRE_PTB they run, and fail where it is absent

@@ -10,14 +10,15 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.lm import data, models, training
-from experiments.lm import sequences as lm_sequences
+from experiments.lm import models, training
 from experiments.lm.loss import first_carry, make_loss
-from experiments.lm.sequences import sequences
 from experiments.lm.settings import BACKWARDS, CARRIES, SEAMS, Settings
 from experiments.lm.styles import schedule
-from experiments.lm.words import Words
 from experiments.record.errors import UserError
+from experiments.text import data
+from experiments.text import sequences as lm_sequences
+from experiments.text.sequences import sequences
+from experiments.text.words import Words
 from tbptt_jax import LearnerState, make_train_loop
 
 pytestmark = pytest.mark.standard

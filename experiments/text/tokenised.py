@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.lm import token_file, tokens
-from experiments.lm.token_file import TokenFile
 from experiments.record.errors import UserError
 from experiments.record.files import read_json
+from experiments.text import token_file, tokens
+from experiments.text.token_file import TokenFile
 
 NUM_UNKNOWN = "num_unknown.json"
 

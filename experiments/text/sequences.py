@@ -8,8 +8,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.lm.token_file import TokenFile
 from experiments.record.errors import UserError
+from experiments.text.token_file import TokenFile
 
 SLICE_TOKENS = 1 << 18  # in a slice at most, unless one sequence has more
 Tokens = np.ndarray | TokenFile  # [tokens], in memory or on disk

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from texts import PTB, needs_ptb, write
 
-from experiments.lm import data, embedded, tokens
 from experiments.record.errors import UserError
+from experiments.text import data, embedded, tokens
 
 TEXTS = {"train": "a b a\nb c <unk>\n", "valid": "a c\n", "test": "b\n"}
 

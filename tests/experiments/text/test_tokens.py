@@ -6,8 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from experiments.lm import byte_pairs, tokens, vocabulary, word_counts, words
 from experiments.record.errors import UserError
+from experiments.text import byte_pairs, tokens, vocabulary, word_counts, words
 
 TEXT = "the cat\tsat  on the mat\n\n  the  höhle, the\u2003cat's\n" * 3 + "no end"
 SETTINGS = [tokens.Settings("word"), tokens.Settings("char"), tokens.Settings("bpe", 270)]

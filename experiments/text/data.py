@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import tokenizers
 
-from experiments.lm import embedded, text_files, token_cache, tokenised
-from experiments.lm.text_files import Part
-from experiments.lm.token_file import TokenFile
-from experiments.lm.tokenised import Tokenised
-from experiments.lm.tokens import Settings, Tokens
 from experiments.record.errors import UserError
 from experiments.record.files import cache_dir
+from experiments.text import embedded, text_files, token_cache, tokenised
+from experiments.text.text_files import Part
+from experiments.text.token_file import TokenFile
+from experiments.text.tokenised import Tokenised
+from experiments.text.tokens import Settings, Tokens
 
 SPLITS: tuple[str, ...] = ("train", "valid", "test")
 CORPORA = ("auto", "ptb", "embedded")

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from experiments.lm import token_cache
 from experiments.record.errors import UserError
+from experiments.text import token_cache
 
 PROCESS = """
 import sys, time
 from pathlib import Path
-from experiments.lm import token_cache
+from experiments.text import token_cache
 
 def build(folder):
     with open(sys.argv[1], "a") as log:

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from experiments.lm import sequences as lm_sequences
-from experiments.lm import token_file
-from experiments.lm.sequences import sequences
-from experiments.lm.token_file import TokenFile
 from experiments.record.errors import UserError
+from experiments.text import sequences as lm_sequences
+from experiments.text import token_file
+from experiments.text.sequences import sequences
+from experiments.text.token_file import TokenFile
 
 
 @pytest.mark.parametrize(

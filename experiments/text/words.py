@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from experiments.lm import vocabulary, word_counts
 from experiments.record.errors import UserError
+from experiments.text import vocabulary, word_counts
 
 LINE_END = "<eos>"
 MAX_LENGTH = 1 << 20  # of a word

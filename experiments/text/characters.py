@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from experiments.lm import vocabulary
+from experiments.text import vocabulary
 
 NUM_CODE_POINTS = 0x110000
 

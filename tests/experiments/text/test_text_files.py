@@ -5,8 +5,8 @@ from fractions import Fraction
 
 import pytest
 
-from experiments.lm import text_files
 from experiments.record.errors import UserError
+from experiments.text import text_files
 
 THREE_PARTS = [Fraction(50), Fraction(30), Fraction(20)]
 

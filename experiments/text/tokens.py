@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from experiments.lm import byte_pairs, characters, words
 from experiments.record.errors import UserError
 from experiments.record.files import replace
+from experiments.text import byte_pairs, characters, words
 
 CLASSES = {
     "word": words.Words,

@@ -1,0 +1,1 @@
+"""Text of any size and origin as tokens, and these as sequences."""
