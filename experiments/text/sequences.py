@@ -11,7 +11,7 @@ import numpy as np
 from experiments.record.errors import UserError
 from experiments.text.token_file import TokenFile
 
-SLICE_TOKENS = 1 << 18  # in a slice at most, unless one sequence has more
+SLICE_TOKENS = 1 << 16  # in a slice at most, unless one sequence has more
 Tokens = np.ndarray | TokenFile  # [tokens], in memory or on disk
 
 
