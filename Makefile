@@ -2,13 +2,14 @@
 # make test: the whole test suite.
 # make test-versions: the library's tests on every interpreter found, with the newest jax.
 # make examples: every example at its full size, ten minutes.
+# make release: wheel and sdist into dist/, checked and tried on every interpreter found.
 # make docs: the site, into docs/_build/html; REPOSITORY=https://... links to files of the repository.
 # make article: every experiment of the article, then the verdicts and docs/results.md; half a day.
 # make bench: the benchmarks; make peers before it adds PyTorch and TensorFlow to them.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-versions check examples docs article bench peers lock clean
+.PHONY: demo test test-versions check examples docs release article bench peers lock clean
 
 demo: .venv/installed
 	$(BIN)/python -m experiments.ptb --style=true --bptt=20 --corpus=embedded --learning_rate=0.003 --num_epochs=20
@@ -33,6 +34,9 @@ examples: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+
+release: .venv/installed
+	tests/release.sh
 
 article: .venv/installed
 	$(BIN)/python -m experiments.diagram --out=results

@@ -10,13 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 unset REQUIRE_ALL
 
-# The newest patch of the interpreter 3.$1, or nothing. A shim of pyenv may name one that is not active.
-interpreter() {
-  local candidate
-  for candidate in "$(command -v "python3.$1")" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/"3.$1".*/bin/python; do
-    "$candidate" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3], sys.executable)' 2>/dev/null
-  done | sort -V | tail -n 1 | cut -d ' ' -f 2
-}
+source tests/interpreters.sh
 
 # Makes the environment $2 for the interpreter $1.
 install() {
@@ -33,14 +27,6 @@ print(*project["optional-dependencies"]["frameworks"], sep="\n")')
   touch "$2/installed"
 }
 
-minors=()
-for minor in 11 12 13 14; do
-  [ -n "$(interpreter $minor)" ] && minors+=("$minor")
-done
-if [ ${#minors[@]} -eq 0 ]; then
-  echo "No Python 3.11 or later on PATH or of pyenv." >&2
-  exit 1
-fi
 [ "${1:-}" = newest ] && minors=("${minors[-1]}")
 
 failed=0
