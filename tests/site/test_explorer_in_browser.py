@@ -1,21 +1,15 @@
 """The explorer in a browser: what a reader sees, moves and links to."""
 
-import os
 import re
-import shutil
 from collections import Counter
-from pathlib import Path
 
 import browser
 import pytest
-import sites
 from frameworks import needed
 from reach import reached
 
 keys = needed("selenium.webdriver.common.keys").Keys
 wait = needed("selenium.webdriver.support.wait").WebDriverWait
-for _package in ("sphinx", "furo", "myst_parser"):
-    needed(_package)
 
 MOVE = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
 RIGHTMOST = """
@@ -24,24 +18,6 @@ RIGHTMOST = """
 """
 READ_CLIPBOARD = "navigator.clipboard.readText().then(arguments[0])"
 PATIENCE = 60  # seconds; the page itself takes a few
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The site in $SITE_DIR, else of the explorer's page alone, served."""
-    given = os.environ.get("SITE_DIR")
-    folder = Path(given) if given else sites.build_explorer(tmp_path_factory.mktemp("site"))
-    with sites.served(folder) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def driver():
-    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in paths:
-        pytest.skip("needs chromium and chromedriver on the path (Debian: chromium-driver)")
-    with browser.headless_chromium(*paths) as driver:
-        yield driver
 
 
 @pytest.fixture
@@ -78,10 +54,7 @@ class Page:
         """Moves sliders; `train_h` stands for train-h."""
         for name, value in values.items():
             slider = self.find(f"#explorer-{name.replace('_', '-')}")
-            moved = (
-                "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input'))"
-            )
-            self.driver.execute_script(moved, slider, value)
+            self.driver.execute_script(MOVE, slider, value)
 
     def press(self, css):
         """Presses a button or link by the keyboard: the theme scrolls smoothly, under a click."""
