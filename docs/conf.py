@@ -55,8 +55,10 @@ intersphinx_mapping = {
     }.items()
 }
 
-katex_prerender = True  # by node, which may take its time where other work runs beside it
+katex_prerender = True  # by a server in node, which may be slow where other work runs beside it
 katex.STARTUP_TIMEOUT = katex.RENDER_TIMEOUT = 60.0
+server = katex.KaTeXServer  # its Unix socket is there before it listens; by a port it is waited for
+server.start_server_process = server.start_network_socket
 katex_css_path = "katex/katex.min.css"
 
 html_theme = "furo"
