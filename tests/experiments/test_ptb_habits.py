@@ -22,6 +22,14 @@ def losses(folder):
     return [{k: v for k, v in line.items() if "second" not in k} for line in lines]
 
 
+@pytest.fixture
+def in_foreground():
+    """Python's own handler of Ctrl-C, which a process in the background does not get."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 def interrupted_in(patch, module, name, call_number):
     """Ctrl-C when a module's function is called for the n-th time; it would go on after that."""
     real, numbers = getattr(module, name), itertools.count(1)
@@ -34,6 +42,7 @@ def interrupted_in(patch, module, name, call_number):
     patch.setattr(module, name, call)
 
 
+@pytest.mark.usefixtures("in_foreground")
 @pytest.mark.parametrize(
     ("module", "name", "call_number"),
     [
