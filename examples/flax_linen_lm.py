@@ -9,7 +9,7 @@ and its step is pure. A bound submodule must not be called inside a scan: that i
     +  _, ys = truncated_scan(functools.partial(cell.apply, variables), init, x, horizon=16)
 
 Look at: each token repeats the one 6 before it, so an error must reach 7 steps back. Horizons 1 and
-4 are left behind; 16 learns what full BPTT learns.
+4 fail; 16 learns what full BPTT learns.
 """
 
 import functools

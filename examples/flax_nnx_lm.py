@@ -7,7 +7,7 @@ statistics are in the carry beside the LSTM's state.
     +  carry, ys = truncated_scan(functools.partial(step, params), carry, xs, horizon=16)
 
 Look at: each token repeats the one 6 before it, so an error must reach 7 steps back. Horizons 1 and
-4 are left behind; 16 learns what full BPTT learns.
+4 fail; 16 learns what full BPTT learns.
 """
 
 import functools

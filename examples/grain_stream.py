@@ -7,7 +7,7 @@ What changes: the learner carries the stream from chunk to chunk, and is saved w
     +  saved = jax.device_get(learner), loader.get_state()   # the learner holds the stream
 
 Look at: each token repeats the one 6 before it and a chunk has 4 steps, so errors must cross seams:
-horizons 1 and 4 are left behind. The resumed run ends with the very loss of the one not stopped.
+horizons 1 and 4 fail. The run that was resumed ends with the same loss as the one not stopped.
 """
 
 import functools

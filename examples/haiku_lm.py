@@ -8,7 +8,7 @@ they are only read. Without that line the call is refused.
     +  _, ys = truncated_scan(lambda state, x: core(x, state)[::-1], state, x, horizon=16)
 
 Look at: each token repeats the one 6 before it, so an error must reach 7 steps back. Horizons 1 and
-4 are left behind; 16 learns what full BPTT learns.
+4 fail; 16 learns what full BPTT learns.
 """
 
 import haiku as hk

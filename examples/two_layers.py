@@ -7,7 +7,7 @@ that of the whole stack; with a truncated scan for each layer errors reach 2 hor
     +  carry, ys = truncated_scan(step, carry, xs, horizon=16)
 
 Look at: each token repeats the one 6 before it, so an error must reach 7 steps back: horizons 1 and
-4 are left behind, and 16 learns what full BPTT learns.
+4 fail, and 16 learns what full BPTT learns.
 """
 
 import functools

@@ -54,16 +54,17 @@ def main():
     workdir = common.workdir_from_flags() or _new(settings)
     header = f"{model.cell} RNN, {settings.schedule}; results in {workdir}\n{_details(settings)}"
     try:
-        result = run.train(
-            workdir,
-            model,
-            corpus,
-            settings,
-            began=functools.partial(_print_start, header, settings.num_epochs),
-            report=_print_epoch,
-            tensorboard=FLAGS.tensorboard,
-            profile=FLAGS.profile,
-        )
+        with files.removed_if_empty(workdir):
+            result = run.train(
+                workdir,
+                model,
+                corpus,
+                settings,
+                began=functools.partial(_print_start, header, settings.num_epochs),
+                report=_print_epoch,
+                tensorboard=FLAGS.tensorboard,
+                profile=FLAGS.profile,
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"finished epochs are kept; go on with: {_again(workdir)}"
@@ -71,9 +72,10 @@ def main():
     _print_result(result, settings)
     if FLAGS.tensorboard:
         print(f"TensorBoard: tensorboard --logdir={workdir / run.TENSORBOARD}")
-    path = trace.trace_file(workdir / run.PROFILE) if FLAGS.profile else None
-    if path:
-        print(f"profile: open {path} in https://ui.perfetto.dev")
+    if FLAGS.profile:
+        path = trace.trace_file(workdir / run.PROFILE)
+        where = f"open {path} in https://ui.perfetto.dev" if path else "none, no update was made"
+        print(f"profile: {where}")
 
 
 def _new(settings: Settings) -> Path:
@@ -93,7 +95,7 @@ def _again(workdir: Path) -> str:
 def _details(settings: Settings) -> str:
     """What the line of the schedule does not say."""
     changed = " ".join(common.changed("seams", "carry", "learning_rate", "cell"))
-    rest = f"apart from the article: {changed}" if changed else "all else as in the article"
+    rest = f"apart from the defaults: {changed}" if changed else "all else by default"
     named = f"seams {settings.seams}, carry {settings.carry}"
     return f"{named}, learning rate {settings.learning_rate:g}; {rest}"
 

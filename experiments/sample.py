@@ -26,17 +26,23 @@ for _name in ("workdir", "seed"):
 
 
 def text(trained: run.Trained, prompt: str, length: int, temperature: float, seed: int) -> str:
-    """The prompt and what follows; notes on stderr how much of the prompt is unknown."""
-    arrays, unknown = zip(*trained.tokens.encode([prompt]), strict=True)
+    """The prompt and what follows; notes on stderr how much of the prompt is unknown.
+
+    Raises:
+      UserError: the prompt is not text, or holds no token.
+    """
+    if any("\ud800" <= char <= "\udfff" for char in prompt):  # undecodable bytes
+        raise UserError("--prompt is not UTF-8 text.")
+    arrays, unknown = zip(*trained.tokenizer.encode([prompt]), strict=True)
     tokens = np.concatenate(arrays).astype(np.int32)
     if not tokens.size:
         raise UserError(f"--prompt={prompt!r} holds no token; leave it out to begin a new line.")
     if sum(unknown):
-        noun = trained.tokens.noun
-        print(f"note: {sum(unknown)} {noun} of the prompt became <unk>", file=sys.stderr)
+        noun = trained.tokenizer.noun
+        print(f"note: {noun} of the prompt that became <unk>: {sum(unknown)}", file=sys.stderr)
     key = jax.random.key(seed)
     drawn = sampling.sample(trained.model, trained.params, tokens, length, temperature, key)
-    return trained.tokens.decode([*tokens.tolist(), *drawn.tolist()])
+    return trained.tokenizer.decode([*tokens.tolist(), *drawn.tolist()])
 
 
 def main():
@@ -46,7 +52,9 @@ def main():
         raise UserError("--workdir=RUN must name the folder of a run of experiments.ptb.")
     trained = run.load(workdir)
     prompt = "\n" if values.prompt is None else values.prompt
-    print(text(trained, prompt, values.length, values.temperature, values.seed).lstrip("\n"))
+    said = text(trained, prompt, values.length, values.temperature, values.seed).lstrip("\n")
+    shown = sys.stdout.encoding  # which a terminal may not have for every character
+    print(said.encode(shown, "backslashreplace").decode(shown))
 
 
 if __name__ == "__main__":

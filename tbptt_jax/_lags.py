@@ -28,7 +28,7 @@ class LagSpectrum(NamedTuple):
     l1: jax.Array  #: [H], L1 norm of each part
     l2: jax.Array  #: [H], L2 norm of each part
     leaf_l1: Any  #: as the parameters, [H] in place of each leaf
-    leaf_l2: Any
+    leaf_l2: Any  #: the same of the L2 norms
     parts: Any = None  #: as the parameters, leaves [H, ...], where asked for
 
 

@@ -25,8 +25,8 @@ class Optimizer(Protocol):
 class LearnerState(NamedTuple):
     """What an update changes."""
 
-    params: Any
-    opt_state: Any
+    params: Any  #: what is trained; leaves that are no arrays are static
+    opt_state: Any  #: the optimizer's
     carry: Any  #: what one batch hands to the next, such as a carry or the state of a stream
 
 

@@ -19,7 +19,7 @@ def draw(epochs: list[dict[str, Any]], path: Path) -> None:
         axis.plot(numbers, losses, "o-", color=colour, markersize=3, label=name)
     best = min(epochs, key=lambda epoch: epoch["valid_loss"])
     axis.axhline(best["valid_loss"], color="0.6", linewidth=1, zorder=0)
-    axis.set(xlabel="epoch", ylabel="loss in nats per word")
+    axis.set(xlabel="epoch", ylabel="loss in nats per token")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title(f"Best validation loss {best['valid_loss']:.3f}, in epoch {best['epoch']}")
     axis.legend()

@@ -1,6 +1,7 @@
 """The article's claims, each with a verdict computed from finished results."""
 
 import itertools
+import math
 import statistics
 from collections.abc import Iterator
 
@@ -127,6 +128,12 @@ def counting(found: Numbers) -> Iterator[Finding]:
     )
 
 
+def rounded_up(error: float) -> str:
+    """An error in one digit that is not below it."""
+    digit = 10.0 ** math.floor(math.log10(error))
+    return f"{math.ceil(error / digit) * digit:.0e}"
+
+
 def gradients(found: Numbers) -> Iterator[Finding]:
     """Whether gradients are what they must be."""
     limits = found["tolerances"]
@@ -145,5 +152,5 @@ def gradients(found: Numbers) -> Iterator[Finding]:
     }
     for claim, (said, errors) in claims.items():
         for dtype, error in errors.items():
-            here = (f"error at most {error:.0e} of each array's max-norm",)
+            here = (f"error at most {rounded_up(error)} of each array's max-norm",)
             yield Finding(claim, dtype, said, here, HOLDS if error <= limits[dtype] else NOT)

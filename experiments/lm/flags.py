@@ -7,7 +7,7 @@ from absl import flags
 
 from experiments.lm import models, optimizers, settings, styles
 from experiments.record.errors import UserError
-from experiments.text import byte_pairs, data, tokens
+from experiments.text import byte_pairs, data, tokenizer
 
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
 TEXT_FLAGS = ("corpus", "data_dir", "text", "split", "tokens", "vocab_size", "min_count")
@@ -51,12 +51,12 @@ flags.DEFINE_integer("num_epochs", 20, "Passes over the training text.", lower_b
 flags.DEFINE_integer(
     "patience",
     None,
-    "Epochs without a better validation loss that end the run; default it is never ended.",
+    "Epochs without a better validation loss that end the run; default all epochs are run.",
     lower_bound=1,
 )
 flags.DEFINE_integer("batch_size", 32, "Streams the text is cut into.", lower_bound=1)
 flags.DEFINE_integer("state_size", 100, "Size of the recurrent state.", lower_bound=1)
-flags.DEFINE_integer("embed_size", 50, "Size of the word embedding.", lower_bound=1)
+flags.DEFINE_integer("embed_size", 50, "Size of the token embedding.", lower_bound=1)
 flags.DEFINE_float(
     "keep_prob",
     0.8,
@@ -117,7 +117,7 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
     "tokens",
     "word",
-    sorted(tokens.CLASSES),
+    sorted(tokenizer.CLASSES),
     "Tokens: word, between white space, with <eos> for a line end; char, every character; or bpe, "
     f"byte-level byte pairs, learnt from {byte_pairs.TRAINED_ON >> 20} MiB that are drawn evenly "
     "from the training text, or from all of it where it is shorter.",
@@ -152,7 +152,7 @@ def corpus_from_flags() -> data.Corpus:
       UserError: flags contradict each other, or the text cannot be read.
     """
     values = flags.FLAGS
-    kind = tokens.settings(values.tokens, values.vocab_size, values.min_count)
+    kind = tokenizer.settings(values.tokens, values.vocab_size, values.min_count)
     if values.text is None:
         if values["split"].present:
             raise UserError("--split cuts the file of --text; the other texts come in three parts.")

@@ -14,7 +14,7 @@ from tbptt_jax import init_stream, stream_scan, truncated_scan, windowed_value_a
 def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
     """Builds (params, carry, (inputs, targets)) -> (loss, carry) for one sequence.
 
-    The loss is the mean over the T·B words, and its gradient is BPTT(horizon; stride). The carry
+    The loss is the mean over the T·B tokens, and its gradient is BPTT(horizon; stride). The carry
     is what `first_carry` gives: that of the model, or the state of a stream without seams.
     """
     step = functools.partial(models.step, model)

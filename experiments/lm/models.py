@@ -30,7 +30,7 @@ def scaled_uniform(fan_in: int) -> nn.initializers.Initializer:
 
 
 class LanguageModel(nn.Module):
-    """A word-level recurrent language model with dropout around each cell.
+    """A recurrent language model with dropout around each cell.
 
     y⁰ₛ = dropout(E[tokenₛ]);   zˡₛ, cˡₛ = cellˡ(cˡₛ₋₁, yˡ⁻¹ₛ), yˡₛ = dropout(zˡₛ), l = 1..L;
     logitsₛ = yᴸₛ W + b

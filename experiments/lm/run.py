@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from experiments.charts import losses as losses_chart
 from experiments.lm import models, training
 from experiments.lm.settings import Settings
 from experiments.record import interrupts, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
-from experiments.text import data, tokens
+from experiments.text import data, tokenizer
 
 MODEL = ("cell", "embed_size", "state_size", "layers", "precision")
 LOSSES, TENSORBOARD, PROFILE = "losses.png", "tensorboard", "profile"
@@ -24,7 +27,7 @@ class Trained(NamedTuple):
 
     model: models.LanguageModel
     params: Any  # of the epoch with the best validation loss
-    tokens: tokens.Tokens
+    tokenizer: tokenizer.Tokenizer
 
 
 def config(settings: Settings, model: models.LanguageModel, corpus: data.Corpus) -> dict[str, Any]:
@@ -68,12 +71,12 @@ def train(
     """
     text = training.cut(corpus, settings)
     progress = training.start(model, text, settings)
-    tokenizer = corpus.settings._asdict() | {"md5": tokens.md5(corpus.tokens)}
-    run_folder.begin(workdir, config(settings, model, corpus) | {"tokenizer": tokenizer})
+    of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
+    run_folder.begin(workdir, config(settings, model, corpus) | {"tokenizer": of_tokenizer})
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
         with interrupts.held_back():
-            tokens.save(corpus.tokens, corpus.settings.kind, workdir)
+            tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs))
         stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
@@ -99,17 +102,27 @@ def train(
 def load(workdir: Path) -> Trained:
     """The best parameters of a run that is finished or was stopped, and what it takes to use them.
 
+    Nothing is written.
+
     Raises:
       UserError: the folder holds no such run, or it is damaged or still goes on.
     """
     config = run_folder.config(workdir)
-    with run_folder.alone(workdir):
+    with run_folder.still(workdir):
         saved = run_folder.saved(workdir)
     if saved is None:
         raise UserError(f"the run in {workdir} has finished no epoch; let it go on.")
     try:
         num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
         model = models.LanguageModel(num_words, **{name: config[name] for name in MODEL})
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{workdir} holds a run of another version, without {error}.") from None
-    return Trained(model, saved["best_params"], tokens.load(kind, workdir))
+        found, params = tokenizer.load(kind, workdir), saved["best_params"]
+        like = jax.eval_shape(functools.partial(models.init_params, model), jax.random.key(0))
+        if tokenizer.md5(found) != config["tokenizer"]["md5"]:
+            raise UserError(f"{workdir / tokenizer.FILES[kind]} is not the one of this run.")
+        if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, like):
+            raise UserError(f"the parameters in {workdir} are not of the model in config.json.")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{workdir / run_folder.CONFIG} is damaged, or of another version: {error!r}."
+        ) from None
+    return Trained(model, params, found)

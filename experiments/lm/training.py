@@ -44,7 +44,7 @@ class Progress(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """The outcome of one epoch; losses in nats per word."""
+    """The outcome of one epoch; losses in nats per token."""
 
     epoch: int  # from 1
     train_loss: float
@@ -54,7 +54,7 @@ class Epoch(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The outcome of a run; losses in nats per word."""
+    """The outcome of a run; losses in nats per token."""
 
     best_epoch: int
     best_valid_loss: float

@@ -1,20 +1,27 @@
 """Files that are written whole or not at all, and the folders that they lie in."""
 
+import contextlib
 import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from experiments.record.errors import UserError
+
 
 def cache_dir() -> Path:
-    """Where downloaded text is kept for this user."""
+    """Where downloaded text, tokens and compiled programs are kept for this user."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tbptt_jax"
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """Makes a folder that no other run has: `name`, or `name` with a number."""
+    """Makes a folder that no other run has: `name`, or `name` with a number.
+
+    Raises:
+      UserError: there is no right to write.
+    """
     for number in itertools.count(1):
         folder = parent / (name if number == 1 else f"{name}-{number}")
         try:
@@ -22,7 +29,21 @@ def new_folder(parent: Path, name: str) -> Path:
             return folder
         except FileExistsError:
             continue
+        except OSError as error:
+            raise UserError(
+                f"{parent} cannot be written: {error.strerror}; name a --workdir."
+            ) from None
     raise AssertionError
+
+
+@contextlib.contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Does not leave an empty folder behind."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def read_json(path: Path, of_pairs: Callable[[list], Any] = dict) -> Any:

@@ -1,6 +1,7 @@
 """How a command runs: under absl's and JAX's flags, keeping compiled programs."""
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 
@@ -26,13 +27,17 @@ def run(main: Callable[[], None]) -> None:
         if len(argv) > 1:
             sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
         try:
-            _refuse_flags_of_others(main.__module__)
+            _check_flags(main.__module__)
             _keep_compiled_programs()
             _find_device()
             environment()  # now: the checkout may change while the main works
             main()
         except (UserError, OSError) as error:
             sys.exit(f"error: {error}")
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            sys.exit(f"error: out of memory; smaller sizes may fit ({_first_line(error)}).")
         except KeyboardInterrupt as stop:
             print(f"interrupted; {str(stop) or 'what was written stays.'}", file=sys.stderr)
             sys.exit(INTERRUPTED)
@@ -58,14 +63,19 @@ def _key_module(module: str) -> str:
     return sys.argv[0] if module == "__main__" else module
 
 
-def _refuse_flags_of_others(module: str):
-    """A flag that another command has is no flag of this one."""
+def _check_flags(module: str):
+    """Refuses flags of other commands, names that are empty and numbers that are not finite."""
     values = flags.FLAGS
     key = {flag.name for flag in values.get_key_flags_for_module(_key_module(module))}
     for flag in values.flag_values_dict():
         owner = str(values.find_module_defining_flag(flag))
         if values[flag].present and owner.startswith(PACKAGES) and flag not in key:
             raise UserError(f"--{flag} is not a flag of this command; see --help.")
+        value = values[flag].value
+        if flag in key and value == "":
+            raise UserError(f"--{flag}= is empty; leave it out, or give it a value.")
+        if flag in key and isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{flag}={value} must be a finite number.")
 
 
 def _keep_compiled_programs():
@@ -79,5 +89,14 @@ def _find_device():
     try:
         jax.devices()
     except Exception as error:
-        said = (str(error).splitlines() or ["that platform is not there"])[0]
+        said = _first_line(error)
         raise UserError(f"JAX finds no device, see --jax_platforms: {said}.") from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "resource_exhausted" in said or "out of memory" in said
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -47,12 +47,22 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
         raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}.") from None
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged; name another --workdir, or remove it.") from None
-    for name, value in config.items():
-        if found.get(name) != value:
+    kept, asked = _flat(found), _flat(config)
+    for name, value in asked.items():
+        if kept.get(name) != value:
             raise UserError(
-                f"--workdir={workdir} holds a run with {name} {found.get(name)}, not {value}; "
+                f"--workdir={workdir} holds a run with {name} {kept.get(name)}, not {value}; "
                 "name another."
             )
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by names with dots."""
+    found = {}
+    for name, value in config.items():
+        inner = _flat(value) if isinstance(value, dict) else {"": value}
+        found |= {f"{name}.{key}".rstrip("."): each for key, each in inner.items()}
+    return found
 
 
 def save(workdir: Path, tree: Any, epochs: list[dict[str, Any]]) -> None:
@@ -103,16 +113,22 @@ def config(workdir: Path) -> dict[str, Any]:
 def saved(workdir: Path) -> dict[str, Any] | None:
     """The state that was saved last, its named tuples as dicts; None where none was.
 
+    Nothing is written.
+
     Raises:
       UserError: the checkpoint is damaged.
     """
-    return _read_checkpoint(workdir, None)[0]
+    if not (workdir / CHECKPOINTS).is_dir():
+        return None
+    return _read_checkpoint(workdir, None, read_only=True)[0]
 
 
-def _read_checkpoint(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
+def _read_checkpoint(
+    workdir: Path, like: Any, *, read_only: bool = False
+) -> tuple[Any, list[dict[str, Any]]]:
     """State and metrics; `like` and no metrics where there is no checkpoint."""
     state, epochs, fault = like, [], None
-    with _checkpoints(workdir) as manager:  # not left open: orbax ends badly
+    with _checkpoints(workdir, read_only) as manager:  # not left open: orbax ends badly
         epoch = manager.latest_step()
         try:
             if epoch is not None:
@@ -144,6 +160,25 @@ def alone(workdir: Path) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def still(workdir: Path) -> Iterator[None]:
+    """For reading: makes sure that no process goes on in a folder, until the block ends.
+
+    Raises:
+      UserError: there is no run, or a process holds it.
+    """
+    try:
+        lock = open(workdir / "lock")  # noqa: SIM115
+    except OSError:
+        raise UserError(f"{workdir} holds no run that has begun.") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"the run in {workdir} goes on; wait for its end.") from None
+        yield
+
+
 def write_metrics(workdir: Path, lines: list[dict[str, Any]]) -> None:
     """Writes metrics.jsonl: a line for each epoch, and for the result of a finished run."""
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
@@ -156,9 +191,12 @@ def epochs(workdir: Path) -> list[dict[str, Any]]:
     return [line for line in map(json.loads, lines) if "epoch" in line]
 
 
-def _checkpoints(workdir: Path) -> ocp.CheckpointManager:
+def _checkpoints(workdir: Path, read_only: bool = False) -> ocp.CheckpointManager:
     """One checkpoint, written before its save returns; what a killed save left is cleaned up."""
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=1, enable_async_checkpointing=False, cleanup_tmp_directories=True
+        max_to_keep=1,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=not read_only,
+        create=not read_only,
     )
     return ocp.CheckpointManager((workdir / CHECKPOINTS).absolute(), options=options)

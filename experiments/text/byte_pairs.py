@@ -45,7 +45,7 @@ class BytePairs:
                 known, size = {}, 0
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text; bytes that are no character are shown as such."""
+        """The text; bytes that are not UTF-8 become U+FFFD."""
         return self._tokenizer.decode(tokens, skip_special_tokens=False)
 
     def to_json(self) -> str:

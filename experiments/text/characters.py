@@ -1,8 +1,6 @@
 """Characters as tokens."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self
 
 import numpy as np
 
@@ -11,13 +9,13 @@ from experiments.text import vocabulary
 NUM_CODE_POINTS = 0x110000
 
 
-class Characters:
+class Characters(vocabulary.Listed):
     """Each character is a token, a line end too."""
 
     noun = "characters"
 
     def __init__(self, entries: list[str]):
-        self.vocabulary = entries
+        super().__init__(entries)
         self._numbers = np.full(NUM_CODE_POINTS, len(entries), np.uint32)
         for number, entry in enumerate(entries):
             if entry != vocabulary.UNKNOWN:
@@ -34,15 +32,6 @@ class Characters:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text."""
         return "".join(self.vocabulary[number] for number in tokens)
-
-    def to_json(self) -> str:
-        """The entries in their order."""
-        return json.dumps(self.vocabulary, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """What `to_json` gave."""
-        return cls(json.loads(text))
 
 
 def fit(pieces: Iterable[str], vocab_size: int | None, min_count: int) -> Characters:

@@ -15,18 +15,19 @@ from experiments.text import embedded, text_files, token_cache, tokenised
 from experiments.text.text_files import Part
 from experiments.text.token_file import TokenFile
 from experiments.text.tokenised import Tokenised
-from experiments.text.tokens import Settings, Tokens
+from experiments.text.tokenizer import Tokenizer, TokenizerSettings
 
 SPLITS: tuple[str, ...] = ("train", "valid", "test")
 CORPORA = ("auto", "ptb", "embedded")
 PTB = "Penn Treebank"  # in Mikolov's preparation
+OWN = "own text"
 PTB_MD5 = {
     "train": "f26c4b92c5fdc7b3f8c7cdcb991d8420",
     "valid": "aa0affc06ff7c36e977d7cd49e3839bf",
     "test": "8b80168b89c18661a38ef683c0dc3721",
 }
-CACHE_FORMAT = 1  # raised when the same text is to become other tokens
-WORDS = Settings()
+CACHE_FORMAT = 2  # raised when the same text is to become other tokens
+WORDS = TokenizerSettings()
 
 
 class Corpus(NamedTuple):
@@ -34,29 +35,31 @@ class Corpus(NamedTuple):
 
     name: str
     md5: dict[str, str]  # of each split's text, with \n for line ends
-    tokens: Tokens
+    tokenizer: Tokenizer
     train: np.ndarray | TokenFile
     valid: np.ndarray | TokenFile
     test: np.ndarray | TokenFile
-    settings: Settings = WORDS
+    settings: TokenizerSettings = WORDS
     num_unknown: tuple[int, ...] = (0, 0, 0)  # tokens of each split that became <unk>
+    path: Path | None = None  # where a text of the user's own comes from
 
     @property
     def vocabulary(self) -> list[str]:
         """V entries."""
-        return self.tokens.vocabulary
+        return self.tokenizer.vocabulary
 
     def __str__(self):
         sizes = (len(tokens) for tokens in (self.train, self.valid, self.test))
-        text = f"{self.name}: {_each(sizes)} tokens (train/valid/test)"
-        text += f", {len(self.vocabulary):,} {self.tokens.noun}"
+        name = f"text in {self.path}" if self.path else self.name
+        text = f"{name}: {_each(sizes)} tokens (train/valid/test)"
+        text += f", {len(self.vocabulary):,} {self.tokenizer.noun}"
         return text + (f"; {_each(self.num_unknown)} became <unk>" if any(self.num_unknown) else "")
 
 
 def read_corpus(
     corpus: str,
     data_dir: str | os.PathLike | None = None,
-    settings: Settings = WORDS,
+    settings: TokenizerSettings = WORDS,
 ) -> Corpus:
     """Reads a corpus of three parts.
 
@@ -85,10 +88,10 @@ def read_corpus(
             "`python -m experiments.download_ptb` fetches them, --corpus=embedded needs none."
         )
     parts = {split: text_files.whole(path) for split, path in paths.items()}
-    return _corpus_of_files(f"text in {folder}", parts, settings)
+    return _corpus_of_files(folder, parts, settings)
 
 
-def read_text(path: Path, percent: list[Fraction], settings: Settings) -> Corpus:
+def read_text(path: Path, percent: list[Fraction], settings: TokenizerSettings) -> Corpus:
     """Reads one file, of which the parts are shares in its order.
 
     Args:
@@ -100,7 +103,7 @@ def read_text(path: Path, percent: list[Fraction], settings: Settings) -> Corpus
       UserError: the file is missing, empty, not text, or too short to be split.
     """
     parts = dict(zip(SPLITS, text_files.split(path, percent), strict=True))
-    return _corpus_of_files(f"text in {path}", parts, settings)
+    return _corpus_of_files(path, parts, settings)
 
 
 def find_splits(folder: Path) -> dict[str, Path] | None:
@@ -113,15 +116,18 @@ def find_splits(folder: Path) -> dict[str, Path] | None:
     return None
 
 
-def _embedded_corpus(settings: Settings) -> Corpus:
+def _embedded_corpus(settings: TokenizerSettings) -> Corpus:
     texts = embedded.texts()
     md5 = {split: text_files.digest([text])[0] for split, text in texts.items()}
     return _corpus(embedded.name(), md5, tokenised.in_memory(texts, settings), settings)
 
 
-def _corpus_of_files(name: str, parts: dict[str, Part], settings: Settings) -> Corpus:
+def _corpus_of_files(path: Path, parts: dict[str, Part], settings: TokenizerSettings) -> Corpus:
     """The parts' tokens, from the cache where the same texts were once made into such tokens."""
     digests = {split: text_files.digest(part.pieces("reading")) for split, part in parts.items()}
+    for split, (_, num_bytes) in digests.items():
+        if not num_bytes:
+            raise UserError(f"the {split} text is empty ({parts[split].path}).")
     md5 = {split: digest for split, (digest, _) in digests.items()}
     key = {"format": CACHE_FORMAT, "md5": md5, "tokens": settings}
     if settings.kind == "bpe":
@@ -131,19 +137,22 @@ def _corpus_of_files(name: str, parts: dict[str, Part], settings: Settings) -> C
         pieces = {split: part.pieces for split, part in parts.items()}
         tokenised.write(folder, pieces, digests["train"][1], settings)
 
-    folder = token_cache.folder(key, build)
-    is_ptb = md5 == PTB_MD5
-    return _corpus(PTB if is_ptb else name, md5, tokenised.read(folder, settings), settings)
+    folder = token_cache.folder(key, build, tokenised.is_whole)
+    found = tokenised.read(folder, settings)
+    if md5 == PTB_MD5:
+        return _corpus(PTB, md5, found, settings)
+    return _corpus(OWN, md5, found, settings)._replace(path=path)
 
 
-def _corpus(name: str, md5: dict[str, str], found: Tokenised, settings: Settings) -> Corpus:
+def _corpus(
+    name: str, md5: dict[str, str], found: Tokenised, settings: TokenizerSettings
+) -> Corpus:
     for split in SPLITS:
         if not len(found.parts[split]):
-            raise UserError(f"the {split} text is empty ({name}).")
+            raise UserError(f"the {split} text has no {found.tokenizer.noun}.")
+    train, valid, test = (found.parts[split] for split in SPLITS)
     num_unknown = tuple(found.num_unknown[split] for split in SPLITS)
-    return Corpus(
-        name, md5, found.tokens, **found.parts, settings=settings, num_unknown=num_unknown
-    )
+    return Corpus(name, md5, found.tokenizer, train, valid, test, settings, num_unknown)
 
 
 def _each(numbers: Iterable[int]) -> str:

@@ -30,7 +30,7 @@ def texts() -> dict[str, str]:
         from pydoc_data.topics import topics
     except ImportError:
         raise UserError(
-            "this Python carries no pydoc_data.topics, the embedded text; give --text=FILE."
+            "this Python does not bundle pydoc_data.topics, the embedded text; give --text=FILE."
         ) from None
     found = _split_by_topic(_prose(topics))
     counts = Counter(found["train"].split())

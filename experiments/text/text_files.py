@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -16,6 +17,10 @@ from tqdm import tqdm
 from experiments.record.errors import UserError
 
 PIECE_BYTES = 1 << 20
+SEARCHED = 1 << 20  # bytes, for a line end
+LINE_END = re.compile(rb"\r\n?|\n")
+WHITE_SPACE = re.compile(rb"\s")
+CHARACTER_END = re.compile(rb"(?s).(?![\x80-\xbf])")
 
 
 class Part(NamedTuple):
@@ -73,6 +78,8 @@ def whole(path: Path) -> Part:
 def split(path: Path, percent: list[Fraction]) -> list[Part]:
     """Cuts a file into parts at the first line start at or after each share of its bytes.
 
+    A text without lines is cut at white space.
+
     Args:
       path: the file.
       percent: shares in the order of the file; they sum to 100.
@@ -90,7 +97,7 @@ def split(path: Path, percent: list[Fraction]) -> list[Part]:
             bounds.append(_line_start(file, int(share * everything.stop), everything.stop))
     parts = [everything._replace(start=a, stop=b) for a, b in itertools.pairwise(bounds)]
     if not all(part.start < part.stop for part in parts):
-        raise UserError(f"{path} has too few lines to be split; give three files by --data_dir.")
+        raise UserError(f"{path} is too short to be split; give three files by --data_dir.")
     return parts
 
 
@@ -105,14 +112,21 @@ def digest(pieces: Iterable[str]) -> tuple[str, int]:
 
 
 def _line_start(file: BinaryIO, position: int, size: int) -> int:
-    """The first line start at or after a position, or the file's end."""
+    """The first line start at or after a position, or the file's end.
+
+    Where the next `SEARCHED` bytes have no line end, the place after the next white space; without
+    any, that of the next character.
+    """
     if position == 0:
         return 0
     file.seek(position - 1)
-    while piece := file.read(PIECE_BYTES):
-        found = piece.find(b"\n")
-        if found >= 0:
-            return file.tell() - len(piece) + found + 1
+    piece = file.read(SEARCHED + 1)
+    if piece.endswith(b"\r"):
+        piece += file.read(1)
+    for end in (LINE_END, WHITE_SPACE, CHARACTER_END):
+        found = end.search(piece)
+        if found:
+            return position - 1 + found.end()
     return size
 
 
@@ -131,7 +145,7 @@ def _decoded(file: BinaryIO, part: Part) -> Iterator[tuple[str, int]]:
             offset, byte = at - pending + error.start, error.object[error.start]
             raise UserError(
                 f"{part.path} is not UTF-8: byte {offset:,} is 0x{byte:02x}; convert the file, "
-                "for example by `iconv -f LATIN1 -t UTF-8`."
+                "for example by `iconv -f ENCODING -t UTF-8`."
             ) from None
         if not piece:
             return

@@ -1,12 +1,30 @@
 """Which words or characters become entries of a vocabulary, the rest being `<unk>`."""
 
 import heapq
+import json
 from collections.abc import Iterable
+from typing import Self
 
 from experiments.record.errors import UserError
 
 UNKNOWN = "<unk>"
 MAX_SIZE = 1 << 20
+
+
+class Listed:
+    """A tokenizer that is its list of entries."""
+
+    def __init__(self, entries: list[str]):
+        self.vocabulary = entries
+
+    def to_json(self) -> str:
+        """The entries in their order."""
+        return json.dumps(self.vocabulary, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """What `to_json` gave."""
+        return cls(json.loads(text))
 
 
 def choose(
@@ -22,7 +40,7 @@ def choose(
       size: upper bound of the number of entries, `<unk>` included.
 
     Raises:
-      UserError: more than `MAX_SIZE` entries, and no `size`.
+      UserError: more than `MAX_SIZE` entries, and no `size`; or none but `<unk>`.
     """
     num_tokens = 0
 
@@ -39,6 +57,11 @@ def choose(
         raise UserError(
             f"the training text has more than {MAX_SIZE:,} words; bound them by --vocab_size or "
             "--min_count, or take --tokens=bpe."
+        )
+    if not entries:
+        raise UserError(
+            f"nothing in the training text occurs {min_count:,} times, so that all of it would be "
+            f"{UNKNOWN}; lower --min_count."
         )
     del entries[most:]
     num_known = -sum(count for count, _ in entries)

@@ -1,9 +1,7 @@
 """Words as tokens."""
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self
 
 import numpy as np
 
@@ -14,13 +12,13 @@ LINE_END = "<eos>"
 MAX_LENGTH = 1 << 20  # of a word
 
 
-class Words:
+class Words(vocabulary.Listed):
     """Each word between white space is a token, and each line end the token `<eos>`."""
 
     noun = "words"
 
     def __init__(self, entries: list[str]):
-        self.vocabulary = entries
+        super().__init__(entries)
         self._numbers = {word: number for number, word in enumerate(entries)}
 
     def encode(self, pieces: Iterable[str]) -> Iterator[tuple[np.ndarray, int]]:
@@ -35,18 +33,13 @@ class Words:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text: words with a space between them, in lines."""
-        text = " ".join(self.vocabulary[number] for number in tokens)
-        lines = text.split(LINE_END)
-        return "\n".join(line.strip(" ") for line in lines)
-
-    def to_json(self) -> str:
-        """The entries in their order."""
-        return json.dumps(self.vocabulary, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """What `to_json` gave."""
-        return cls(json.loads(text))
+        lines: list[list[str]] = [[]]
+        for word in map(self.vocabulary.__getitem__, tokens):
+            if word == LINE_END:
+                lines.append([])
+            else:
+                lines[-1].append(word)
+        return "\n".join(map(" ".join, lines))
 
 
 def fit(pieces: Iterable[str], vocab_size: int | None, min_count: int) -> Words:

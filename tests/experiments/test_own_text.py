@@ -9,7 +9,7 @@ import pytest
 from experiments import ptb
 from experiments.lm import flags as common
 from experiments.record.errors import UserError
-from experiments.text import tokens
+from experiments.text import tokenizer
 
 pytestmark = pytest.mark.standard
 TINY = ["--batch_size=2", "--state_size=6", "--embed_size=5", "--num_epochs=1", "--bptt=3"]
@@ -50,7 +50,7 @@ def test_a_run_on_a_file_holds_what_its_tokens_are(main, text, tmp_path, kind, f
     assert line.startswith(f"text in {text}: ") and line.endswith(noun)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["tokenizer"]["kind"] == kind
-    found = tokens.load(kind, tmp_path / "run")
+    found = tokenizer.load(kind, tmp_path / "run")
     assert len(found.vocabulary) == config["corpus"]["num_words"]
     assert (tmp_path / "run" / file).exists()
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+import shutil
 from pathlib import Path
 
 import commands
@@ -14,7 +15,7 @@ from texts import TEXTS, write
 from experiments import ptb, sample
 from experiments.lm import models, run, sampling
 from experiments.record import run_folder
-from experiments.text import tokens
+from experiments.text import tokenizer
 
 pytestmark = pytest.mark.standard
 TINY = ["--batch_size=4", "--state_size=6", "--embed_size=5", "--num_epochs=2", "--bptt=3"]
@@ -47,7 +48,7 @@ def said(capsys):
     return said
 
 
-@pytest.mark.parametrize("kind", tokens.CLASSES)
+@pytest.mark.parametrize("kind", tokenizer.CLASSES)
 def test_prompt_and_length_tokens_are_printed(train, said, kind):
     workdir = train(kind, f"--tokens={kind}")
     args = [f"--workdir={workdir}", "--length=12", "--prompt=a b"]
@@ -104,13 +105,13 @@ def test_lines_of_the_guide_run_the_model(train):
     names |= {"models": models, "run": run}
     exec(lines.replace("RUN", str(train("bpe", "--tokens=bpe"))), names)
     num_tokens, one, num_words = names["logits"].shape
-    assert (one, num_words) == (1, len(names["tokens"].vocabulary)) and num_tokens > 3
+    assert (one, num_words) == (1, len(names["tokenizer"].vocabulary)) and num_tokens > 3
 
 
 def test_unknown_words_of_the_prompt_are_noted(train, said):
     code, out, err = said(f"--workdir={train('word')}", "--prompt=a zebra and b", "--length=1")
     assert code in (None, 0) and out.startswith("a <unk> <unk> b ")
-    assert err == "note: 2 words of the prompt became <unk>\n"
+    assert err == "note: words of the prompt that became <unk>: 2\n"
 
 
 def test_what_is_no_finished_run_is_refused_in_one_line(train, said, tmp_path):
@@ -128,8 +129,35 @@ def test_what_is_no_finished_run_is_refused_in_one_line(train, said, tmp_path):
         ([f"--workdir={old}"], "holds no run"),
         ([f"--workdir={tmp_path / 'empty'}"], "holds no run"),
         ([f"--workdir={damaged}"], "is damaged"),
-        ([f"--workdir={stopped}"], "has finished no epoch"),
-        ([f"--workdir={train('word')}", "--prompt="], "holds no token"),
+        ([f"--workdir={stopped}"], "holds no run that has begun"),
+        ([f"--workdir={train('word')}", "--prompt= "], "holds no token"),
     ]:
         code, out, _ = said(*args)
         assert message in code and "\n" not in code and out == ""
+
+
+def test_folder_whose_files_are_not_of_one_run_is_refused(train, said, tmp_path):
+    """Another vocabulary, another model, a cell that does not exist."""
+    for number, (name, damage) in enumerate(
+        [
+            ("vocab.json", lambda text: json.dumps(json.loads(text)[::-1])),
+            ("vocab.json", lambda text: "[]"),
+            ("config.json", lambda text: text.replace('"state_size": 6', '"state_size": 7')),
+            ("config.json", lambda text: text.replace('"cell": "vanilla"', '"cell": "none"')),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        shutil.copytree(train("word"), folder)
+        text = (folder / name).read_text()
+        assert damage(text) != text
+        (folder / name).write_text(damage(text))
+        code, out, _ = said(f"--workdir={folder}")
+        assert code.startswith("error: ") and "\n" not in code and out == "", name
+
+
+def test_reading_a_run_writes_nothing(train, said, tmp_path):
+    folder = tmp_path / "kept"
+    shutil.copytree(train("word"), folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert said(f"--workdir={folder}", "--length=3")[0] in (None, 0)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before

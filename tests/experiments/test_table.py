@@ -157,7 +157,7 @@ def test_check_writes_nothing(study, exit_of, tiny_table, tmp_path):
 
 def test_the_table_is_trained_on_the_articles_text_alone(exit_of, short_text):
     said = exit_of(table, short_text)
-    assert said.startswith("error: experiments.table: the text is text in ")
+    assert said.startswith("error: experiments.table: the text is own text")
     assert said.endswith("not the Penn Treebank.")
 
 

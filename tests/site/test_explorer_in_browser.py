@@ -1,6 +1,7 @@
 """The explorer in a browser: what a reader sees, moves and links to."""
 
 import re
+import time
 from collections import Counter
 
 import browser
@@ -130,6 +131,14 @@ def test_state_survives_a_reload_by_the_address(page):
     page.wait(lambda: page.text("style"))
     assert page.values() == before
     assert (before["T"], before["stride"], before["seed"], before["delay"]) == (30, 4, 7, 6)
+
+
+def test_a_link_to_a_heading_stays_until_something_is_moved(page):
+    page.open("#which-delays-are-learnt")
+    time.sleep(0.8)  # longer than the pause between two addresses
+    assert page.hash() == "#which-delays-are-learnt"
+    page.slide(h=9)
+    page.wait(lambda: "h=9" in page.hash())
 
 
 def test_an_address_trains_as_far_as_it_says(page):

@@ -7,6 +7,7 @@ export function bindInput(root, name, change) {
   input.addEventListener("input", () => {
     if (input.value !== "" && input.validity.valid) change({ [name]: Number(input.value) });
   });
+  input.addEventListener("change", () => input.reportValidity());
   return ({ value, max = input.max }) => {
     input.max = max;
     if (document.activeElement !== input || Number(input.value) !== value) input.value = value;

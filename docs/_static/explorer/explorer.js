@@ -29,6 +29,7 @@ function change(part) {
   showSchedule(state);
   learning.show(state);
   showSpectrum(state);
+  if (!Object.keys(part).length) return; // nothing that the address does not say, or need not
   written ??= setTimeout(() => {
     written = undefined;
     history.replaceState(null, "", format(state));

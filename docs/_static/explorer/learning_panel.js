@@ -1,4 +1,4 @@
-/** The second part of the page: networks that learn one delay each, while the reader looks on. */
+/** The second part of the page: networks that learn one delay each, live. */
 
 import { RANGES } from "./address.js";
 import { bindInput } from "./controls.js";

@@ -3,13 +3,15 @@
 import hashlib
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from texts import PTB, needs_ptb, write
 
 from experiments.record.errors import UserError
-from experiments.text import data, embedded, tokens
+from experiments.record.files import cache_dir
+from experiments.text import data, embedded, tokenizer
 
 TEXTS = {"train": "a b a\nb c <unk>\n", "valid": "a c\n", "test": "b\n"}
 
@@ -42,7 +44,7 @@ def test_files_are_found_under_their_usual_names(tmp_path, place, prefix):
     corpus = data.read_corpus("auto", tmp_path)
     assert [corpus.vocabulary[n] for n in corpus.valid[:]] == ["a", "c", "<eos>"]
     assert corpus.vocabulary == ["<eos>", "a", "b", "<unk>", "c"]
-    assert str(tmp_path) in corpus.name
+    assert str(corpus).startswith(f"text in {tmp_path}: ")
 
 
 def test_auto_takes_the_cache_folder_and_else_the_embedded_text(tmp_path, monkeypatch):
@@ -93,7 +95,7 @@ def test_paragraph_that_topics_share_counts_once_and_code_never():
         ("auto", {}, "no ptb.train.txt"),
         ("auto", TEXTS | {"train": ""}, "train text is empty"),
         ("auto", TEXTS | {"valid": ""}, "valid text is empty"),
-        ("auto", TEXTS | {"test": "  "}, "test text is empty"),
+        ("auto", TEXTS | {"test": "  "}, "test text has no words"),
         ("embedded", TEXTS, "--corpus=embedded"),
     ],
 )
@@ -119,12 +121,12 @@ def test_unseen_words_are_unknown_and_counted(tmp_path):
     assert str(corpus).endswith("5 words; 0 / 1 / 2 became <unk>")
 
 
-@pytest.mark.parametrize("kind", tokens.CLASSES)
+@pytest.mark.parametrize("kind", tokenizer.CLASSES)
 def test_parts_of_a_file_are_the_same_corpus_as_three_files(tmp_path, kind):
     lines = [f"{word} {number % 7}\n" for number, word in enumerate(100 * ["und", "uß"])]
     whole = tmp_path / "whole.txt"
     whole.write_text("\ufeff" + "".join(lines).replace("\n", "\r\n"))
-    settings = tokens.Settings(kind, 260 if kind == "bpe" else None)
+    settings = tokenizer.TokenizerSettings(kind, 260 if kind == "bpe" else None)
     corpus = data.read_text(whole, [Fraction(80), Fraction("12.5"), Fraction("7.5")], settings)
     texts = {"train": lines[:160], "valid": lines[160:185], "test": lines[185:]}
     write(tmp_path, {split: "".join(part) for split, part in texts.items()})
@@ -133,19 +135,32 @@ def test_parts_of_a_file_are_the_same_corpus_as_three_files(tmp_path, kind):
     for split in data.SPLITS:
         found = getattr(corpus, split)
         np.testing.assert_array_equal(found[:], getattr(expected, split)[:])
-        assert corpus.tokens.decode(found[:].tolist()).strip() == "".join(texts[split]).strip()
+        assert corpus.tokenizer.decode(found[:].tolist()).strip() == "".join(texts[split]).strip()
 
 
 def test_tokens_are_made_once(tmp_path, monkeypatch):
     write(tmp_path, TEXTS | {"train": "made once\n"})
     first = data.read_corpus("ptb", tmp_path)
-    monkeypatch.setattr(tokens, "fit", None)
+    monkeypatch.setattr(tokenizer, "fit", None)
     again = data.read_corpus("ptb", tmp_path)
     assert again.vocabulary == first.vocabulary
     np.testing.assert_array_equal(again.train[:], first.train[:])
-    for settings in (tokens.Settings("char"), tokens.Settings("word", 3)):
+    for settings in (tokenizer.TokenizerSettings("char"), tokenizer.TokenizerSettings("word", 3)):
         with pytest.raises(TypeError):
             data.read_corpus("ptb", tmp_path, settings)
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "train.npy", "manifest.json"])
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("[1]"), Path.unlink], ids=str)
+def test_damaged_cache_is_made_again(tmp_path, name, damage):
+    write(tmp_path, TEXTS | {"train": "damaged then\n"})
+    first = data.read_corpus("ptb", tmp_path)
+    vocabularies = cache_dir().rglob("vocab.json")
+    (folder,) = [path.parent for path in vocabularies if "damaged" in path.read_text()]
+    damage(folder / name)
+    again = data.read_corpus("ptb", tmp_path)
+    assert again.vocabulary == first.vocabulary
+    np.testing.assert_array_equal(again.train[:], first.train[:])
 
 
 def test_pipe_in_place_of_a_text_is_refused(tmp_path):

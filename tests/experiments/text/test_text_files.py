@@ -53,6 +53,9 @@ def test_parts_begin_at_the_first_line_start_at_or_after_their_share(tmp_path):
     for lines, expected in [
         (["ab\n"] * 10, ["ab\n" * 5, "ab\n" * 3, "ab\n" * 2]),
         (["é\r\n"] * 10, ["é\n" * 5, "é\n" * 3, "é\n" * 2]),
+        (["ab\r"] * 10, ["ab\n" * 5, "ab\n" * 3, "ab\n" * 2]),
+        (["ab "] * 10, ["ab " * 5, "ab " * 3, "ab " * 2]),
+        (["é"] * 10, ["é" * 5, "é" * 3, "é" * 2]),
         (["a" * 50 + "\n", "b" * 20 + "\n", "c"], ["a" * 50 + "\n", "b" * 20 + "\n", "c"]),
     ]:
         path.write_bytes("".join(lines).encode())
@@ -61,7 +64,7 @@ def test_parts_begin_at_the_first_line_start_at_or_after_their_share(tmp_path):
 
 @pytest.mark.parametrize(
     "content, said",
-    [(b"", "is empty"), (b"a long line\nb", "too few lines"), (b"no line end", "too few lines")],
+    [(b"", "is empty"), (b"a long line\nb", "too short"), (b"x", "too short")],
 )
 def test_file_that_cannot_be_split_is_refused(tmp_path, content, said):
     path = tmp_path / "text"

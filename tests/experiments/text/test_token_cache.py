@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,8 @@ def build(folder):
     time.sleep(float(sys.argv[2]))
     (folder / "second").write_text("2")
 
-folder = token_cache.folder("key", build)
+is_whole = lambda folder: (folder / "second").exists()
+folder = token_cache.folder("key", build, is_whole)
 assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
 """
 
@@ -61,14 +63,19 @@ def test_what_a_killed_process_left_is_made_anew(tmp_path, parent):
     process.wait(60)
     (left,) = [path for path in parent.iterdir() if path.is_dir()]
     assert [path.name for path in left.iterdir()] == ["first"]
-    folder = token_cache.folder("key", write_both)
+    folder = token_cache.folder("key", write_both, Path.is_dir)
     assert folder != left and not left.exists() and len([*folder.iterdir()]) == 2
 
 
 def test_a_folder_is_made_once_for_its_key():
-    folders = [token_cache.folder({"b": 1, "a": key}, lambda _: None) for key in (1, 2)]
+    folders = [
+        token_cache.folder({"b": 1, "a": key}, lambda _: None, Path.is_dir) for key in (1, 2)
+    ]
     assert folders[0] != folders[1]
-    assert token_cache.folder({"a": 1, "b": 1}, lambda folder: folder / None) == folders[0]
+    assert (
+        token_cache.folder({"a": 1, "b": 1}, lambda folder: folder / None, Path.is_dir)
+        == folders[0]
+    )
 
 
 def test_error_leaves_nothing(parent):
@@ -77,11 +84,11 @@ def test_error_leaves_nothing(parent):
         raise UserError("not UTF-8")
 
     with pytest.raises(UserError, match="not UTF-8"):
-        token_cache.folder("key", build)
+        token_cache.folder("key", build, Path.is_dir)
     assert not [path for path in parent.iterdir() if path.is_dir()]
 
 
 def test_cache_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "tbptt_jax").write_text("a file")
     with pytest.raises(UserError, match="XDG_CACHE_HOME"):
-        token_cache.folder("key", write_both)
+        token_cache.folder("key", write_both, Path.is_dir)

@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 
 from experiments.record.errors import UserError
-from experiments.text import byte_pairs, tokens, vocabulary, word_counts, words
+from experiments.text import byte_pairs, tokenizer, vocabulary, word_counts, words
 
 TEXT = "the cat\tsat  on the mat\n\n  the  höhle, the\u2003cat's\n" * 3 + "no end"
-SETTINGS = [tokens.Settings("word"), tokens.Settings("char"), tokens.Settings("bpe", 270)]
+SETTINGS = [
+    tokenizer.TokenizerSettings("word"),
+    tokenizer.TokenizerSettings("char"),
+    tokenizer.TokenizerSettings("bpe", 270),
+]
 
 
 def in_pieces(text, length):
@@ -23,7 +27,7 @@ def encode(found, pieces):
 
 
 def fit(settings, text, length=10_000):
-    return tokens.fit(settings, in_pieces(text, length), len(text.encode()))
+    return tokenizer.fit(settings, in_pieces(text, length), len(text.encode()))
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -43,7 +47,7 @@ def test_characters_and_byte_pairs_lose_nothing(settings):
 
 
 def test_words_are_separated_by_white_space_and_lines_end_in_eos():
-    found = fit(tokens.Settings("word"), TEXT)
+    found = fit(tokenizer.TokenizerSettings("word"), TEXT)
     encoded, unknown = encode(found, [TEXT])
     expected = TEXT.replace("\n", " <eos> ").split()
     assert [found.vocabulary[n] for n in encoded] == expected and unknown == 0
@@ -59,21 +63,21 @@ def test_words_are_separated_by_white_space_and_lines_end_in_eos():
     ],
 )
 def test_what_training_lacks_is_unknown(kind, text, expected, num_unknown):
-    found = fit(tokens.Settings(kind), "a b\n")
+    found = fit(tokenizer.TokenizerSettings(kind), "a b\n")
     encoded, unknown = encode(found, [text])
     assert [found.vocabulary[n] for n in encoded] == expected and unknown == num_unknown
 
 
-@pytest.mark.parametrize("kind", tokens.CLASSES)
+@pytest.mark.parametrize("kind", tokenizer.CLASSES)
 def test_saved_tokens_are_the_same_tokens(kind, tmp_path):
-    found = fit(tokens.Settings(kind, 270 if kind == "bpe" else None), TEXT)
-    tokens.save(found, kind, tmp_path)
-    loaded = tokens.load(kind, tmp_path)
-    assert loaded.vocabulary == found.vocabulary and tokens.md5(loaded) == tokens.md5(found)
+    found = fit(tokenizer.TokenizerSettings(kind, 270 if kind == "bpe" else None), TEXT)
+    tokenizer.save(found, kind, tmp_path)
+    loaded = tokenizer.load(kind, tmp_path)
+    assert loaded.vocabulary == found.vocabulary and tokenizer.md5(loaded) == tokenizer.md5(found)
     np.testing.assert_array_equal(encode(loaded, [TEXT])[0], encode(found, [TEXT])[0])
-    (tmp_path / tokens.FILES[kind]).write_text("{")
+    (tmp_path / tokenizer.FILES[kind]).write_text("{")
     with pytest.raises(UserError, match="missing or damaged"):
-        tokens.load(kind, tmp_path)
+        tokenizer.load(kind, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -148,4 +152,4 @@ def test_byte_pairs_forget_words_and_cut_lines(monkeypatch):
 )
 def test_settings_that_cannot_be_are_refused(args, said):
     with pytest.raises(UserError, match=said):
-        tokens.settings(*args)
+        tokenizer.settings(*args)

@@ -20,7 +20,7 @@ FILES = {"word": "vocab.json", "char": "vocab.json", "bpe": "tokenizer.json"}
 LEAST_SIZES = {"word": 2, "char": 2, "bpe": 256}  # <unk> and another; all bytes
 
 
-class Settings(NamedTuple):
+class TokenizerSettings(NamedTuple):
     """What the tokens of a text depend on, beside the text."""
 
     kind: str = "word"
@@ -28,7 +28,7 @@ class Settings(NamedTuple):
     min_count: int = 1
 
 
-class Tokens(Protocol):
+class Tokenizer(Protocol):
     """A vocabulary, which encodes and decodes text."""
 
     vocabulary: list[str]  # [V]
@@ -51,7 +51,7 @@ class Tokens(Protocol):
         ...
 
 
-def settings(kind: str, vocab_size: int | None, min_count: int) -> Settings:
+def settings(kind: str, vocab_size: int | None, min_count: int) -> TokenizerSettings:
     """Settings that go together.
 
     Raises:
@@ -63,11 +63,11 @@ def settings(kind: str, vocab_size: int | None, min_count: int) -> Settings:
         raise UserError(
             f"--vocab_size={vocab_size} is too small: --tokens={kind} needs {LEAST_SIZES[kind]}."
         )
-    return Settings(kind, vocab_size, min_count)
+    return TokenizerSettings(kind, vocab_size, min_count)
 
 
-def fit(settings: Settings, pieces: Iterable[str], num_bytes: int) -> Tokens:
-    """The tokens of a training text that has `num_bytes` in UTF-8."""
+def fit(settings: TokenizerSettings, pieces: Iterable[str], num_bytes: int) -> Tokenizer:
+    """The tokenizer of a training text that has `num_bytes` in UTF-8."""
     kind, vocab_size, min_count = settings
     if kind == "bpe":
         return byte_pairs.fit(pieces, num_bytes, vocab_size)
@@ -75,17 +75,17 @@ def fit(settings: Settings, pieces: Iterable[str], num_bytes: int) -> Tokens:
     return fit(pieces, vocab_size, min_count)
 
 
-def md5(tokens: Tokens) -> str:
-    """Of all that `tokens` encodes with."""
-    return hashlib.md5(tokens.to_json().encode(), usedforsecurity=False).hexdigest()
+def md5(tokenizer: Tokenizer) -> str:
+    """Of all that `tokenizer` encodes with."""
+    return hashlib.md5(tokenizer.to_json().encode(), usedforsecurity=False).hexdigest()
 
 
-def save(tokens: Tokens, kind: str, folder: Path) -> None:
+def save(tokenizer: Tokenizer, kind: str, folder: Path) -> None:
     """Writes vocab.json or, for bpe, tokenizer.json."""
-    replace(folder / FILES[kind], tokens.to_json())
+    replace(folder / FILES[kind], tokenizer.to_json())
 
 
-def load(kind: str, folder: Path) -> Tokens:
+def load(kind: str, folder: Path) -> Tokenizer:
     """Reads what `save` wrote.
 
     Raises:
