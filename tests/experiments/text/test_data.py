@@ -151,7 +151,9 @@ def test_tokens_are_made_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["vocab.json", "train.npy", "manifest.json"])
-@pytest.mark.parametrize("damage", [lambda path: path.write_text("[1]"), Path.unlink], ids=["foreign", "missing"])
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.write_text("[1]"), Path.unlink], ids=["foreign", "missing"]
+)
 def test_damaged_cache_is_made_again(tmp_path, name, damage):
     write(tmp_path, TEXTS | {"train": "damaged then\n"})
     first = data.read_corpus("ptb", tmp_path)
