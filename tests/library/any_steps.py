@@ -3,19 +3,9 @@
 All act on a carry [N] with inputs [N] and do not contract, so that no gradient vanishes by luck.
 """
 
-import functools
-from typing import NamedTuple
-
-import cells
-import definition
 import jax
 import jax.numpy as jnp
-import numpy as np
-from gradients import largest_error, scan_gradients
 from jax.experimental import checkify
-from jax.flatten_util import ravel_pytree
-
-from tbptt_jax import init_stream, stream_scan
 
 N = 4
 
@@ -43,91 +33,6 @@ def checking(w, c, x):
     return c, c
 
 
-@jax.custom_jvp
-def bent(x):
-    return 1.5 * jnp.sin(x)
-
-
-bent.defjvp(lambda primals, tangents: (bent(*primals), 1.5 * jnp.cos(*primals) * tangents[0]))
-
-
-def custom_jvp(w, c, x):
-    c = bent(c @ w) + x
-    return c, c
-
-
-@jax.custom_jvp
-def nothing():
-    return ()
-
-
-nothing.defjvp(lambda primals, tangents: ((), ()))
-
-
-def empty_custom_jvp(w, c, x):
-    nothing()
-    c = mixed(w, c, x)
-    return c, c
-
-
-@jax.custom_vjp
-def straight_through(x):
-    return jnp.round(x)
-
-
-straight_through.defvjp(lambda x: (jnp.round(x), None), lambda _, error: (error,))
-
-
-def straight_through_step(w, c, x):
-    c = straight_through(3.0 * mixed(w, c, x)) / 3.0
-    return c, c * c
-
-
-@jax.custom_vjp
-def spike(v):
-    return (v > 1.0).astype(v.dtype)
-
-
-spike.defvjp(lambda v: (spike(v), v), lambda v, error: (error / (1.0 + jnp.abs(v - 1.0)) ** 2,))
-
-
-def surrogate_spike(w, c, x):
-    """A leaky neuron that fires and is reset; its gradient is a surrogate's."""
-    v, fired = c
-    v = 1.1 * v * (1.0 - fired) + fired @ w + x
-    fired = spike(v)
-    return (v, fired), fired
-
-
-@jax.custom_vjp
-def half_error(x):
-    return x
-
-
-half_error.defvjp(lambda x: (x, None), lambda _, error: (0.5 * error,))
-
-
-def scaled_error(w, c, x):
-    c = half_error(mixed(w, c, x))
-    return c, c
-
-
-@jax.custom_vjp
-def integer_argument(x, times):
-    return x * times
-
-
-integer_argument.defvjp(
-    lambda x, times: (x * times, times),
-    lambda times, error: (error * times, np.zeros((), jax.dtypes.float0)),
-)
-
-
-def float0_of_a_rule(w, c, x):
-    c = integer_argument(mixed(w, c, x), jnp.int32(1))
-    return c, c
-
-
 def checkpointed(w, c, x):
     c = jax.checkpoint(mixed)(w, c, x)
     return c, c
@@ -142,28 +47,6 @@ def checkpoint_with_policy(w, c, x):
 def nested_scan(w, c, x):
     c, ys = jax.lax.scan(lambda c, _: (mixed(w, c, x), c), c, None, length=2)
     return c, ys
-
-
-@jax.custom_vjp
-def newton_root(a):
-    """The square root of 1 + a², by iterations that JAX cannot differentiate in reverse."""
-
-    def better(y):
-        return 0.5 * (y + (1.0 + a * a) / y)
-
-    return jax.lax.while_loop(
-        lambda y: jnp.any(jnp.abs(y * y - 1.0 - a * a) > 1e-14 * (1 + a * a)), better, 1.0 + a * a
-    )
-
-
-newton_root.defvjp(
-    lambda a: (y := newton_root(a), (a, y)), lambda kept, error: (error * kept[0] / kept[1],)
-)
-
-
-def while_loop(w, c, x):
-    c = newton_root(mixed(w, c, x))
-    return c, c
 
 
 def cond(w, c, x):
@@ -236,23 +119,6 @@ def gelu_gate(w, c, x):
     return c, jax.nn.log_softmax(c)
 
 
-@jax.custom_jvp
-def from_host(x):
-    call = lambda x: np.sin(np.asarray(x)).astype(x.dtype)
-    result = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    return jax.pure_callback(call, result, x, vmap_method="expand_dims")
-
-
-@from_host.defjvp
-def _(primals, tangents):
-    return from_host(*primals), jnp.cos(primals[0]) * tangents[0]
-
-
-def pure_callback(w, c, x):
-    c = 1.5 * from_host(c @ w) + x
-    return c, c
-
-
 def float0_corners(w, c, x):
     """An integer made from the carry, a leaf that no error reaches, one without entries."""
     state, count, held, empty = c
@@ -302,56 +168,8 @@ def heun_step(w, c, x):
 
 
 PLAIN = [
-    printing, calling_back, checking, custom_jvp, empty_custom_jvp, straight_through_step,
-    surrogate_spike, scaled_error, float0_of_a_rule, checkpointed, checkpoint_with_policy,
-    nested_scan, while_loop, cond, switch, fori_loop, jitted, linear_solve, cholesky, fft, sort,
-    gather_and_scatter, dynamic_slice, convolution, gelu_gate, pure_callback, float0_corners,
-    untouched_input, no_output, linear,
+    printing, calling_back, checking, checkpointed, checkpoint_with_policy, nested_scan, cond,
+    switch, fori_loop, jitted, linear_solve, cholesky, fft, sort, gather_and_scatter, dynamic_slice,
+    convolution, gelu_gate, float0_corners, untouched_input, no_output, linear,
 ]  # fmt: skip
 DIFFRAX = [diffeqsolve, heun_step]
-
-
-@functools.cache
-def problem(f, num_steps):
-    """The step over `num_steps` random inputs, with random cotangents for all its results."""
-    keys = jax.random.split(jax.random.key(1), 4)
-    weights = 1.3 * jax.random.orthogonal(keys[0], N)
-    carry = jax.random.normal(keys[1], (N,))
-    xs = jax.random.normal(keys[2], (num_steps, N))
-    if f is surrogate_spike:
-        carry = carry, jnp.zeros(N)
-    if f is float0_corners:
-        carry = carry, jnp.int32(0), carry, jnp.zeros((0, 3))
-    results = jax.lax.scan(lambda c, x: f(weights, c, x), carry, xs)
-    return cells.Problem(f, weights, carry, xs, *cells.like(results, keys[3]))
-
-
-class Comparison(NamedTuple):
-    """How far a step's gradients are from the definition's, and from those of `lax.scan`."""
-
-    norm: float
-    error: float
-    error_of_stream: float
-    difference_from_full: float
-
-
-def compare(f, num_steps, horizon, stride):
-    """For the parameters, the initial carry and the inputs; in a stream, which is one chunk."""
-    whole = problem(f, num_steps)
-    once = whole._replace(f=jax.jit(f))  # traced and compiled once for all its steps
-    expected = definition.truncated_gradients(*once, horizon=horizon, stride=stride)
-    stateless = whole._replace(carry_ct=jax.tree.map(jnp.zeros_like, whole.carry_ct))
-
-    def of_stream(params, xs):
-        state = init_stream(whole.init, xs, horizon=horizon, stride=stride, shortest_chunk=1)
-        _, ys = stream_scan(functools.partial(f, params), state, xs, last=True)
-        return jnp.float64(0.0) + definition.inner(whole.ys_ct, ys)
-
-    params, xs = jax.jit(jax.grad(of_stream, argnums=(0, 1)))(whole.params, whole.xs)
-    of_outputs = scan_gradients(stateless, horizon, stride)
-    return Comparison(
-        float(jnp.linalg.norm(ravel_pytree((expected[0], expected[2]))[0])),
-        largest_error(scan_gradients(whole, horizon, stride), expected),
-        largest_error((params, xs), (of_outputs[0], of_outputs[2])),
-        largest_error(scan_gradients(whole, None, 1), expected),
-    )

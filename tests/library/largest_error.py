@@ -6,8 +6,8 @@ Every recurrence of cells.py on seven steps, horizons 1, 2, 3, 4, 6, 7 and 9, st
 horizon; relative to each array's max-norm. Expect about 2e-14 in float64 and 1e-5 in float32.
 Then the same recurrences and schedules as streams of eleven steps in chunks of one stride and of
 three, states run again and stale: the sum of the chunks' gradients against `truncated_scan`.
-At last every step of any_steps.py with horizon 3 and strides 1 and 2: the norm of its gradient, the
-largest error of it and of a stream's, and how far the gradient of `lax.scan` is from it.
+At last every step of step_errors.py with horizon 3 and strides 1 and 2: the norm of its gradient,
+the largest error of it and of a stream's, and how far the gradient of `lax.scan` is from it.
 """
 
 import importlib.util
@@ -20,6 +20,7 @@ import cells
 import chunks
 import definition
 import jax
+import step_errors
 from gradients import RECURRENCES, T, largest_error, scan_gradients, windows_gradients
 
 SCHEDULES = [(h, k) for h in (1, 2, 3, 4, 6, 7, 9) for k in {1, 2, 3, 4, 5, h} if k <= h]
@@ -77,9 +78,9 @@ def largest_error_of_streams():
 def print_steps():
     print(f"\n{'step':26}{'stride':>7}{'norm':>9}{'error':>10}{'stream':>10}{'from full':>11}")
     diffrax = any_steps.DIFFRAX if importlib.util.find_spec("diffrax") else []
-    for f in (*any_steps.PLAIN, *diffrax):
+    for f in (*step_errors.STEPS, *diffrax):
         for stride in (1, 2):
-            found = any_steps.compare(f, T, 3, stride)
+            found = step_errors.compare(f, T, 3, stride)
             print(f"{f.__name__:26}{stride:7}{found.norm:9.1f}{found.error:10.1e}", end="")
             print(f"{found.error_of_stream:10.1e}{found.difference_from_full:11.3g}", flush=True)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import step_errors
 from jax.experimental import checkify, io_callback
 
 from tbptt_jax import init_stream, stream_scan, truncated_scan
@@ -17,10 +18,10 @@ OF_DIFFRAX = [pytest.param(f, marks=pytest.mark.needs("diffrax")) for f in any_s
 
 @pytest.mark.filterwarnings("ignore:Complex dtype")
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("f", [*any_steps.PLAIN, *OF_DIFFRAX], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("f", [*step_errors.STEPS, *OF_DIFFRAX], ids=lambda f: f.__name__)
 def test_any_step_has_the_gradient_of_the_definition(f, stride):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        found = any_steps.compare(f, T, 3, stride)
+        found = step_errors.compare(f, T, 3, stride)
     assert found.error < 1e-12
     assert found.error_of_stream < 1e-12
     assert found.difference_from_full > 0.1

@@ -1,0 +1,76 @@
+"""How an epoch runs: its calls, its slices of the text, its clock."""
+
+import chex
+import numpy as np
+import pytest
+from small_model import SETTINGS, B, corpus, run
+
+from experiments.lm import models, training
+from experiments.text import sequences as lm_sequences
+
+pytestmark = pytest.mark.standard
+
+
+def test_every_call_of_an_epoch_is_compiled_once(monkeypatch):
+    monkeypatch.setattr(
+        training.models,
+        "mean_loss",
+        chex.assert_max_traces(models.mean_loss, n=3),  # train, valid, test
+    )
+    run(SETTINGS)
+
+
+@pytest.mark.parametrize("cell, seams", [("vanilla", "cut"), ("lstm", "exact")])
+def test_slices_of_a_text_do_not_change_a_run(monkeypatch, cell, seams):
+    settings = SETTINGS._replace(num_epochs=2, seams=seams)
+    whole = run(settings, cell=cell)
+    monkeypatch.setattr(lm_sequences, "SLICE_TOKENS", 3 * 7 * B)
+    monkeypatch.setattr(training, "CALLS_PER_EPOCH", 1)
+    sliced = run(settings, cell=cell)
+    assert len([*training.cut(corpus(), settings).train.slices(1)]) == 8
+    np.testing.assert_allclose(sliced[0], whole[0], rtol=1e-6)
+    np.testing.assert_allclose(sliced[1], whole[1], rtol=1e-6)
+
+
+def test_rate_counts_the_words_trained_on_per_second_of_training(monkeypatch):
+    clock = iter([0.0, 2.0, 3.0])
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    settings = SETTINGS._replace(num_epochs=1)
+    text, epochs = training.cut(corpus(), settings), []
+    model = models.LanguageModel(12, 5, 6)
+    progress = training.start(model, text, settings)
+    training.train(model, text, settings, progress, lambda epoch, _: epochs.append(epoch))
+    assert (epochs[0].tokens_per_second, epochs[0].seconds) == (text.train.num_tokens / 2.0, 3.0)
+    assert text.train.num_tokens == 22 * 7 * B
+
+
+def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
+    """And before any is made."""
+    num_traces, at_clock, num_updates = 0, [], 0
+    mean_loss, perf_counter = models.mean_loss, training.time.perf_counter
+
+    def traced(*args):
+        nonlocal num_traces
+        num_traces += 1
+        return mean_loss(*args)
+
+    def clock():
+        at_clock.append((num_traces, num_updates))
+        return perf_counter()
+
+    def counted(train_loop):
+        def call(state, source, start, stop):
+            nonlocal num_updates
+            num_updates += stop - start
+            return train_loop(state, source, start, stop)
+
+        return call
+
+    monkeypatch.setattr(models, "mean_loss", traced)
+    monkeypatch.setattr(training.time, "perf_counter", clock)
+    settings = SETTINGS._replace(num_epochs=1)
+    model, text = models.LanguageModel(12, 5, 6), training.cut(corpus(), settings)
+    progress = training.start(model, text, settings)
+    training.train(model, text, settings, progress, lambda *_: None, counted)
+    assert at_clock[0] == (1, 0)
+    assert at_clock[1] == (1, text.train.num)
