@@ -2,6 +2,7 @@
 
 from tbptt_jax._lags import LagSpectrum, effective_horizon, lag_spectrum
 from tbptt_jax._learner import LearnerState, Metrics
+from tbptt_jax._linear_scan import truncated_linear_scan
 from tbptt_jax._losses import linear_softmax_cross_entropy
 from tbptt_jax._scan import truncated_scan
 from tbptt_jax._steps import with_mask, with_resets
@@ -30,6 +31,7 @@ __all__ = [
     "make_train_loop",
     "make_train_step",
     "stream_scan",
+    "truncated_linear_scan",
     "truncated_scan",
     "windowed_value_and_grad",
     "with_mask",

@@ -25,7 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax._cpu_tiles import on_cpu_in_tiles, sweep_in_tiles
+from tbptt_jax._cpu_tiles import on_cpu, on_cpu_in_tiles, sweep_in_tiles
+from tbptt_jax._elementwise import elementwise, errors_by_windows
 from tbptt_jax._pullbacks import inexact, keeping_little, pullback, split
 from tbptt_jax._time_axis import add, of_next_step, take, where
 
@@ -63,11 +64,19 @@ def truncated_pullback(
         lambda carry, error: jnp.zeros_like(carry).at[-1].set(error), inexact(carries), carry_ct
     )
     if horizon > 1 and jax.tree.leaves(leaving):
+        first = constants, take(carries, 0), take(xs, 0)
+        entry_by_entry = isinstance(num_steps, int) and elementwise(step, *first)
+        if entry_by_entry:
+            entering = functools.partial(
+                errors_by_windows, step, entry_by_entry, horizon - 1, stride
+            )
+            entering = on_cpu(functools.partial(entering, False), functools.partial(entering, True))
+        else:
 
-        def entering_errors(width, *args):
-            return _entering_errors(step, horizon - 1, stride, width, *args)
+            def entering_errors(width, *args):
+                return _entering_errors(step, horizon - 1, stride, width, *args)
 
-        entering = on_cpu_in_tiles(entering_errors, leaving)
+            entering = on_cpu_in_tiles(entering_errors, leaving)
         entering = entering(constants, (carries, xs), carry_ct, ys_ct)
         leaving = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), leaving, entering)
     all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)

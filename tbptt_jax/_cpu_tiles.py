@@ -22,17 +22,19 @@ def on_cpu_in_tiles(fun, errors):
     """`fun(width, ...)` on a CPU, `fun(None, ...)` elsewhere and for derivatives."""
     width = tile_width(errors)
     all_at_once = functools.partial(fun, None)
-    if width is None:
-        return all_at_once
+    return all_at_once if width is None else on_cpu(functools.partial(fun, width), all_at_once)
+
+
+def on_cpu(fun, other):
+    """`fun` on a CPU, `other` elsewhere and for derivatives."""
 
     @jax.custom_jvp
     def either(*args):
-        in_tiles = functools.partial(fun, width)
-        return jax.lax.platform_dependent(*args, cpu=in_tiles, default=all_at_once)
+        return jax.lax.platform_dependent(*args, cpu=fun, default=other)
 
     @either.defjvp
     def derivative(primals, tangents):
-        return jax.jvp(all_at_once, primals, tangents)
+        return jax.jvp(other, primals, tangents)
 
     return either
 
