@@ -16,13 +16,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# What a scan in sequence takes at a time, to be worth a step of a loop.
+LANE_NUMBERS = 2**11
+
 
 class Maps(NamedTuple):
     """Affine maps of k leaves, entry by entry; the leading axes of every array count the maps.
 
     Attributes:
       a: by (i, j) the factor of leaf j in leaf i; 0 where there is none. The pairs hold each leaf
-        with itself, and (i, m) wherever they hold (i, j) and (j, m).
+        with itself, and (i, m) wherever they hold (i, j) and (j, m). `windows` takes a leading axis
+        of 1 for factors that are the same in all maps.
       b: by leaf what is added.
     """
 
@@ -74,6 +78,9 @@ def windows(maps: Maps, length: int, stride: int, *, parallel: bool) -> dict[int
     Returns:
       By leaf [T, ...].
     """
+    if stride == 1 and not parallel:
+        return _sliding_in_sequence(maps, min(length, _num(maps)))
+    maps = _each_its_own(maps)
     if stride == 1:
         return _sliding(maps, length, parallel)
     num = _num(maps)
@@ -113,6 +120,8 @@ def _blocks_after(whole: Maps, number: int, parallel: bool) -> dict[int, jax.Arr
 def _sliding(maps: Maps, length: int, parallel: bool) -> dict[int, jax.Array]:
     """By leaf [T, ...]: `length` maps from each on, or as many as there are, applied to 0."""
     num = _num(maps)
+    if not parallel:
+        return _sliding_in_sequence(maps, min(length, num))
     nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), maps)
     blocks = _blocks(maps, min(length, num), fill=nothing)
     to_end = _scan(blocks, parallel, from_end=True)
@@ -123,6 +132,53 @@ def _sliding(maps: Maps, length: int, parallel: bool) -> dict[int, jax.Array]:
         before = lambda leaf: jnp.concatenate([jnp.zeros_like(leaf[:1]), leaf[:-1]])
         values = _call(to_end, jax.tree.map(lambda leaf: _of_next(before(leaf), axis=1), up_to))
     return jax.tree.map(lambda leaf: _joined(leaf)[:num], values)
+
+
+def _sliding_in_sequence(maps: Maps, length: int) -> dict[int, jax.Array]:
+    """`_sliding` by two scans over time, of which a row is in the cache; small rows side by side.
+
+    The first scan goes forward and tells of each map what its block comes to up to there. The
+    second goes back: of each map to its block's end, joined at once with the first one's result
+    where the window ends. Time is cut into lanes of whole blocks that are scanned side by side.
+    """
+    num = _num(maps)
+    numbers = max(leaf[0].size for leaf in jax.tree.leaves(maps.b))
+    num_lanes = min(max(LANE_NUMBERS // max(numbers, 1), 1), -(-num // length))
+    size = num if num_lanes == 1 else -(-num // (num_lanes * length)) * length
+    alike = {pair: leaf for pair, leaf in maps.a.items() if len(leaf) < num}
+    own = Maps({pair: leaf for pair, leaf in maps.a.items() if pair not in alike}, maps.b)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), own)
+    lanes = _blocks(own, size, fill=nothing)
+    everything = lambda own: Maps(alike | own.a, own.b)
+    one = identity(_each_its_own(everything(jax.tree.map(lambda leaf: leaf[0], lanes))))
+    places = jnp.arange(size, dtype=jnp.int32)
+
+    def up_to(so_far, place_and_maps):
+        place, maps = place_and_maps
+        so_far = compose(_where(place % length == 0, one, so_far), everything(maps))
+        return so_far, so_far.b
+
+    def to_end(so_far, place_and_maps):
+        place, maps = place_and_maps
+        so_far = compose(everything(maps), _where(place % length == length - 1, one, so_far))
+        return so_far, _call(so_far, beyond(place))
+
+    def beyond(place):
+        """What the next block's first maps come to, as many as the window holds of them."""
+        in_lane = (place // length + 1) * length < size
+        end = place + length - 1
+        end = jnp.where(in_lane, jnp.minimum(end, size - 1), jnp.maximum(end - size, 0))
+        row = jax.tree.map(lambda leaf: leaf[end], ends)
+        row = _where(in_lane, row, jax.tree.map(lambda leaf: _of_next(leaf, axis=0), row))
+        return _where(place % length == 0, jax.tree.map(jnp.zeros_like, row), row)
+
+    ends = jax.lax.scan(up_to, one, (places, lanes))[1]
+    values = jax.lax.scan(to_end, one, (places, lanes), reverse=True)[1]
+    return jax.tree.map(lambda leaf: _joined(leaf)[:num], values)
+
+
+def _where(condition, tree, other):
+    return jax.tree.map(functools.partial(jnp.where, condition), tree, other)
 
 
 def _scan(blocks: Maps, parallel: bool, *, from_end: bool) -> Maps:
@@ -140,7 +196,14 @@ def _scan(blocks: Maps, parallel: bool, *, from_end: bool) -> Maps:
 
 
 def _num(maps):
-    return len(jax.tree.leaves(maps)[0])
+    return len(jax.tree.leaves(maps.b)[0])
+
+
+def _each_its_own(maps: Maps) -> Maps:
+    """With every factor spelt out for every map."""
+    num = _num(maps)
+    spelt = lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape[1:]))
+    return Maps(jax.tree.map(spelt, maps.a), maps.b)
 
 
 def _blocks(maps: Maps, size: int, fill: Maps) -> Maps:

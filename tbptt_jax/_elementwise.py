@@ -20,7 +20,7 @@ from jax.extend.core import Literal
 
 from tbptt_jax._affine_windows import Maps, apply, windows
 from tbptt_jax._handed_on import CALLS
-from tbptt_jax._pullbacks import inexact, pullback
+from tbptt_jax._pullbacks import inexact, per_item, pullback
 
 # Primitives by name. An entry of the result is linear in the entries at the same place.
 SUMS = {"add", "sub", "add_any", "neg", "copy", "copy_p", "reduce_precision", "pvary", "pcast"}
@@ -46,7 +46,7 @@ class Elementwise(NamedTuple):
         other group. A complex leaf is two real ones where its pullback is not complex-linear.
       coupled: the pairs (i, j) where the error that enters on leaf i depends on that leaving on j,
         directly or through others; each leaf with itself.
-      to_parts: from errors on the carry to its parts, and
+      to_parts: from errors on the carry to its parts, vectors, and
       from_parts: back.
     """
 
@@ -99,7 +99,7 @@ def elementwise(
         groups,
         coupled,
         functools.partial(_to_parts, split),
-        functools.partial(_from_parts, split, structure),
+        functools.partial(_from_parts, split, jax.tree.map(jnp.shape, leaves), structure),
     )
 
 
@@ -107,13 +107,15 @@ def _to_parts(split, errors):
     parts = []
     for is_split, leaf in zip(split, jax.tree.leaves(errors), strict=True):
         parts += [leaf.real, leaf.imag] if is_split else [leaf]
-    return dict(enumerate(parts))
+    return {i: part.reshape(-1) for i, part in enumerate(parts)}
 
 
-def _from_parts(split, structure, parts):
+def _from_parts(split, shapes, structure, parts):
     parts = iter(parts)
     leaves = [jax.lax.complex(next(parts), next(parts)) if s else next(parts) for s in split]
-    return jax.tree.unflatten(structure, leaves)
+    return jax.tree.unflatten(
+        structure, [leaf.reshape(shape) for leaf, shape in zip(leaves, shapes, strict=True)]
+    )
 
 
 def _closure(pairs, num):
@@ -198,8 +200,8 @@ def errors_by_windows(
       carry_ct: [...], the cotangent of the last carry.
       ys_ct: [T, ...], the cotangent of each output.
     """
-    linearised = jax.vmap(functools.partial(_linearised, step, kind, constants))
-    a, b = linearised(inputs, ys_ct)
+    a = per_item(functools.partial(_coefficients, step, kind, constants), inputs)
+    b = jax.vmap(functools.partial(_own_errors, step, kind, constants))(inputs, ys_ct)
     of_last = apply({pair: leaf[-1] for pair, leaf in a.items()}, kind.to_parts(carry_ct))
     b = {i: leaf.at[-1].add(of_last[i]) for i, leaf in b.items()}
     entering = {}
@@ -207,11 +209,11 @@ def errors_by_windows(
         of_group = {(i, j): leaf for (i, j), leaf in a.items() if i in group}
         maps = Maps(of_group, {i: b[i] for i in group})
         entering |= windows(maps, length, stride, parallel=parallel)
-    return kind.from_parts([entering[i] for i in sorted(entering)])
+    return jax.vmap(kind.from_parts)([entering[i] for i in sorted(entering)])
 
 
-def _linearised(step, kind, constants, inputs, y_ct):
-    """One step's map: its coefficients and its own errors."""
+def _coefficients(step, kind, constants, inputs):
+    """One step's coefficients: of part j's error in that of part i, for the pairs that couple."""
     carry, x = inputs
     pull = pullback(lambda carry: step(constants, carry, x)[0], carry)
     zeros = jax.tree.map(jnp.zeros_like, kind.to_parts(inexact(carry)))
@@ -222,5 +224,10 @@ def _linearised(step, kind, constants, inputs, y_ct):
         (column,) = pull(kind.from_parts(list(ones.values())))
         column = kind.to_parts(column)
         a |= {(i, j): column[i] for i, j in kind.coupled if j in chosen}
-    (own,) = pullback(lambda carry: step(constants, carry, x)[1], carry)(y_ct)
-    return a, kind.to_parts(own)
+    return a
+
+
+def _own_errors(step, kind, constants, inputs, y_ct):
+    """What the error of one step's output comes to on the carry that enters it."""
+    carry, x = inputs
+    return kind.to_parts(pullback(lambda carry: step(constants, carry, x)[1], carry)(y_ct)[0])

@@ -100,6 +100,19 @@ def split(pullback_of: Callable[[Any], Callable], items: Any) -> Split:
     return Split(of_one, apply)
 
 
+def per_item(fun: Callable[[Any], Any], items: Any) -> Any:
+    """`jax.vmap(fun)(items)`; results that do not depend on the item have a first axis of 1."""
+    leaves_of = lambda item: jax.tree.leaves(fun(item))
+    own = _depend_on_item(leaves_of, items)
+    structure = jax.tree.structure(jax.eval_shape(fun, take(items, 0)))
+    of_each, of_first = jax.vmap(leaves_of)(items), leaves_of(take(items, 0))
+    leaves = [
+        each if is_own else one[None]
+        for each, one, is_own in zip(of_each, of_first, own, strict=True)
+    ]
+    return jax.tree.unflatten(structure, leaves)
+
+
 def _depend_on_item(leaves_of, items) -> list[bool]:
     """Which leaves depend on the item: those that `vmap` over the items maps."""
     mapped = []

@@ -63,7 +63,12 @@ def truncated_scan(
     The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
     1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
     T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T; on a CPU the sweeps take a few steps at a time, which stay in its cache. Call it under
+    not T; on a CPU the sweeps take a few steps at a time, which stay in its cache. Where the
+    Jacobian of the carry is elementwise (leaky integrators, gated averages such as minGRU, diagonal
+    state-space models; up to four leaves that depend on each other entry by entry), there are no
+    sweeps: sliding windows over affine maps give the same errors at a cost that does not depend on
+    the horizon, in sequence on a CPU and with a depth of log(horizon) elsewhere. That is found from
+    the operations of the step's pullback; one that is not known means sweeps. Call it under
     `jax.jit`: outside, each call traces and compiles afresh, so that nothing `f` closes over can be
     stale.
 
