@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax._cpu_tiles import on_cpu, on_cpu_in_tiles, sweep_in_tiles
+from tbptt_jax._cpu_tiles import on_cpu, on_cpu_in_tiles, sum_over_tiles, sweep_in_tiles
 from tbptt_jax._elementwise import elementwise, errors_by_windows
 from tbptt_jax._pullbacks import inexact, keeping_little, pullback, split
 from tbptt_jax._time_axis import add, of_next_step, take, where
@@ -79,11 +79,24 @@ def truncated_pullback(
             entering = on_cpu_in_tiles(entering_errors, leaving)
         entering = entering(constants, (carries, xs), carry_ct, ys_ct)
         leaving = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), leaving, entering)
-    all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
-    constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
+    pull = on_cpu_in_tiles(functools.partial(_to_inputs, step, num_steps), xs)
+    constants_ct, xs_ct = pull(constants, carries, xs, leaving, ys_ct)
     first_step = lambda carry: step(constants, carry, take(xs, 0))
     (init_ct,) = pullback(first_step, take(carries, 0))(take((leaving, ys_ct), 0))
     return constants_ct, init_ct, xs_ct
+
+
+def _to_inputs(step, num_steps, width, constants, *of_steps):
+    """The cotangents of constants and inputs from the errors that leave each step."""
+
+    def pull(carries, xs, leaving, ys_ct, num_steps):
+        all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
+        constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
+        return constants_ct, xs_ct
+
+    if width is None:
+        return pull(*of_steps, num_steps)
+    return sum_over_tiles(pull, of_steps, num_steps, width)
 
 
 def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_ct, ys_ct):

@@ -54,6 +54,31 @@ def tile_width(errors) -> int | None:
     return -(-num_steps // num_tiles) if num_tiles > 1 else None
 
 
+def sum_over_tiles(fun, trees, num_steps, width):
+    """`fun(*tile, its number of steps) -> (part of a sum, rows)`, a tile after the other.
+
+    Returns:
+      The sum, and all rows.
+    """
+    num_tiles = num_steps // width
+    cut = lambda leaf: leaf[: num_tiles * width].reshape(num_tiles, width, *leaf.shape[1:])
+    rest = jax.tree.map(lambda leaf: leaf[num_tiles * width :], trees)
+
+    def one_tile(total, tile):
+        part, rows = fun(*tile, width)
+        return add(total, part), rows
+
+    tiles = jax.tree.map(cut, trees)
+    shapes = jax.eval_shape(lambda *tile: fun(*tile, width)[0], *jax.tree.map(lambda t: t[0], tiles))
+    total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    total, rows = jax.lax.scan(one_tile, total, tiles)
+    rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
+    if num_steps % width:
+        part, last = fun(*rest, num_steps % width)
+        total, rows = add(total, part), jax.tree.map(lambda *l: jnp.concatenate(l), rows, last)
+    return total, rows
+
+
 def sweep_in_tiles(back, of_each, b, num_sweeps, width):
     """All sweeps of one tile, then those of the next.
 
