@@ -59,7 +59,9 @@ class Elementwise(NamedTuple):
 def elementwise(
     step: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, x: Any
 ) -> Elementwise | None:
-    """How the carry's entries couple in a step's pullback; None where a step mixes them.
+    """How the carry's entries couple in a step's pullback.
+
+    None where a step mixes them, or where so many leaves couple that sweeps cost less.
 
     Args:
       step: `(constants, carry, x) -> (carry, y)`.
@@ -67,6 +69,16 @@ def elementwise(
       carry: see above.
       x: see above.
     """
+    kind = coupling(step, constants, carry, x)
+    if isinstance(kind, Mixed) or max(map(len, kind.groups), default=0) > MOST_COUPLED:
+        return None
+    return kind
+
+
+def coupling(
+    step: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, x: Any
+) -> Elementwise | Mixed:
+    """As `elementwise`, for any number of leaves; what mixes them, where a step does."""
 
     def pull(args, errors):
         constants, carry, x = args
@@ -80,8 +92,9 @@ def elementwise(
     sources[len(sources) - num_errors :] = [frozenset([i]) for i in range(num_errors)]
     is_complex_linear = [True]
     found = _walk(jaxpr, sources, is_complex_linear)
-    if any(isinstance(source, Mixed) for source in found):
-        return None
+    mixed = next((source for source in found if isinstance(source, Mixed)), None)
+    if mixed:
+        return mixed
     leaves, structure = jax.tree.flatten(errors)
     split = [
         not is_complex_linear[0] and jnp.issubdtype(leaf.dtype, jnp.complexfloating)
@@ -93,8 +106,6 @@ def elementwise(
     }
     coupled = _closure(pairs, sum(map(len, parts)))
     groups = _groups(coupled, sum(map(len, parts)))
-    if max(map(len, groups), default=0) > MOST_COUPLED:
-        return None
     return Elementwise(
         groups,
         coupled,
@@ -200,7 +211,7 @@ def errors_by_windows(
       carry_ct: [...], the cotangent of the last carry.
       ys_ct: [T, ...], the cotangent of each output.
     """
-    a = per_item(functools.partial(_coefficients, step, kind, constants), inputs)
+    a = per_item(lambda inputs: coefficients(step, kind, constants, *inputs), inputs)
     b = jax.vmap(functools.partial(_own_errors, step, kind, constants))(inputs, ys_ct)
     of_last = apply({pair: leaf[-1] for pair, leaf in a.items()}, kind.to_parts(carry_ct))
     b = {i: leaf.at[-1].add(of_last[i]) for i, leaf in b.items()}
@@ -212,9 +223,14 @@ def errors_by_windows(
     return jax.vmap(kind.from_parts)([entering[i] for i in sorted(entering)])
 
 
-def _coefficients(step, kind, constants, inputs):
-    """One step's coefficients: of part j's error in that of part i, for the pairs that couple."""
-    carry, x = inputs
+def coefficients(
+    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    kind: Elementwise,
+    constants: Any,
+    carry: Any,
+    x: Any,
+) -> dict[tuple[int, int], jax.Array]:
+    """By (i, j) the factor of the error that leaves on part j in that which enters on part i."""
     pull = pullback(lambda carry: step(constants, carry, x)[0], carry)
     zeros = jax.tree.map(jnp.zeros_like, kind.to_parts(inexact(carry)))
     a = {}

@@ -85,3 +85,33 @@ def described(tree: Any) -> str:
 
     kinds = jax.tree.map(kind, tree)
     return kinds if isinstance(kinds, str) else str(kinds).replace("'", "")
+
+
+def check_carry(function: str, callable_: str, left: Any, carry: Any) -> None:
+    """Makes sure that a step of a stream keeps the carry's types.
+
+    Where its structure changes, `lax.scan` says so.
+
+    Args:
+      function: name of the public function, for the error.
+      callable_: name of the step.
+      left: the carry that it returned.
+      carry: the one it was given.
+
+    Raises:
+      TypeError: a leaf is of another type.
+    """
+    if jax.tree.structure(left) != jax.tree.structure(carry):
+        return
+    for new, old in zip(jax.tree.leaves(left), jax.tree.leaves(carry), strict=True):
+        new, old = _type(new), _type(old)
+        if new != old:
+            raise TypeError(
+                f"{function}: {callable_} returns a carry of {new} where init_stream was given "
+                f"{old}; give it an initial carry of the types that {callable_} returns."
+            )
+
+
+def _type(leaf):
+    leaf = jnp.asarray(leaf)
+    return f"{leaf.dtype}{list(leaf.shape)}"

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from tbptt_jax._handed_on import partition
-from tbptt_jax._per_step import pair
+from tbptt_jax._per_step import check_carry, pair
+from tbptt_jax._real_step import real_step
 from tbptt_jax._scan import truncated_scan
-from tbptt_jax._schedule import check_positive
+from tbptt_jax._stream_checks import check_chunk
 from tbptt_jax._stream_state import StreamState
 from tbptt_jax._time_axis import take
+from tbptt_jax._trace import advanced, attached
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -24,11 +25,12 @@ Y = TypeVar("Y")
 
 
 def stream_scan(
-    f: Callable[[Carry, X], tuple[Carry, Y]],
+    f: Callable[..., tuple[Carry, Y]],
     state: StreamState[Carry, X],
     xs: X | None = None,
     length: int | None = None,
     *,
+    params: Any = None,
     last: bool = False,
 ) -> tuple[StreamState[Carry, X] | None, Y]:
     """`truncated_scan` over an endless sequence, a chunk at a time.
@@ -54,15 +56,33 @@ def stream_scan(
     If parameters change between chunks, the last steps before the chunk are run again with the
     current parameters, from the carry that entered the first of them; a stale state (see
     `init_stream`) keeps the carries instead. For second derivatives the state is treated
-    as a constant. Pass randomness through the inputs, as keys or masks, so that a
+    as a constant.
+
+    With `init_stream(..., tail="trace", cell=f, params=params)` nothing is truncated: the gradient
+    for `params` is that of full BPTT through the whole stream, whatever horizon, stride and chunks
+    are, in memory that does not grow with its length:
+
+        Σ full BPTT within the steps that are run + ε ∘ E,   Eₜ = aₜ ∘ Eₜ₋₁ + ∂f/∂params
+
+    where ε is the error on the carry that enters the first of these steps, and the eligibility
+    trace E is that carry's derivative by the parameters; aₜ, the derivative of a carry by the one
+    before, must be elementwise. If parameters change between chunks, E sums derivatives that were
+    taken with the parameters of their time, as in real-time recurrent learning. Only `params` have
+    a trace: what else `f` closes over, the inputs (so what computes them) and the initial carry get
+    the gradient of the steps that are run. `horizon - stride` is then how many steps are run
+    again: what is run again has the current parameters.
+
+    Pass randomness through the inputs, as keys or masks, so that a
     step that is run again is the same step. A chunk costs `horizon - stride` more steps than its
     own.
 
     Args:
-      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`.
+      f: step function, `(carry, x) -> (carry, y)`, as in `truncated_scan`; where `params` is given,
+        `(params, carry, x) -> (carry, y)`.
       state: state of the preceding steps; from `init_stream`, then from the chunk before.
       xs: [C, ...], the chunk's inputs. C is a multiple of the stride, except for the last chunk.
       length: C, for a stream without inputs. As in `jax.lax.scan`.
+      params: first argument of `f`; needed with `tail="trace"`.
       last: whether the stream ends with this chunk, which may then end in a shorter block.
 
     Returns:
@@ -76,6 +96,10 @@ def stream_scan(
         init_stream shortest_chunk=2.`
       TypeError: `stream_scan: state must come from init_stream or from a chunk that was not the
         last, got NoneType.`
+      TypeError: `stream_scan: a state with tail='trace' needs params, and f as (params, carry,
+        x).`
+      ValueError: `stream_scan: the state's trace is of another cell or of other parameters; give
+        init_stream those that stream_scan is given.`
       TypeError: `stream_scan: f returns a carry of float32[] where init_stream was given int32[];
         give it an initial carry of the types that f returns.`
       TypeError: `stream_scan: last must be True or False, and static under jax.jit
@@ -98,16 +122,19 @@ def stream_scan(
     References:
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
     """
-    num_new = _check_chunk(state, xs, length, last)
+    num_new = check_chunk(state, xs, length, params, last)
+    cell = lambda params: f if params is None else functools.partial(f, params)
     num_before, begins, kept = _grid(state, num_new)
     all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.xs, xs)
     first = take(state.carry, 0) if state.stale else state.carry
-    parts = partition("stream_scan", f, first, xs, length)
-    step_of_rest = parts.without(f)
+    parts = partition("stream_scan", cell(params), first, xs, length)
+    step_of_rest = parts.without(cell(params))
     at_start = state.num_steps <= state.history
     # After the stream's start the carry is a constant.
     constant = lambda leaf: _select(at_start, leaf, jax.lax.stop_gradient(leaf))
     start = jax.tree.map(constant, parts.rest(state.carry))
+    if state.trace is not None:
+        start = attached(state.trace, params, start)
     holds, stored, carry = begins, None, start
     if state.stale:
         holds = jnp.arange(len(begins)) <= num_before
@@ -119,21 +146,34 @@ def stream_scan(
         held = start if stored is None else stored
         carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
         left, y = pair("stream_scan", "f", "(carry, y)", step_of_rest(carry, x))
-        _check_carry(left, carry)
+        check_carry("stream_scan", "f", left, carry)
         return left, (carry, y)
 
     left, (entered, ys) = truncated_scan(
         step,
         carry,
         (begins, holds, stored, take(all_xs, kept)),
-        horizon=state.horizon,
+        horizon=state.horizon if state.trace is None else None,
         stride=state.stride,
     )
     ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
     if last:
         return None, ys
     carry = parts.whole(_next_carry(state, entered, left), state.carry)
+    if state.trace is not None:
+        of_rest = lambda params, carry, x: parts.without(cell(params))(carry, x)
+        at = slice(num_before - state.history, num_before - state.history + num_new)
+        trace = _next_trace(state, of_rest, params, *take((entered, take(all_xs, kept)), at))
+        state = dataclasses.replace(state, trace=trace)
     return _next_state(state, carry, all_xs, num_new), ys
+
+
+def _next_trace(state, cell, params, carries, xs):
+    """The trace on the carry that enters the first of the steps to keep."""
+    num_missing = state.history - jnp.minimum(state.num_steps, state.history)
+    runs = jnp.arange(len(jax.tree.leaves(carries)[0]), dtype=jnp.int32) >= num_missing
+    step = real_step(cell, params, take(carries, 0), take(xs, 0))
+    return advanced("stream_scan", state.trace, step, carries, xs, runs)
 
 
 def _next_carry(state, entered, left):
@@ -171,85 +211,6 @@ def _grid(state, num_new):
     steps = jnp.arange(num_before + num_new, dtype=jnp.int32)
     first = num_before - jnp.minimum(state.num_steps, state.history)
     return num_before, steps <= first, jnp.maximum(steps, first) - (num_before - state.history)
-
-
-def _check_chunk(state, xs, length, last) -> int:
-    """The chunk's number of steps, if it fits the state."""
-    if not isinstance(state, StreamState):
-        raise TypeError(
-            "stream_scan: state must come from init_stream or from a chunk that was not the "
-            f"last, got {type(state).__name__}."
-        )
-    if not isinstance(last, bool):
-        raise TypeError(
-            "stream_scan: last must be True or False, and static under jax.jit (static_argnames), "
-            f"got {last!r}."
-        )
-    if not 1 <= state.horizon - state.history <= state.stride:
-        raise ValueError(
-            f"stream_scan: a state that keeps {state.history} steps has no horizon of "
-            f"{state.horizon} and stride of {state.stride}; both are set by init_stream."
-        )
-    _check_types(state.xs, xs)
-    lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
-    if length is not None:
-        lengths.add(check_positive("stream_scan", "length", length))
-    if len(lengths) != 1:
-        raise ValueError(
-            "stream_scan: xs and length must tell one number of steps, got "
-            f"{sorted(lengths) or None}."
-        )
-    (num_steps,) = lengths
-    if num_steps < 1:
-        raise ValueError("stream_scan: a chunk must have a step, got 0.")
-    if num_steps % state.stride and not last:
-        raise ValueError(
-            f"stream_scan: a chunk of {num_steps} steps is not a multiple of the stride "
-            f"({state.stride}); only the last may be (last=True)."
-        )
-    if num_steps < state.horizon - state.history:
-        raise ValueError(
-            f"stream_scan: a last chunk of {num_steps} steps is shorter than the state allows; "
-            f"give init_stream shortest_chunk={num_steps}."
-        )
-    return num_steps
-
-
-def _check_types(old, new):
-    """The chunk's inputs are of the state's structure, shapes and dtypes."""
-    if jax.tree.structure(old) != jax.tree.structure(new):
-        if old is None:
-            raise ValueError("stream_scan: init_stream was given no xs; give it a chunk of inputs.")
-        raise ValueError(
-            f"stream_scan: xs must have the state's structure, {jax.tree.structure(old)}, got "
-            f"{jax.tree.structure(new)}."
-        )
-    kind = lambda leaf: f"{jax.typeof(leaf).dtype}[C{''.join(f', {n}' for n in leaf.shape[1:])}]"
-    for kept, leaf in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
-        leaf = jnp.asarray(leaf)
-        if not leaf.ndim or kind(kept) != kind(leaf):
-            given = kind(leaf) if leaf.ndim else f"{leaf.dtype}[]"
-            raise ValueError(
-                f"stream_scan: xs must be of the state's types, {kind(kept)}, got {given}."
-            )
-
-
-def _check_carry(left, carry):
-    """The carry keeps its types; where its structure changes, `lax.scan` says so."""
-    if jax.tree.structure(left) != jax.tree.structure(carry):
-        return
-    for new, old in zip(jax.tree.leaves(left), jax.tree.leaves(carry), strict=True):
-        new, old = _type(new), _type(old)
-        if new != old:
-            raise TypeError(
-                f"stream_scan: f returns a carry of {new} where init_stream was given {old}; give "
-                "it an initial carry of the types that f returns."
-            )
-
-
-def _type(leaf):
-    leaf = jnp.asarray(leaf)
-    return f"{leaf.dtype}{list(leaf.shape)}"
 
 
 @jax.custom_jvp

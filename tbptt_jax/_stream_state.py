@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._handed_on import partition
+from tbptt_jax._linearity import check_linear
+from tbptt_jax._per_step import check_carry, pair
+from tbptt_jax._real_step import real_step, trained_names
 from tbptt_jax._schedule import check_positive, check_schedule
+from tbptt_jax._trace import Trace, init_trace
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -18,7 +24,7 @@ X = TypeVar("X")
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["carry", "xs", "num_steps"],
+    data_fields=["carry", "xs", "num_steps", "trace"],
     meta_fields=["horizon", "stride", "history", "stale"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,8 @@ class StreamState(Generic[Carry, X]):
       stride: as in `truncated_scan`; static.
       history: H, how many steps are kept; static.
       stale: whether states are kept, not computed again; static.
+      trace: with tail="trace" the derivative of `carry` by the parameters, for each real leaf of
+        the carry and each parameter: arrays whose first axes are the leaf's.
     """
 
     carry: Carry
@@ -43,6 +51,7 @@ class StreamState(Generic[Carry, X]):
     stride: int
     history: int
     stale: bool
+    trace: Trace | None = None
 
 
 def init_stream(
@@ -53,6 +62,9 @@ def init_stream(
     stride: int = 1,
     shortest_chunk: int | None = None,
     stale: bool = False,
+    tail: str = "cut",
+    cell: Callable[[Any, Carry, Any], tuple[Carry, Any]] | None = None,
+    params: Any = None,
 ) -> StreamState[Carry, X]:
     """The state of a stream at its start.
 
@@ -71,6 +83,12 @@ def init_stream(
         carry that entered the first, with the current parameters. True: the carries are those
         computed when the steps were first run, as Williams and Peng store them; only the
         parameters are new.
+      tail: what becomes of errors that reach beyond the steps that are run. "cut": nothing.
+        "trace": they meet an eligibility trace, so that the gradient for `params` is that of full
+        BPTT (see `stream_scan`).
+      cell: for "trace", the step `(params, carry, x) -> (carry, y)`; must mix no entries of its
+        carry.
+      params: for "trace", the cell's parameters; only types matter.
 
     Returns:
       A state for `stream_scan`. Where the batch shrinks, cut every leaf along its batch axis:
@@ -82,6 +100,14 @@ def init_stream(
       ValueError: `init_stream: shortest_chunk must be in 1..stride (4), got 5.`
       ValueError: `init_stream: xs must be a chunk of inputs, [C, ...], got [].`
       TypeError: `init_stream: stale must be True or False, got 1.`
+      ValueError: `init_stream: tail must be 'cut' or 'trace', got 'keep'.`
+      TypeError: `init_stream: tail='trace' needs cell and params.`
+      ValueError: `init_stream: tail='trace' runs the kept steps again; stale must be False.`
+      ValueError: `init_stream: tail='trace' needs a cell that mixes no entries of its carry, got
+        one that does (`dot_general`); use tail='cut'.`
+      ValueError: `init_stream: params['embedding'] may enter every entry of the carry, and its
+        trace would be float32[8, 100, 10000, 50]; read it before the cell, in xs, where its
+        gradient is truncated, or use tail='cut'.`
 
     Example:
       >>> import jax.numpy as jnp
@@ -101,8 +127,11 @@ def init_stream(
             raise ValueError(
                 f"init_stream: xs must be a chunk of inputs, [C, ...], got {list(np.shape(leaf))}."
             )
+    _check_tail(tail, cell, params, stale)
     rows = lambda num, leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf)))
     carry = jax.tree.map(_copy, init)
+    first_x = jax.tree.map(_first_row, xs)
+    trace = _first_trace(cell, params, carry, first_x) if tail == "trace" else None
     return StreamState(
         jax.tree.map(functools.partial(rows, history + 1), carry) if stale else carry,
         jax.tree.map(lambda leaf: rows(history, _first_row(leaf)), xs),
@@ -111,7 +140,41 @@ def init_stream(
         stride,
         history,
         stale,
+        trace,
     )
+
+
+def _check_tail(tail, cell, params, stale):
+    if tail not in ("cut", "trace"):
+        raise ValueError(f"init_stream: tail must be 'cut' or 'trace', got {tail!r}.")
+    if tail == "trace" and (cell is None or params is None):
+        raise TypeError("init_stream: tail='trace' needs cell and params.")
+    if tail == "trace" and stale:
+        raise ValueError(
+            "init_stream: tail='trace' runs the kept steps again; stale must be False."
+        )
+
+
+def _first_trace(cell, params, carry, x):
+    """Zeros, for the leaves that the cell does not hand on unchanged."""
+    xs = jax.tree.map(lambda leaf: leaf[None], x)
+    parts = partition("init_stream", functools.partial(cell, params), carry, xs, 1)
+
+    def of_rest(params, rest, x):
+        left, y = pair(
+            "init_stream",
+            "cell",
+            "(carry, y)",
+            parts.without(functools.partial(cell, params))(rest, x),
+        )
+        check_carry("init_stream", "cell", left, rest)
+        return left, y
+
+    rest = parts.rest(carry)
+    jax.eval_shape(functools.partial(jax.lax.scan, functools.partial(of_rest, params), rest, xs, 1))
+    step = real_step(of_rest, params, rest, x)
+    check_linear("init_stream", step.call, step.trained, step.leaves, step.x)
+    return init_trace("init_stream", step, trained_names(params))
 
 
 def _first_row(leaf):

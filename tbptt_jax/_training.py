@@ -180,7 +180,7 @@ def make_online_loop(
 
     def chunk_loss(params, stream, chunk):
         xs, targets = chunk
-        stream, ys = stream_scan(functools.partial(cell, params), stream, xs)
+        stream, ys = stream_scan(cell, stream, xs, params=params)
         return jnp.mean(losses_of_steps(name, step_loss_fn, params, ys, targets)), stream
 
     update = jax.jit(make_update(name, chunk_loss, optimizer, has_aux=False))
