@@ -45,7 +45,9 @@ def _equation(eqn, values):
     if not any(isinstance(value, Sensitivity) for value in values):
         return _bind(eqn, values)
     found = RULES[name](eqn, *values) if name in RULES else None
-    return _on_all_entries(eqn, values) if found is None else [found]
+    if found is None:
+        return _on_all_entries(eqn, values)
+    return found if isinstance(found, list) else [found]
 
 
 def _bind(eqn, values):

@@ -83,7 +83,11 @@ def of_steps(weights: jax.Array) -> Sensitivity:
 
 
 def spread(value: jax.Array, like: Sensitivity) -> jax.Array:
-    """An array of the value's shape in the order of `coefs`, of 1 where the leaf has more axes."""
+    """An array that broadcasts to the value's shape, in the order of `coefs`.
+
+    Axes of the leaf that the value has not are of one entry.
+    """
+    value = jnp.broadcast_to(value, like.shape)
     factors, sizes = flat(like.axes), dict(enumerate(like.leaf_shape))
     value = value.reshape([like.size(factor) for factor in factors])
     leaf_first = lambda i: factors[i] if factors[i] >= 0 else len(sizes)

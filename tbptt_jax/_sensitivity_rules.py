@@ -1,19 +1,20 @@
 """What operations make of sensitivities, by the names of the primitives.
 
-A rule is given an equation and the values of its operands, some of them sensitivities; None means
-that it does not keep them small. The equation is linear in the errors.
+A rule is given an equation and the values of its operands, some of them sensitivities. It returns
+the result, a list where there are several, or None where it does not keep them small. The equation
+is linear in the errors.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._sensitivity import Sensitivity, aligned, free, freed, make, reshaped, spread
+from tbptt_jax._sensitivity import Sensitivity, aligned, free, make, reshaped, spread
+from tbptt_jax._sensitivity_rows import cut, padded
 
 
 def _replaced(value, coefs):
@@ -24,25 +25,28 @@ def _unary(eqn, value):
     return _replaced(value, eqn.primitive.bind(value.coefs, **eqn.params))
 
 
+def _terms(eqn, values):
+    """The operands of a sum; of those that take no errors all are zero, since it is linear."""
+    shape = eqn.outvars[0].aval.shape
+    given = [_to_shape(value, shape) for value in values if isinstance(value, Sensitivity)]
+    given = aligned(*given)
+    zero = jnp.zeros_like(given[0].coefs)
+    terms = iter(given)
+    return given[0], [next(terms).coefs if isinstance(v, Sensitivity) else zero for v in values]
+
+
 def _sum(eqn, *values):
-    """Of operands that take no errors all are zero, since the whole is linear."""
-    given = iter(aligned(*(v for v in values if isinstance(v, Sensitivity))))
-    terms = [next(given) if isinstance(v, Sensitivity) else None for v in values]
-    like = next(term for term in terms if term is not None)
-    coefs = [jnp.zeros_like(like.coefs) if term is None else term.coefs for term in terms]
-    return _replaced(like, eqn.primitive.bind(*coefs, **eqn.params))
+    like, terms = _terms(eqn, values)
+    return _replaced(like, eqn.primitive.bind(*terms, **eqn.params))
 
 
 def _select(eqn, which, *cases):
     if isinstance(which, Sensitivity):
         return None
-    given = iter(aligned(*(case for case in cases if isinstance(case, Sensitivity))))
-    cases = [next(given) if isinstance(case, Sensitivity) else None for case in cases]
-    like = next(case for case in cases if case is not None)
-    coefs = [jnp.zeros_like(like.coefs) if case is None else case.coefs for case in cases]
+    like, cases = _terms(eqn, cases)
     if jnp.ndim(which):
         which = jnp.broadcast_to(spread(which, like), like.coefs.shape)
-    return _replaced(like, jax.lax.select_n(which, *coefs))
+    return _replaced(like, jax.lax.select_n(which, *cases))
 
 
 def _mul(eqn, a, b):
@@ -56,12 +60,10 @@ def _div(eqn, value, divisor):
 
 
 def _scaled(eqn, operation, value, factor):
-    if value.shape != eqn.outvars[0].aval.shape:  # a scalar
-        return None
+    value = _to_shape(value, eqn.outvars[0].aval.shape)
     factor = jnp.asarray(factor, value.coefs.dtype)
-    return _replaced(
-        value, operation(value.coefs, spread(factor, value) if factor.ndim else factor)
-    )
+    factor = spread(factor, value) if factor.ndim else factor
+    return _replaced(value, operation(value.coefs, factor))
 
 
 def _reordered(value, axes, order):
@@ -90,9 +92,19 @@ def _reduce_sum(eqn, value):
 
 
 def _broadcast(eqn, value):
-    shape, into = eqn.params["shape"], list(eqn.params["broadcast_dimensions"])
-    leaf_ndim = len(value.leaf_shape)
-    axes, sizes = [], []  # those of the free factors, 1 where an axis is new
+    return _broadcasted(value, eqn.params["shape"], eqn.params["broadcast_dimensions"])
+
+
+def _to_shape(value, shape):
+    """As sums and products broadcast their operands."""
+    if value.shape == shape:
+        return value
+    return _broadcasted(value, shape, range(len(shape) - len(value.shape), len(shape)))
+
+
+def _broadcasted(value, shape, into):
+    into, leaf_ndim = list(into), len(value.leaf_shape)
+    axes, sizes = [], []  # sizes: of the free factors, 1 where an axis is new
     for axis, size in enumerate(shape):
         old = into.index(axis) if axis in into else None
         is_old = old is not None and value.shape[old] == size
@@ -118,7 +130,7 @@ def _dot(eqn, a, b):
     )
     joined = dict(zip((*contracted[1], *batch[1]), (*contracted[0], *batch[0]), strict=True))
     axes = list(zip(value.axes, _labels(value), strict=True))
-    other, labels, new = _split(value, axes, joined, other)
+    other, labels, new = _by_factors(value, axes, joined, other)
     rest = [axis for n, axis in enumerate(axes) if n not in joined.values()]
     out = [axes[n] for n in batch[0]] + ([*rest, *new] if is_left else [*new, *rest])
     leaf_ndim = len(value.leaf_shape)
@@ -135,7 +147,7 @@ def _dot(eqn, a, b):
     return make(coefs, [factors for factors, _ in out], leaf_ndim)
 
 
-def _split(value, axes, joined, other):
+def _by_factors(value, axes, joined, other):
     """The other operand by factors: itself, its labels, and the axes that are its own."""
     fresh = itertools.count(value.coefs.ndim)
     shape, labels, new = [], [], []
@@ -154,75 +166,39 @@ def _labels(value):
     return [[f if f >= 0 else next(at) for f in factors] for factors in value.axes]
 
 
-def _rows(value, axis):
-    """The axis as rows of equal parts: (rows, factors of a part, its size)."""
-    factors = value.axes[axis]
-    if factors and factors[0] < 0:
-        return -factors[0], factors[1:], math.prod(map(value.size, factors[1:]))
-    return 1, factors, math.prod(map(value.size, factors))
-
-
-def _rows_first(value, axis):
-    """`coefs` with an axis for the rows, and its place."""
-    at = len(value.leaf_shape) + len(free(value.axes[:axis]))
-    has_rows = value.axes[axis] and value.axes[axis][0] < 0
-    return (value.coefs if has_rows else jnp.expand_dims(value.coefs, at)), at
-
-
-def _with_rows(value, axis, coefs, num):
-    axes = list(value.axes)
-    axes[axis] = (-num, *_rows(value, axis)[1])
-    return make(coefs, axes, len(value.leaf_shape))
-
-
-def _in_rows(operation, value, axis, *bounds):
-    """`operation(coefs, at, *bounds)` on the rows of an axis; bounds within a row free the axis."""
-    if any(bound % _rows(value, axis)[2] for bound in bounds):
-        value = freed(value, axis)
-    size = _rows(value, axis)[2]
-    coefs, at = _rows_first(value, axis)
-    coefs = operation(coefs, at, *(int(bound) // size for bound in bounds))
-    return _with_rows(value, axis, coefs, coefs.shape[at])
-
-
-def _padded(coefs, at, low, high):
-    config = [(low, high, 0) if n == at else (0, 0, 0) for n in range(coefs.ndim)]
-    return jax.lax.pad(coefs, jnp.zeros((), coefs.dtype), config)
-
-
 def _pad(eqn, value, filling):
     for axis, (low, high, interior) in enumerate(eqn.params["padding_config"]):
         if isinstance(filling, Sensitivity) or interior or low < 0 or high < 0:
             return None
-        if low or high:
-            value = _in_rows(_padded, value, axis, low, high)
+        value = padded(value, axis, low, high)
     return value
 
 
 def _slice(eqn, value):
     if any(stride != 1 for stride in eqn.params["strides"] or ()):
         return None
-    cut = lambda coefs, at, start, end: jax.lax.slice_in_dim(coefs, start, end, axis=at)
     bounds = zip(eqn.params["start_indices"], eqn.params["limit_indices"], strict=True)
     for axis, (start, end) in enumerate(bounds):
-        if (start, end) != (0, value.shape[axis]):
-            value = _in_rows(cut, value, axis, start, end)
+        value = cut(value, axis, start, end)
     return value
+
+
+def _split(eqn, value):
+    ends = itertools.accumulate(eqn.params["sizes"], initial=0)
+    return [cut(value, eqn.params["axis"], *bounds) for bounds in itertools.pairwise(ends)]
 
 
 def _concatenate(eqn, *values):
     """As a sum of pads."""
     axis, before, total = eqn.params["dimension"], 0, eqn.outvars[0].aval.shape
-    padded = []
+    terms = []
     for value in values:
         size = value.shape[axis]
         if isinstance(value, Sensitivity):
-            after = total[axis] - before - size
-            padded.append(_in_rows(_padded, value, axis, before, after))
+            terms.append(padded(value, axis, before, total[axis] - before - size))
         before += size
-    padded = aligned(*padded)
-    coefs = functools.reduce(jnp.add, (value.coefs for value in padded))
-    return _replaced(padded[0], coefs)
+    terms = aligned(*terms)
+    return _replaced(terms[0], functools.reduce(jnp.add, (term.coefs for term in terms)))
 
 
 SAME = "neg convert_element_type real imag conj copy copy_p reduce_precision"
@@ -241,5 +217,6 @@ RULES |= {
     "dot_general": _dot,
     "pad": _pad,
     "slice": _slice,
+    "split": _split,
     "concatenate": _concatenate,
 }
