@@ -14,7 +14,7 @@ import numpy as np
 from tbptt_jax._handed_on import partition
 from tbptt_jax._linearity import check_linear
 from tbptt_jax._per_step import check_carry, pair
-from tbptt_jax._real_step import real_step, trained_names
+from tbptt_jax._real_step import real_step, trained_leaves, trained_names, with_trained
 from tbptt_jax._schedule import check_positive, check_schedule
 from tbptt_jax._trace import Trace, init_trace
 
@@ -158,6 +158,7 @@ def _check_tail(tail, cell, params, stale):
 def _first_trace(cell, params, carry, x):
     """Zeros, for the leaves that the cell does not hand on unchanged."""
     xs = jax.tree.map(lambda leaf: leaf[None], x)
+    params = with_trained(params, trained_leaves(params))  # arrays of NumPy as JAX's
     parts = partition("init_stream", functools.partial(cell, params), carry, xs, 1)
 
     def of_rest(params, rest, x):

@@ -78,7 +78,8 @@ def _zeros(function, one, name, param, leaf):
             f"{param.dtype}{list(shape)}; read it before the cell, in xs, where its gradient is "
             "truncated, or use tail='cut'."
         )
-    dtype = jnp.promote_types(param.dtype, leaf.dtype)
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.promote_types(param.dtype, leaf.dtype)
     return Sensitivity(jnp.zeros(shape, dtype), one.axes)
 
 
@@ -117,7 +118,8 @@ def advanced(
 
 
 def _scaled(one, a):
-    return Sensitivity(one.coefs * a.reshape(a.shape + (1,) * (one.coefs.ndim - a.ndim)), one.axes)
+    a = a.reshape(a.shape + (1,) * (one.coefs.ndim - a.ndim))
+    return Sensitivity(one.coefs * a.astype(one.coefs.dtype), one.axes)
 
 
 def _sum_like(function, like, terms):
