@@ -72,6 +72,10 @@ def strided(w, x):
     return (x @ w)[:, ::2]
 
 
+def dilated(w, x):
+    return x @ jax.lax.pad(w, 0.0, [(0, 0, 1), (0, 0, 0)])
+
+
 def summed_pairs(w, x):
     return jnp.sum((x @ w).reshape(BATCH, STATE, 2), axis=-1)
 
@@ -107,6 +111,7 @@ CASES = {
     through_complex_numbers: ((EMBED, STATE), float, (EMBED,)),
     complex_kernel: ((EMBED, STATE), complex, (EMBED,)),
     strided: ((EMBED, 2 * STATE), float, (EMBED, 2 * STATE)),
+    dilated: ((3, STATE), float, (3, STATE)),
     summed_pairs: ((EMBED, 2 * STATE), float, (EMBED, 2)),
     masked: ((EMBED, STATE), float, (EMBED,)),
     hidden_layer: ((EMBED, 3), float, (EMBED, 3)),

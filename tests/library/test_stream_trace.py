@@ -206,3 +206,18 @@ def test_handed_on_leaves_and_constants_have_no_trace():
     by_two, whole = jax.grad(loss)(args, 2), jax.grad(loss)(args, 6)
     np.testing.assert_allclose(by_two[0], whole[0], rtol=1e-12)
     assert not np.allclose(by_two[2], whole[2], rtol=1e-3)
+
+
+def test_nothing_is_differentiated_through_the_trace():
+    """What it depends on is a constant: parameters, and what the cell closes over."""
+    xs = jnp.ones((3, 2))
+
+    def summed_trace(params, constant):
+        f = lambda p, c, x: (p * c * constant + x, c)
+        state = init_stream(xs[0], xs, horizon=1, tail="trace", cell=f, params=params)
+        state, _ = stream_scan(f, state, xs, params=params)
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(state.trace))
+
+    chex.assert_trees_all_equal(
+        jax.grad(summed_trace, argnums=(0, 1))(xs[0], 2.0 * xs[0]), (0.0 * xs[0], 0.0 * xs[0])
+    )
