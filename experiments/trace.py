@@ -27,7 +27,7 @@ HORIZONS = (1, 2, 4, 8, 16, 32, 64)
 SCHEDULES = [("cut", horizon) for horizon in HORIZONS] + [("trace", 1)]
 TASK = copying.Task()
 NUM_UPDATES, NUM_SEGMENTS = 6000, 12
-TIMED_UPDATES, ROUNDS = 50, 7
+TIMED_UPDATES, ROUNDS = 200, 11
 AS_GOOD = 0.01  # less accuracy than the trace, at most
 DEFAULTS = {"num_seeds": 5}
 
