@@ -59,9 +59,7 @@ class Elementwise(NamedTuple):
 def elementwise(
     step: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, x: Any
 ) -> Elementwise | None:
-    """How the carry's entries couple in a step's pullback.
-
-    None where a step mixes them, or where so many leaves couple that sweeps cost less.
+    """How the carry's entries couple; None where a step mixes them, or couples too many leaves.
 
     Args:
       step: `(constants, carry, x) -> (carry, y)`.
@@ -106,6 +104,9 @@ def coupling(
     }
     coupled = _closure(pairs, sum(map(len, parts)))
     groups = _groups(coupled, sum(map(len, parts)))
+    shapes = [leaf.shape for leaf, two in zip(leaves, split, strict=True) for _ in range(1 + two)]
+    if any(shapes[i] != shapes[group[0]] for group in groups for i in group):
+        return Mixed("reshape")  # places agree, but factors would not be of one shape
     return Elementwise(
         groups,
         coupled,

@@ -55,8 +55,7 @@ def stream_scan(
 
     If parameters change between chunks, the last steps before the chunk are run again with the
     current parameters, from the carry that entered the first of them; a stale state (see
-    `init_stream`) keeps the carries instead. For second derivatives the state is treated
-    as a constant.
+    `init_stream`) keeps the carries instead. For second derivatives the state is a constant.
 
     With `init_stream(..., tail="trace", cell=f, params=params)` nothing is truncated: the gradient
     for `params` is that of full BPTT through the whole stream, whatever horizon, stride and chunks
@@ -69,12 +68,10 @@ def stream_scan(
     before, must be elementwise. If parameters change between chunks, E sums derivatives that were
     taken with the parameters of their time, as in real-time recurrent learning. Only `params` have
     a trace: what else `f` closes over, the inputs (so what computes them) and the initial carry get
-    the gradient of the steps that are run. `horizon - stride` is then how many steps are run
-    again: what is run again has the current parameters.
+    the gradient of the steps that are run: the chunk's and `horizon - stride` before it.
 
-    Pass randomness through the inputs, as keys or masks, so that a
-    step that is run again is the same step. A chunk costs `horizon - stride` more steps than its
-    own.
+    Pass randomness through the inputs, as keys or masks, so that a step that is run again is the
+    same step. A chunk costs `horizon - stride` more steps than its own.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`, as in `truncated_scan`; where `params` is given,
@@ -119,8 +116,24 @@ def stream_scan(
       1.0
       4.75
 
+      With a trace there is no horizon, and no step is run again:
+
+      >>> cell = lambda w, c, x: (w * c + x, w * c + x)
+      >>> xs = jnp.ones(2)
+      >>> state = init_stream(0.0, xs, horizon=1, tail="trace", cell=cell, params=0.5)
+      >>> def loss(w, state):
+      ...     state, ys = stream_scan(cell, state, xs, params=w)
+      ...     return jnp.sum(ys), state
+      >>> for _ in range(3):
+      ...     grad, state = jax.grad(loss, has_aux=True)(0.5, state)
+      ...     print(grad)
+      1.0
+      4.75
+      6.8125
+
     References:
-      Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
+      Williams and Peng, 1990. Sutskever, 2013, section 2.8.6. For the trace: Zucchet et al., 2023,
+        Online learning of long-range dependencies.
     """
     num_new = check_chunk(state, xs, length, params, last)
     cell = lambda params: f if params is None else functools.partial(f, params)

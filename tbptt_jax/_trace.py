@@ -39,8 +39,8 @@ def init_trace(function: str, step: RealStep, names: list[str]) -> Trace:
       names: those of the parameters, for errors.
 
     Raises:
-      ValueError: the cell mixes the entries of its carry, couples leaves of two shapes, or would
-        need the whole matrix of a large parameter.
+      ValueError: the cell mixes the entries of its carry, or would need the whole matrix of a large
+        parameter.
     """
     kind = _coupling(function, step)
     leaves = jax.tree.leaves(inexact(step.leaves))
@@ -145,14 +145,6 @@ def _coupling(function, step) -> Elementwise:
             f"{function}: tail='trace' needs a cell that mixes no entries of its carry, got one "
             f"that does (`{kind.primitive}`); use tail='cut'."
         )
-    leaves = jax.tree.leaves(inexact(step.leaves))
-    for group in kind.groups:
-        shapes = {leaves[i].shape for i in group}
-        if len(shapes) > 1:
-            raise ValueError(
-                f"{function}: tail='trace' needs leaves of one shape where they depend on each "
-                f"other, got {' and '.join(map(str, map(list, sorted(shapes))))}."
-            )
     return kind
 
 

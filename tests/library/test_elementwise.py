@@ -82,6 +82,21 @@ def test_operation_that_mixes_is_found_out(f):
     assert elementwise(step, (), jnp.ones((2, 3)), jnp.ones(2)) is None
 
 
+def two_shapes(params, carry, x):
+    u, v = carry
+    return (u + v.reshape(2, 3) * x, jnp.sin(v) + params * u.reshape(6)), u * u
+
+
+def test_leaves_of_two_shapes_that_depend_on_each_other_are_swept():
+    keys = jax.random.split(jax.random.key(0), 3)
+    init = jax.random.normal(keys[0], (2, 3)), jax.random.normal(keys[1], (6,))
+    xs = jax.random.normal(keys[2], (T,))
+    results = jax.lax.scan(functools.partial(two_shapes, 1.1), init, xs)
+    problem = cells.Problem(two_shapes, jnp.float64(1.1), init, xs, *cells.like(results, keys[2]))
+    expected = definition.truncated_gradients(*problem, horizon=4, stride=1)
+    assert largest_error(scan_gradients(problem, 4, 1), expected) < 1e-12
+
+
 APART = {
     "a reset": lambda c, x: jnp.where(x[:, None] > 0, 0.0, 2.0 * c),
     "a checkpoint": lambda c, x: jax.checkpoint(lambda c: jnp.sin(c) * c)(c),

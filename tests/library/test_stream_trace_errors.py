@@ -44,7 +44,7 @@ REFUSED = {
     "two shapes": (
         two_shapes,
         {"init": (np.ones((2, 3)), np.ones(6))},
-        "leaves of one shape where they depend on each other, got [2, 3] and [6].",
+        "got one that does (`reshape`);",
     ),
     "an embedding": (
         embedding,
