@@ -89,7 +89,8 @@ def truncated_pullback(
 def _to_inputs(step, num_steps, width, constants, *of_steps):
     """The cotangents of constants and inputs from the errors that leave each step."""
 
-    def pull(carries, xs, leaving, ys_ct, num_steps):
+    def pull(*args):
+        carries, xs, leaving, ys_ct, num_steps = args
         all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
         constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
         return constants_ct, xs_ct

@@ -69,13 +69,17 @@ def sum_over_tiles(fun, trees, num_steps, width):
         return add(total, part), rows
 
     tiles = jax.tree.map(cut, trees)
-    shapes = jax.eval_shape(lambda *tile: fun(*tile, width)[0], *jax.tree.map(lambda t: t[0], tiles))
+    first = jax.tree.map(lambda leaf: leaf[0], tiles)
+    shapes = jax.eval_shape(lambda *tile: fun(*tile, width)[0], *first)
     total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     total, rows = jax.lax.scan(one_tile, total, tiles)
     rows = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows)
     if num_steps % width:
         part, last = fun(*rest, num_steps % width)
-        total, rows = add(total, part), jax.tree.map(lambda *l: jnp.concatenate(l), rows, last)
+        total, rows = (
+            add(total, part),
+            jax.tree.map(lambda *both: jnp.concatenate(both), rows, last),
+        )
     return total, rows
 
 

@@ -46,7 +46,7 @@ class Elementwise(NamedTuple):
         other group. A complex leaf is two real ones where its pullback is not complex-linear.
       coupled: the pairs (i, j) where the error that enters on leaf i depends on that leaving on j,
         directly or through others; each leaf with itself.
-      to_parts: from errors on the carry to its parts, vectors, and
+      to_parts: from errors on the carry to its parts, and
       from_parts: back.
     """
 
@@ -111,7 +111,7 @@ def coupling(
         groups,
         coupled,
         functools.partial(_to_parts, split),
-        functools.partial(_from_parts, split, jax.tree.map(jnp.shape, leaves), structure),
+        functools.partial(_from_parts, split, structure),
     )
 
 
@@ -119,15 +119,13 @@ def _to_parts(split, errors):
     parts = []
     for is_split, leaf in zip(split, jax.tree.leaves(errors), strict=True):
         parts += [leaf.real, leaf.imag] if is_split else [leaf]
-    return {i: part.reshape(-1) for i, part in enumerate(parts)}
+    return dict(enumerate(parts))
 
 
-def _from_parts(split, shapes, structure, parts):
+def _from_parts(split, structure, parts):
     parts = iter(parts)
     leaves = [jax.lax.complex(next(parts), next(parts)) if s else next(parts) for s in split]
-    return jax.tree.unflatten(
-        structure, [leaf.reshape(shape) for leaf, shape in zip(leaves, shapes, strict=True)]
-    )
+    return jax.tree.unflatten(structure, leaves)
 
 
 def _closure(pairs, num):
@@ -221,7 +219,7 @@ def errors_by_windows(
         of_group = {(i, j): leaf for (i, j), leaf in a.items() if i in group}
         maps = Maps(of_group, {i: b[i] for i in group})
         entering |= windows(maps, length, stride, parallel=parallel)
-    return jax.vmap(kind.from_parts)([entering[i] for i in sorted(entering)])
+    return kind.from_parts([entering[i] for i in sorted(entering)])
 
 
 def coefficients(

@@ -52,13 +52,6 @@ def independent(params, carry, x):
     return {"average": average, "total": total, "count": carry["count"] + 1}, (y, total)
 
 
-def shapes_apart(params, carry, x):
-    """Two leaves that depend on each other, of one size and different shapes."""
-    row, column = carry
-    total = jnp.squeeze(column, 1) * params["b"][None] + x @ params["w"]
-    return (1.1 * row - 0.7 * total, (0.9 * row + x @ params["v"])[:, None]), row * total
-
-
 CELLS = {
     f.__name__: f
     for f in (
@@ -68,7 +61,6 @@ CELLS = {
         diagonal_ssm,
         conjugated,
         independent,
-        shapes_apart,
     )
 }
 
@@ -84,7 +76,6 @@ def problem(name, num_steps):
         "gated_average": state,
         "spiking": (state, 0.5 * state),
         "rotation": (state, 0.5 * state),
-        "shapes_apart": (state, 0.5 * state[:, None]),
         "diagonal_ssm": jax.lax.complex(state, 0.5 * state),
         "conjugated": jax.lax.complex(state, 0.5 * state),
         "independent": {"average": state, "total": state[0, 0], "count": jnp.int32(0)},
