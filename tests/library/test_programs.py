@@ -37,8 +37,8 @@ def test_depth_of_the_backward_is_the_horizon(stride):
     first of the horizon's steps is an error's own, the last is the parameters'."""
 
     def total(xs):
-        step = lambda c, x: (jnp.sin(c) + x, c)
-        return jnp.sum(truncated_scan(step, jnp.float64(0.0), xs, horizon=4, stride=stride)[1])
+        step = lambda c, x: (jnp.sin(c[::-1]) + x, c)
+        return jnp.sum(truncated_scan(step, jnp.zeros(2), xs, horizon=4, stride=stride)[1])
 
     for num_steps in (9, 50):
         jaxpr = jax.make_jaxpr(jax.grad(total))(jnp.ones(num_steps))
