@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import checkify
 from jax.extend.core import jaxpr_as_fun
 
-from tbptt_jax._adjoint import truncated_pullback
+from tbptt_jax._adjoint import Schedule, truncated_pullback
 from tbptt_jax._handed_on import partition
 from tbptt_jax._linearity import check_linear
 from tbptt_jax._schedule import check_schedule
@@ -154,13 +154,7 @@ def truncated_scan(
     else:
         args = constants, init_leaves, xs_leaves
         step, make_checks = _checks_apart(scan, step, *args)
-        pull = functools.partial(
-            truncated_pullback,
-            step,
-            num_steps=num_steps,
-            horizon=horizon,
-            stride=stride,
-        )
+        pull = functools.partial(truncated_pullback, step, Schedule(num_steps, horizon, stride))
         run = _with_pullback(scan, step, pull, num_steps, reverse)
         results = _without_forward_mode(run, *args)
         make_checks()
