@@ -106,6 +106,27 @@ def truncated_pullback(
     return constants_ct, init_ct, xs_ct
 
 
+def whole_segment(
+    step: Step, schedule: Schedule, at_least: int, constants: Any, carry: Any, x: Any
+) -> int:
+    """How many steps a segment has: whole tiles, or whole blocks of sliding windows.
+
+    Args:
+      step: as in `truncated_pullback`.
+      schedule: its segment is not read.
+      at_least: how many steps it has at least.
+      constants: what every step reads.
+      carry: the initial one; types count alone.
+      x: an input; the same.
+    """
+    num_steps, horizon, stride, _ = schedule
+    if stride == 1 and horizon > 1 and elementwise(step, constants, carry, x):
+        whole = horizon - 1
+    else:
+        whole = tile_width(inexact(carry), num_steps, stride) or stride
+    return min(-(-at_least // whole) * whole, num_steps)
+
+
 def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
     """In tiles of `width` steps; None for as many as a segment has, or for all.
 
@@ -126,7 +147,8 @@ def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
         all_steps = jax.vmap(step, (None, 0, 0), axis_size=len(jax.tree.leaves(carries)[0]))
         constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
         return Going(
-            *take((entering, leaving), 0),
+            take(entering, 0),
+            take(leaving, 0),
             jax.tree.map(jnp.zeros_like, going.own),
             add(going.constants_ct, constants_ct),
             later,
@@ -163,7 +185,7 @@ def _way(step, schedule, width, constants, carry, x) -> Entering:
     num_steps, horizon, stride, segment = schedule
     if horizon == 1 or not jax.tree.leaves(inexact(carry)):
         return Entering()
-    piece = width or (None if segment == 1 else segment)
+    piece = width or (None if segment in (1, num_steps) else segment)
     kind = elementwise(step, constants, carry, x) if isinstance(num_steps, int) else None
     if kind and (stride == 1 or piece is None):
         maps = functools.partial(maps_of_steps, step, kind, constants)

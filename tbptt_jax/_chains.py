@@ -30,7 +30,7 @@ class Chains(Entering):
 
     def start(self, inputs, y_ct, own):
         """Where the chains of the next blocks have come to: there are none."""
-        num = 0 if self.width is None else -(-self.length // self.stride) - 1
+        num = 0 if self.width is None else -(-(self.length - 1) // self.stride)
         return jax.tree.map(lambda leaf: jnp.zeros((num, *leaf.shape), leaf.dtype), own)
 
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):

@@ -28,7 +28,7 @@ class Entering:
         """
 
     def look_ahead(self, later: Any, first: Any, inputs: Any, ys_ct: Any, own: Any) -> Any:
-        """What the pieces of a segment get beside it, from all its steps; `first` is their first."""
+        """What the pieces of a segment get beside it, from all steps of the segment."""
 
     def of_piece(
         self, later: Any, ahead: Any, first: Any, inputs: Any, ys_ct: Any, own: Any

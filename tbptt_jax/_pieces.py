@@ -59,7 +59,8 @@ def _through(body, state, trees, num_steps, width, reverse):
         return one(state_and_rows, num_whole * width, rest) if rest else state_and_rows
 
     shapes = jax.eval_shape(lambda state: body(state, 0, piece(0, width))[1], state)
-    rows = jax.tree.map(lambda x: jnp.zeros((num_steps, *x.shape[1:]), x.dtype), shapes)
+    some = jax.tree.leaves(trees)[0].ravel()[0 if reverse else -1].real
+    rows = jax.tree.map(lambda x: jnp.full((num_steps, *x.shape[1:]), some, x.dtype), shapes)
     for stage in [last_piece, whole_pieces] if reverse else [whole_pieces, last_piece]:
         state, rows = stage((state, rows))
     return state, rows
