@@ -16,6 +16,7 @@ from tbptt_jax._elementwise import Elementwise, coefficients
 from tbptt_jax._entering import Entering
 from tbptt_jax._pieces import first_to_last
 from tbptt_jax._pullbacks import per_item, pullback
+from tbptt_jax._time_axis import take
 
 
 def maps_of_steps(
@@ -79,7 +80,8 @@ class WindowsOfPieces(Entering):
 
     def start(self, inputs, y_ct, own):
         one = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
-        nothing = identity(jax.tree.map(lambda leaf: leaf[0], self.maps(*one, own)))
+        maps = self.maps(*one, own)
+        nothing = identity(Maps(take(maps.a, 0), take(maps.b, 0)))
         num = self.length if self.has_segments else 0
         none = lambda leaf: jnp.zeros((num, *leaf.shape), leaf.dtype)
         return Later(nothing, jax.tree.map(none, nothing.b))
@@ -93,9 +95,10 @@ class WindowsOfPieces(Entering):
             return so_far, so_far.b
 
         def piece(so_far, at, of_piece):
+            inputs, ys_ct = of_piece
             size = len(jax.tree.leaves(of_piece)[0])
-            of_last = jax.tree.map(lambda leaf: jnp.where(at + size == num_steps, leaf, 0), own)
-            return _in_turn(up_to, so_far, at, self.maps(*of_piece, of_last))
+            of_last = _where(at + size == num_steps, own, jax.tree.map(jnp.zeros_like, own))
+            return _in_turn(up_to, so_far, at, self.maps(inputs, ys_ct, of_last))
 
         return first, first_to_last(piece, nothing, (inputs, ys_ct), num_steps, self.width)[1]
 

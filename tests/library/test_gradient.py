@@ -5,6 +5,7 @@ import functools
 import cells
 import chex
 import definition
+import elementwise_cells
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -89,11 +90,12 @@ def test_error_reaches_exactly_its_window(horizon, stride, reverse):
 
 
 @pytest.mark.parametrize("width", [2, 3, 6])
-@pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 1), (4, 1), (6, 1), (4, 2)])
+@pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 1), (4, 1), (6, 1), (4, 2), (6, 5)])
 @pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
 def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, width, monkeypatch):
     """As on a CPU with long sequences: a few steps at a time, the last window shorter or not."""
-    monkeypatch.setattr("tbptt_jax._cpu_tiles.tile_width", lambda errors: width)
+    whole_blocks = -(-width // stride) * stride
+    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: whole_blocks)
     actual = scan_gradients(cells.problem(name, T), horizon, stride)
     assert largest_error(actual, by_the_definition(name, horizon, stride)) < 1e-12
 
@@ -113,7 +115,22 @@ def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, 
     ],
 )
 def test_windows_are_worth_a_call_and_fill_evenly(shape, width):
-    assert _cpu_tiles.tile_width([jnp.zeros((1, 0)), jax.ShapeDtypeStruct(shape, float)]) == width
+    num_steps, *of_step = shape
+    carry = [jnp.zeros(0), jax.ShapeDtypeStruct(tuple(of_step), float)]
+    assert _cpu_tiles.tile_width(carry, num_steps, 1) == width
+
+
+@pytest.mark.parametrize("width", [None, 2])
+@pytest.mark.parametrize("carry_every", [2, 3, 20])
+@pytest.mark.parametrize("horizon, stride", [(1, 1), (2, 1), (5, 1), (3, 2), (T, 1)])
+@pytest.mark.parametrize("name", ["lstm", "gated_average"])
+def test_carries_that_are_run_again(name, horizon, stride, carry_every, width, monkeypatch):
+    """Keeping every so-many-th carry alone changes no gradient."""
+    problem = (elementwise_cells if name in elementwise_cells.CELLS else cells).problem(name, T)
+    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: width)
+    scan = functools.partial(truncated_scan, carry_every=carry_every)
+    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    assert largest_error(scan_gradients(problem, horizon, stride, scan), expected) < 1e-12
 
 
 @pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 2)])
