@@ -79,9 +79,8 @@ class WindowsOfPieces(Entering):
     has_segments: bool
 
     def start(self, inputs, y_ct, own):
-        one = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
-        maps = self.maps(*one, own)
-        nothing = identity(Maps(take(maps.a, 0), take(maps.b, 0)))
+        inputs, ys_ct = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
+        nothing = identity(take(self.maps(inputs, ys_ct, own), 0))
         num = self.length if self.has_segments else 0
         none = lambda leaf: jnp.zeros((num, *leaf.shape), leaf.dtype)
         return Later(nothing, jax.tree.map(none, nothing.b))
