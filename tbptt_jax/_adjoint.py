@@ -144,7 +144,7 @@ def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
         leaving = jax.tree.map(
             lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, going.entering
         )
-        all_steps = jax.vmap(step, (None, 0, 0), axis_size=len(jax.tree.leaves(carries)[0]))
+        all_steps = jax.vmap(step, (None, 0, 0), axis_size=jax.tree.leaves(carries)[0].shape[0])
         constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
         return Going(
             take(entering, 0),

@@ -224,9 +224,9 @@ def _with_pullback(run_steps, step, schedule, reverse):
     def forward(constants, init, xs):
         of_step = functools.partial(step, constants)
         last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
-        num = len(kept[0]) if kept else 1
-        some_steps = jax.vmap(step, (None, 0, 0), axis_size=num)
-        check_vmappable("truncated_scan", some_steps, constants, kept, take(xs, slice(num)))
+        first = jax.tree.map(lambda leaf: leaf[None], (init, take(xs, 0)))
+        each_step = jax.vmap(step, (None, 0, 0), axis_size=1)
+        check_vmappable("truncated_scan", each_step, constants, *first)
         check_linear("truncated_scan", step, constants, init, take(xs, 0))
         return (last, ys), (constants, kept, xs)
 
