@@ -188,12 +188,13 @@ def _check_symbolic(stride, carry_every):
 
 def _scan(num_steps, reverse, unroll):
     """`jax.lax.scan` of functions of leaves, and the carries that enter every so-many-th step."""
+    length = num_steps if isinstance(num_steps, int) else None
 
     def run(f, init, xs, segment=None, *, rerun=False):
         if segment in (None, 1):
             keep = lambda carry, x: (lambda new, y: (new, (y, carry)))(*f(carry, x))
             body = f if segment is None or rerun else keep
-            last, ys = jax.lax.scan(body, init, xs, num_steps, reverse, unroll)
+            last, ys = jax.lax.scan(body, init, xs, length, reverse, unroll)
             return (last, *ys) if body is keep else (last, ys, None)
         xs = executed(xs, reverse)
         found = scan_segments(f, init, xs, num_steps, segment, unroll=unroll, rerun=rerun)
