@@ -51,6 +51,7 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.step_time --out=benchmarks/results
 	$(BIN)/python -m benchmarks.training_step --out=benchmarks/results
 	$(BIN)/python -m benchmarks.recurrence --out=benchmarks/results
+	$(BIN)/python -m benchmarks.elementwise --out=benchmarks/results
 
 peers: .venv-peers/installed
 

@@ -19,11 +19,11 @@ def draw(report: dict, path: Path) -> None:
     _ratios(state, report["state"], report["readout"])
     _targets(shapes, report["shapes"])
     _memory(memory, report["length"])
-    figure.suptitle(f"Gradient of a recurrence alone, float32, {_machine(report)}")
+    figure.suptitle(f"Gradient of a recurrence alone, float32, {machine(report)}")
     save(figure, path)
 
 
-def _machine(report):
+def machine(report: dict) -> str:
     """What ran it; a GPU's float32 products are JAX's default ones, which round to TF32."""
     platform, kind = report["device"].split(": ")
     if platform == "cpu":

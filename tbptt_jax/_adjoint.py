@@ -137,14 +137,14 @@ def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
     first = take((kept, xs), 0)
     way = _way(step, schedule, width, constants, *first)
 
-    def tile(ahead, start, going, at, steps):
+    def tile(ahead, start, going, at, size, steps):
         carries, xs, ys_ct = steps
         of_tile = (carries, xs), ys_ct, going.own
         later, entering = way.of_piece(going.later, ahead, start + at, *of_tile)
         leaving = jax.tree.map(
             lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, going.entering
         )
-        all_steps = jax.vmap(step, (None, 0, 0), axis_size=jax.tree.leaves(carries)[0].shape[0])
+        all_steps = jax.vmap(step, (None, 0, 0), axis_size=size)
         constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
         return Going(
             take(entering, 0),
@@ -154,9 +154,8 @@ def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
             later,
         ), xs_ct
 
-    def segment(going, start, steps):
+    def segment(going, start, size, steps):
         xs, ys_ct = steps
-        size = len(jax.tree.leaves(steps)[0])
         keep = lambda carry, x: (step(constants, carry, x)[0], carry)
         carries = jax.lax.scan(keep, take(kept, start // schedule.segment), xs, length=size)[1]
         return within(going, start, size, (carries, xs, ys_ct))

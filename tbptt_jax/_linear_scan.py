@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tbptt_jax._affine_windows import Maps, windows
+from tbptt_jax._adjoint import Schedule, truncated_pullback
 from tbptt_jax._cpu_tiles import on_cpu
 from tbptt_jax._schedule import check_schedule
 
@@ -43,9 +41,9 @@ def truncated_linear_scan(
       horizon: how many steps back an error reaches, its own step included; a static integer >= 1,
         or None for no truncation.
       stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
-      parallel: whether forward and backward compose steps in a tree (`jax.lax.associative_scan`),
-        of depth log T and about twice the operations, or one after the other; None for what suits
-        the platform, one after the other on a CPU.
+      parallel: whether the forward composes steps in a tree (`jax.lax.associative_scan`), of depth
+        log T and about twice the operations, or takes one after the other; None for what suits the
+        platform, one after the other on a CPU, as the backward always does.
 
     Returns:
       The last state, [...], and all states, [T, ...].
@@ -75,8 +73,8 @@ def truncated_linear_scan(
     _check_types(a, b, init)
     num_steps = len(a)
     if horizon is None or horizon >= num_steps:
-        horizon, stride = num_steps + 1, 1  # every window reaches the end
-    states = _with_pullback(parallel, horizon, stride)(a, b, init)
+        horizon, stride = num_steps, 1
+    states = _with_pullback(parallel, Schedule(num_steps, horizon, stride))(a, b, init)
     return states[-1], states
 
 
@@ -95,43 +93,40 @@ def _check_types(a, b, init):
         )
 
 
-def _with_pullback(parallel, horizon, stride):
+def _with_pullback(parallel, schedule):
     """`(a, b, init) -> states` with its gradient rule."""
-    states = _by_platform(_states, parallel)
-    errors = _by_platform(functools.partial(_entering, horizon - 1, stride), parallel)
+    if parallel is None:
+        states = on_cpu(_in_sequence, _in_parallel)
+    else:
+        states = _in_parallel if parallel else _in_sequence
     run = jax.custom_vjp(states)
 
     def forward(a, b, init):
         found = states(a, b, init)
-        return found, (a, jnp.concatenate([init[None], found[:-1]]))
+        return found, (a, b, jnp.concatenate([init[None], found[:-1]]))
 
     def backward(kept, states_ct):
-        a, entered = kept
-        leaving = states_ct
-        if horizon > 1:
-            leaving = leaving.at[:-1].add(errors(a, a * states_ct)[1:])
-        return leaving * entered, leaving, leaving[0] * a[0]
+        a, b, entered = kept
+        none = jnp.zeros_like(states_ct[0])
+        step = lambda _, x, ab: _step(x, ab)
+        _, init_ct, (a_ct, b_ct) = truncated_pullback(
+            step, schedule, (), entered, (a, b), none, states_ct
+        )
+        return a_ct, b_ct, init_ct
 
     run.defvjp(forward, backward)
     return run
 
 
-def _by_platform(fun, parallel):
-    if parallel is None:
-        return on_cpu(functools.partial(fun, False), functools.partial(fun, True))
-    return functools.partial(fun, parallel)
+def _step(x, ab):
+    x = ab[0] * x + ab[1]
+    return x, x
 
 
-def _entering(length, stride, parallel, a, b):
-    """The errors on the state that enters each step, of the steps' own errors b."""
-    (entering,) = windows(Maps({(0, 0): a}, {0: b}), length, stride).values()
-    return entering
+def _in_sequence(a, b, init):
+    return jax.lax.scan(_step, init, (a, b))[1]
 
 
-def _states(parallel, a, b, init):
-    if parallel:
-        compose = lambda first, then: (first[0] * then[0], then[0] * first[1] + then[1])
-        from_first = b.at[0].add(a[0] * init)
-        return jax.lax.associative_scan(compose, (a, from_first))[1]
-    step = lambda x, ab: (ab[0] * x + ab[1],) * 2
-    return jax.lax.scan(step, init, (a, b))[1]
+def _in_parallel(a, b, init):
+    compose = lambda first, then: (first[0] * then[0], then[0] * first[1] + then[1])
+    return jax.lax.associative_scan(compose, (a, b.at[0].add(a[0] * init)))[1]

@@ -8,18 +8,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tbptt_jax._pullbacks import inexact
+
 
 def last_to_first(
-    body: Callable[[Any, Any, Any], tuple[Any, Any]],
+    body: Callable[[Any, Any, int, Any], tuple[Any, Any]],
     state: Any,
     trees: Any,
     num_steps: int,
     width: int | None,
 ) -> tuple[Any, Any]:
-    """`state, rows = body(state, first, piece)` for each piece, from the last to the first.
+    """`state, rows = body(state, first, size, piece)` for each piece, from the last to the first.
 
     Args:
-      body: gets the number of a piece's first step and its rows of `trees`.
+      body: gets the number of a piece's first step, how many it has, and its rows of `trees`.
       state: what the last piece gets.
       trees: [T, ...].
       num_steps: T.
@@ -38,7 +40,7 @@ def first_to_last(body, state, trees, num_steps, width):
 
 def _through(body, state, trees, num_steps, width, reverse):
     if width is None or width >= num_steps:
-        return body(state, 0, trees)
+        return body(state, 0, num_steps, trees)
     num_whole, rest = divmod(num_steps, width)
 
     def piece(first, size):
@@ -47,7 +49,7 @@ def _through(body, state, trees, num_steps, width, reverse):
 
     def one(state_and_rows, first, size):
         state, rows = state_and_rows
-        state, new = body(state, first, piece(first, size))
+        state, new = body(state, first, size, piece(first, size))
         put = lambda rows, new: jax.lax.dynamic_update_slice_in_dim(rows, new, first, 0)
         return state, jax.tree.map(put, rows, new)
 
@@ -58,9 +60,15 @@ def _through(body, state, trees, num_steps, width, reverse):
     def last_piece(state_and_rows):
         return one(state_and_rows, num_whole * width, rest) if rest else state_and_rows
 
-    shapes = jax.eval_shape(lambda state: body(state, 0, piece(0, width))[1], state)
-    some = jax.tree.leaves(trees)[0].ravel()[0 if reverse else -1].real
-    rows = jax.tree.map(lambda x: jnp.full((num_steps, *x.shape[1:]), some, x.dtype), shapes)
+    shapes = jax.eval_shape(lambda state: body(state, 0, width, piece(0, width))[1], state)
+    filled = lambda leaf: jnp.full((num_steps, *leaf.shape[1:]), _any_number(trees), leaf.dtype)
+    rows = jax.tree.map(filled, shapes)
     for stage in [last_piece, whole_pieces] if reverse else [whole_pieces, last_piece]:
         state, rows = stage((state, rows))
     return state, rows
+
+
+def _any_number(trees):
+    """One that XLA does not know: it shares buffers of zeros, and copies them when written."""
+    leaves = (leaf for leaf in jax.tree.leaves(inexact(trees)) if leaf.size)
+    return next((leaf.ravel()[0].real for leaf in leaves), 0.0)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 from jax.extend.core import jaxpr_as_fun
@@ -302,7 +303,7 @@ def _pure_step(f, init, xs, length):
 
 def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:
     if jax.typeof(leaf).weak_type == shape.weak_type:
-        return leaf
+        return jnp.asarray(leaf)
     return jax.lax.convert_element_type(leaf, shape.dtype)
 
 

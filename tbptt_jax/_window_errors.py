@@ -93,9 +93,8 @@ class WindowsOfPieces(Entering):
             so_far = compose(_where(place % self.length == 0, nothing, so_far), maps)
             return so_far, so_far.b
 
-        def piece(so_far, at, of_piece):
+        def piece(so_far, at, size, of_piece):
             inputs, ys_ct = of_piece
-            size = len(jax.tree.leaves(of_piece)[0])
             of_last = _where(at + size == num_steps, own, jax.tree.map(jnp.zeros_like, own))
             return _in_turn(up_to, so_far, at, self.maps(inputs, ys_ct, of_last))
 

@@ -31,14 +31,20 @@ def by_the_definition(name, horizon, stride):
     return definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
 
 
-@pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("name", elementwise_cells.CELLS)
 @pytest.mark.parametrize("horizon, stride", SCHEDULES)
-def test_gradient_is_the_definition(name, horizon, stride, parallel, monkeypatch):
-    on = lambda sequential, parallel_: parallel_ if parallel else sequential
-    monkeypatch.setattr(_adjoint, "on_cpu", on)
+def test_gradient_in_parallel_is_the_definition(name, horizon, stride):
+    """All steps at once, as elsewhere than on a CPU, and for few steps on it."""
     actual = scan_gradients(elementwise_cells.problem(name, T), horizon, stride)
     assert largest_error(actual, by_the_definition(name, horizon, stride)) < 1e-12
+
+
+@pytest.mark.parametrize("name", elementwise_cells.CELLS)
+@pytest.mark.parametrize("horizon", [horizon for horizon, stride in SCHEDULES if stride == 1])
+def test_gradient_of_tiles_in_sequence_is_the_definition(name, horizon, monkeypatch):
+    monkeypatch.setattr(_adjoint, "tile_width", lambda *_: 4)
+    actual = scan_gradients(elementwise_cells.problem(name, T), horizon, 1)
+    assert largest_error(actual, by_the_definition(name, horizon, 1)) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -134,7 +140,7 @@ def loop_lengths(jaxpr):
 
 def test_depth_in_parallel_does_not_grow_with_the_horizon(monkeypatch):
     """The forward's T steps alone are a loop."""
-    monkeypatch.setattr(_adjoint, "on_cpu", lambda sequential, parallel: parallel)
+    monkeypatch.setattr(_adjoint, "tile_width", lambda *_: None)
     problem = elementwise_cells.problem("gated_average", T)
     assert {depth(problem, h, 1) for h in (3, 5, 8)} == {T}
 
