@@ -196,4 +196,4 @@ def _way(step, schedule, width, constants, carry, x) -> Entering:
         return Chains(steps, horizon - 1, stride, num_steps, piece)
     if piece is None:
         return Sweeps(steps, horizon - 2)
-    return SweepsOfPieces(steps, horizon - 2, num_steps, piece)
+    return SweepsOfPieces(steps, horizon - 2, num_steps)

@@ -11,7 +11,7 @@ import jax
 # a call; so many rows, for products at full speed; so many steps, since of a tile that moves by one
 # step all others are in the cache.
 TILE_NUMBERS = 2**15
-TILE_ROWS = 256
+TILE_ROWS = 128
 TILE_STEPS = 8
 
 

@@ -12,6 +12,7 @@ from jax.custom_batching import custom_vmap
 from tbptt_jax._time_axis import take
 from tbptt_jax._vmappable import equations
 
+CHECKPOINTS = {"remat", "remat2", "checkpoint"}  # `jax.checkpoint`, by name
 CHEAP = {"add", "sub", "mul", "neg"}  # by name: primitives that cost less than reading their result
 
 
@@ -44,13 +45,16 @@ def keeping_little(fun: Callable) -> Callable:
     Of the residuals f, 1 - f, f (1 - f) of a sigmoid f alone is kept. Without it the gradients of
     `benchmarks.recurrence` take as long, and 1.15 to 1.38 times the memory at its twelve shapes.
     `jax.checkpoint` does not take effects other than prints, repeats those at every application,
-    and refuses complex residuals (jax 0.12): such functions stay.
+    and refuses complex residuals (jax 0.12): such functions stay, and those that have one inside:
+    there a user has decided what is kept.
     """
 
     def kept(*args):
         jaxpr = jax.make_jaxpr(fun)(*args)
-        variables = (var for eqn in equations(jaxpr) for var in eqn.outvars)
-        if jaxpr.effects or any(_is_complex(var.aval) for var in variables):
+        eqns = list(equations(jaxpr))
+        is_complex = any(_is_complex(var.aval) for eqn in eqns for var in eqn.outvars)
+        has_its_own = any(eqn.primitive.name in CHECKPOINTS for eqn in eqns)
+        if jaxpr.effects or is_complex or has_its_own:
             return fun(*args)
         policy = lambda primitive, *_, **__: primitive.name not in CHEAP
         return jax.checkpoint(fun, policy=policy, prevent_cse=False)(*args)
