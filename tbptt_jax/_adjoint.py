@@ -109,7 +109,7 @@ def truncated_pullback(
 def whole_segment(
     step: Step, schedule: Schedule, at_least: int, constants: Any, carry: Any, x: Any
 ) -> int:
-    """How many steps a segment has: whole tiles, or whole blocks of sliding windows.
+    """How many steps a segment has: whole blocks of the stride or of windows, or whole tiles.
 
     Args:
       step: as in `truncated_pullback`.
@@ -123,7 +123,8 @@ def whole_segment(
     if stride == 1 and horizon > 1 and elementwise(step, constants, carry, x):
         whole = horizon - 1
     else:
-        whole = tile_width(inexact(carry), num_steps, stride) or stride
+        width = tile_width(inexact(carry), num_steps, stride)
+        whole = width if width and width <= at_least else stride
     return min(-(-at_least // whole) * whole, num_steps)
 
 

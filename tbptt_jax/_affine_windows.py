@@ -33,7 +33,7 @@ class Maps(NamedTuple):
 
 def apply(a: dict[tuple[int, int], jax.Array], values: dict[int, jax.Array]):
     """The linear part of maps on values."""
-    terms = {i: [a[i, j] * values[j] for j in values if (i, j) in a] for i in values}
+    terms = {i: [_moved(a[i, j], values[j]) for j in values if (i, j) in a] for i in values}
     return {i: functools.reduce(jnp.add, of_leaf) for i, of_leaf in terms.items()}
 
 
@@ -48,9 +48,19 @@ def compose(outer: Maps, inner: Maps) -> Maps:
     a = {}
     for i, m in outer.a:
         through = [j for j in outer.b if (i, j) in outer.a and (j, m) in inner.a]
-        terms = [outer.a[i, j] * inner.a[j, m] for j in through]
+        terms = [_product(outer.a[i, j], inner.a[j, m]) for j in through]
         a[i, m] = functools.reduce(jnp.add, terms)
     return Maps(a, call(outer, inner.b))
+
+
+def _moved(a, value):
+    """A · value; no error stays none where a product of factors has overflowed."""
+    return jnp.where(value == 0, 0, a * value)
+
+
+def _product(a, b):
+    """A · b, 0 where a factor is, though a product of others has overflowed."""
+    return jnp.where((a == 0) | (b == 0), 0, a * b)
 
 
 def identity(maps: Maps) -> Maps:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tbptt_jax._entering import Entering
 from tbptt_jax._linearised import Linearised
-from tbptt_jax._time_axis import add, take, where
+from tbptt_jax._time_axis import add, no_rows, take, where
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Chains(Entering):
     def start(self, inputs, y_ct, own):
         """Where the chains of the next blocks have come to: there are none."""
         num = 0 if self.width is None else -(-(self.length - 1) // self.stride)
-        return jax.tree.map(lambda leaf: jnp.zeros((num, *leaf.shape), leaf.dtype), own)
+        return no_rows(num, own)
 
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):
         of_each, b = self.steps.of(inputs, ys_ct, own)

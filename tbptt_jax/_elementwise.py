@@ -58,7 +58,10 @@ class Elementwise(NamedTuple):
 def elementwise(
     step: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, x: Any
 ) -> Elementwise | None:
-    """How the carry's entries couple; None where a step mixes them, or couples too many leaves.
+    """How the carry's entries couple; None where a step mixes them, or where sweeps are better.
+
+    They are where it couples too many leaves, or some of different precision, or none of a leaf's
+    entries, since it has none.
 
     Args:
       step: `(constants, carry, x) -> (carry, y)`.
@@ -68,6 +71,11 @@ def elementwise(
     """
     kind = coupling(step, constants, carry, x)
     if isinstance(kind, Mixed) or max(map(len, kind.groups), default=0) > MOST_COUPLED:
+        return None
+    parts = jax.eval_shape(lambda carry: kind.to_parts(inexact(carry)), carry)
+    if any(part.size == 0 for part in parts.values()):
+        return None
+    if any(len({parts[i].dtype for i in group}) > 1 for group in kind.groups):
         return None
     return kind
 
@@ -132,7 +140,7 @@ def _closure(pairs, num):
     reach = np.eye(num, dtype=bool)
     for i, j in pairs:
         reach[i, j] = True
-    for _ in range(num):
+    for _ in range(num.bit_length()):
         reach = reach @ reach
     return {(int(i), int(j)) for i, j in np.argwhere(reach)}
 

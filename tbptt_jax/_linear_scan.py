@@ -50,10 +50,12 @@ def truncated_linear_scan(
 
     Raises:
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
-      ValueError: `truncated_linear_scan: a and b must have one shape [T, ...], got (4, 2) and
-        (4,).`
+      ValueError: `truncated_linear_scan: a and b must have one shape [T, ...] with T >= 1, got
+        (4, 2) and (4,).`
+      TypeError: `truncated_linear_scan: a must be an array, got dict.`
       TypeError: `truncated_linear_scan: a, b and init must have one floating-point or complex
         dtype, got float32, int32, float32.`
+      TypeError: forward-mode differentiation.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -68,9 +70,9 @@ def truncated_linear_scan(
       Gu, Goel and Ré, 2022, Efficiently modeling long sequences with structured state spaces.
     """
     horizon, stride = check_schedule(NAME, horizon, stride)
-    a, b = map(jnp.asarray, (a, b))
-    init = jnp.asarray(init, a.dtype if isinstance(init, (int, float, complex)) else None)
-    _check_types(a, b, init)
+    if not (parallel is None or isinstance(parallel, bool)):
+        raise TypeError(f"{NAME}: parallel must be True, False or None, got {parallel!r}.")
+    a, b, init = _arrays(a, b, init)
     num_steps = len(a)
     if horizon is None or horizon >= num_steps:
         horizon, stride = num_steps, 1
@@ -78,10 +80,19 @@ def truncated_linear_scan(
     return states[-1], states
 
 
-def _check_types(a, b, init):
+def _arrays(*args):
+    """The arguments as arrays, `init` of the others' dtype if it is a Python number."""
+    for name, arg in zip(("a", "b", "init"), args, strict=True):
+        if jax.tree.structure(arg) != jax.tree.structure(0):
+            raise TypeError(f"{NAME}: {name} must be an array, got {type(arg).__name__}.")
+    a, b, init = args
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    is_weak = isinstance(init, (int, float)) or (isinstance(init, complex) and a.dtype.kind == "c")
+    init = jnp.asarray(init, a.dtype if is_weak else None)
     if a.ndim == 0 or a.shape != b.shape or len(a) < 1:
         raise ValueError(
-            f"{NAME}: a and b must have one shape [T, ...], got {a.shape} and {b.shape}."
+            f"{NAME}: a and b must have one shape [T, ...] with T >= 1, got {a.shape} and "
+            f"{b.shape}."
         )
     if init.shape != a.shape[1:]:
         raise ValueError(f"{NAME}: init must have shape {a.shape[1:]}, got {init.shape}.")
@@ -91,6 +102,7 @@ def _check_types(a, b, init):
             f"{NAME}: a, b and init must have one floating-point or complex dtype, got "
             f"{', '.join(dtypes)}."
         )
+    return a, b, init
 
 
 def _with_pullback(parallel, schedule):

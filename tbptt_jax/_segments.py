@@ -44,7 +44,7 @@ def scan_segments(
     num_whole, rest = divmod(num_steps, segment)
     cut = lambda leaf: leaf[: num_steps - rest].reshape(num_whole, segment, *leaf.shape[1:])
     last, (ys, kept) = jax.lax.scan(steps(segment), init, jax.tree.map(cut, xs), num_whole)
-    ys = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), ys)
+    ys = jax.tree.map(lambda leaf: leaf.reshape(num_steps - rest, *leaf.shape[2:]), ys)
     if rest:
         entered = last
         last, (of_rest, _) = steps(rest)(entered, jax.tree.map(lambda x: x[num_steps - rest :], xs))

@@ -101,7 +101,8 @@ def init_stream(
       ValueError: `init_stream: xs must be a chunk of inputs, [C, ...], got [].`
       TypeError: `init_stream: stale must be True or False, got 1.`
       ValueError: `init_stream: tail must be 'cut' or 'trace', got 'keep'.`
-      TypeError: `init_stream: tail='trace' needs cell and params.`
+      TypeError: `init_stream: tail='trace' needs cell, a function, and params.`
+      ValueError: `init_stream: tail='trace' needs a floating-point parameter; params has none.`
       ValueError: `init_stream: tail='trace' runs the kept steps again; stale must be False.`
       ValueError: `init_stream: tail='trace' needs a cell that mixes no entries of its carry, got
         one that does (`dot_general`); use tail='cut'.`
@@ -147,8 +148,8 @@ def init_stream(
 def _check_tail(tail, cell, params, stale):
     if tail not in ("cut", "trace"):
         raise ValueError(f"init_stream: tail must be 'cut' or 'trace', got {tail!r}.")
-    if tail == "trace" and (cell is None or params is None):
-        raise TypeError("init_stream: tail='trace' needs cell and params.")
+    if tail == "trace" and (not callable(cell) or params is None):
+        raise TypeError("init_stream: tail='trace' needs cell, a function, and params.")
     if tail == "trace" and stale:
         raise ValueError(
             "init_stream: tail='trace' runs the kept steps again; stale must be False."
@@ -157,6 +158,10 @@ def _check_tail(tail, cell, params, stale):
 
 def _first_trace(cell, params, carry, x):
     """Zeros, for the leaves that the cell does not hand on unchanged."""
+    if not trained_leaves(params):
+        raise ValueError(
+            "init_stream: tail='trace' needs a floating-point parameter; params has none."
+        )
     xs = jax.tree.map(lambda leaf: leaf[None], x)
     params = with_trained(params, trained_leaves(params))  # arrays of NumPy as JAX's
     parts = partition("init_stream", functools.partial(cell, params), carry, xs, 1)

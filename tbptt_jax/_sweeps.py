@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._entering import Entering
 from tbptt_jax._linearised import Linearised
-from tbptt_jax._time_axis import add, of_next_step, where
+from tbptt_jax._time_axis import add, no_rows, of_next_step, take, where
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,8 @@ class SweepsOfPieces(Entering):
     num_steps: int
 
     def start(self, inputs, y_ct, own):
-        one = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
-        shapes = jax.eval_shape(self.steps.of, *one, own)
-        zeros = lambda leaf: jnp.zeros((self.num_sweeps, *leaf.shape[1:]), leaf.dtype)
-        return jax.tree.map(zeros, shapes)
+        inputs, ys_ct = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
+        return no_rows(self.num_sweeps, take(self.steps.of(inputs, ys_ct, own), 0))
 
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):
         piece = self.steps.of(inputs, ys_ct, own)

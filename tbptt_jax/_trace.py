@@ -224,9 +224,14 @@ def _attached_backward(kept, errors):
     for of_leaf, error in zip(trace, jax.tree.leaves(errors), strict=True):
         for p, one in enumerate(of_leaf):
             if one is not None:
-                value = pulled(one, error)
-                trained_ct[p] += value.astype(trained[p].dtype)
+                value = pulled(one, error).astype(trained[p].dtype)
+                trained_ct[p] += _ct_of(trained[p], value)
     return trained_ct, errors, jax.tree.map(jnp.zeros_like, trace)
+
+
+def _ct_of(param, value):
+    """`value` as a cotangent of `param`: summed over the devices that share it."""
+    return jax.vjp(lambda param: param + jnp.zeros_like(value), param)[1](value)[0]
 
 
 _attached.defvjp(_attached_forward, _attached_backward)

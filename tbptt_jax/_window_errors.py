@@ -16,7 +16,7 @@ from tbptt_jax._elementwise import Elementwise, coefficients
 from tbptt_jax._entering import Entering
 from tbptt_jax._pieces import first_to_last
 from tbptt_jax._pullbacks import per_item, pullback
-from tbptt_jax._time_axis import take
+from tbptt_jax._time_axis import no_rows, take
 
 
 def maps_of_steps(
@@ -82,8 +82,7 @@ class WindowsOfPieces(Entering):
         inputs, ys_ct = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
         nothing = identity(take(self.maps(inputs, ys_ct, own), 0))
         num = self.length if self.has_segments else 0
-        none = lambda leaf: jnp.zeros((num, *leaf.shape), leaf.dtype)
-        return Later(nothing, jax.tree.map(none, nothing.b))
+        return Later(nothing, no_rows(num, nothing.b))
 
     def look_ahead(self, later, first, inputs, ys_ct, own):
         num_steps = len(jax.tree.leaves(inputs)[0])

@@ -194,6 +194,11 @@ def test_linear_scan_of_complex_states_can_be_differentiated_twice():
         ([(), (), ()], "fff", "must have one shape"),
         ([(0, 2), (0, 2), (2,)], "fff", "must have one shape"),
         ([(4, 2), (4, 2), (3,)], "fff", r"init must have shape \(2,\), got \(3,"),
+        (
+            [(4,), (4,), ()],
+            "ffF",
+            "one floating-point or complex dtype, got float32, float32, c",
+        ),
         ([(4,), (4,), ()], "fif", "one floating-point or complex dtype, got float32, int32, float"),
         ([(4,), (4,), ()], "iii", "one floating-point or complex dtype, got int32"),
     ],
@@ -202,3 +207,10 @@ def test_linear_scan_refuses_what_does_not_fit(shapes, dtypes, message):
     args = map(jnp.ones, shapes, dtypes)
     with pytest.raises((TypeError, ValueError), match=message):
         truncated_linear_scan(*args, horizon=2)
+
+
+def test_linear_scan_names_the_argument_that_is_no_array():
+    with pytest.raises(TypeError, match="truncated_linear_scan: b must be an array, got dict"):
+        truncated_linear_scan(jnp.ones(4), {}, 0.0, horizon=2)
+    with pytest.raises(TypeError, match="parallel must be True, False or None, got 'yes'"):
+        truncated_linear_scan(jnp.ones(4), jnp.ones(4), 0.0, horizon=2, parallel="yes")

@@ -68,3 +68,19 @@ def test_fewer_carries_are_kept(horizon):
         batch=1,
     )
     assert kept(64) < kept(1) / 4.0
+
+
+def test_a_carry_of_few_numbers_is_kept_as_often_as_asked():
+    """Though a tile of so few numbers has many steps."""
+
+    def loss(w, xs, carry_every):
+        step = lambda c, x: (jnp.sin(w * c + x), jnp.sum(c))
+        scan = functools.partial(truncated_scan, horizon=5, carry_every=carry_every)
+        return jnp.sum(scan(step, jnp.zeros(16), xs)[1])
+
+    def kept(carry_every):
+        args = jnp.ones(()), jnp.ones(2**16)
+        gradient = jax.jit(jax.grad(loss), static_argnums=2).lower(*args, carry_every)
+        return gradient.compile().memory_analysis().temp_size_in_bytes
+
+    assert kept(256) < kept(1) / 6.0

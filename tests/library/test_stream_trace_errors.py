@@ -58,8 +58,9 @@ REFUSED = {
         {"init": np.ones(3, np.float32)},
         "cell returns a carry of float64[3] where init_stream was given float32[3]; give it",
     ),
-    "no cell": (None, {}, "tail='trace' needs cell and params."),
-    "no parameters": (scaled, {"params": None}, "tail='trace' needs cell and params."),
+    "no cell": (None, {}, "tail='trace' needs cell, a function, and params."),
+    "no parameters": (scaled, {"params": None}, "tail='trace' needs cell, a function, and params."),
+    "nothing to train": (scaled, {"params": {"n": 1}}, "a floating-point parameter; params has"),
     "a stale state": (scaled, {"stale": True}, "runs the kept steps again; stale must be False."),
     "another tail": (scaled, {"tail": "keep"}, "tail must be 'cut' or 'trace', got 'keep'."),
 }
