@@ -6,6 +6,7 @@ whatever the step does to real and imaginary parts.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
 from tbptt_jax._jit_step import is_number
+from tbptt_jax._pullbacks import inexact
 
 
 class RealStep(NamedTuple):
@@ -40,7 +42,8 @@ def real_step(
     def step(trained, leaves, x):
         return to_real(cell(with_trained(params, trained), from_real(leaves, carry), x)[0])
 
-    args = jax.lax.stop_gradient((trained_leaves(params), to_real(carry), x))
+    trained, leaves, x = jax.lax.stop_gradient((trained_leaves(params), to_real(carry), x))
+    args = _of_each_device(trained, leaves), leaves, x
     jaxpr, shapes = jax.make_jaxpr(step, return_shape=True)(*args)
     jaxpr = jaxpr.replace(consts=jax.lax.stop_gradient(jaxpr.consts))
 
@@ -49,6 +52,12 @@ def real_step(
         return jax.tree.unflatten(jax.tree.structure(shapes), results), ()
 
     return RealStep(call, *args)
+
+
+def _of_each_device(params, carry):
+    """The parameters, in `jax.shard_map` varying as the carry does: each device has its trace."""
+    zeros = [jnp.zeros_like(leaf.ravel()[:1].sum()) for leaf in jax.tree.leaves(inexact(carry))]
+    return [functools.reduce(jnp.add, (z.astype(p.dtype) for z in zeros), p) for p in params]
 
 
 def trained_leaves(params: Any) -> list[jax.Array]:
