@@ -27,7 +27,8 @@ import numpy as np
 
 from tbptt_jax._cpu_tiles import on_cpu, on_cpu_in_tiles, sum_over_tiles, sweep_in_tiles
 from tbptt_jax._elementwise import elementwise, errors_by_windows
-from tbptt_jax._pullbacks import inexact, keeping_little, pullback, split
+from tbptt_jax._pullbacks import inexact, pullback, split
+from tbptt_jax._simplified import simplified_pullback
 from tbptt_jax._time_axis import add, of_next_step, take, where
 
 
@@ -108,7 +109,7 @@ def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_ct
 
     def of_new_carry(inputs):
         carry, x = inputs
-        return pullback(keeping_little(lambda carry: step(constants, carry, x)[0]), carry)
+        return simplified_pullback(lambda carry: step(constants, carry, x)[0], carry)
 
     def of_output(inputs):
         carry, x = inputs
