@@ -8,7 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._time_axis import add, of_next_step, where
+from tbptt_jax._time_axis import add, where
 
 # What one sweep of a tile takes: at least so many numbers of the carry's largest leaf, to be worth
 # a call; so many rows, for products at full speed; so many steps, since of a tile that moves by one
@@ -84,37 +84,47 @@ def sum_over_tiles(fun, trees, num_steps, width):
 
 
 def sweep_in_tiles(back, of_each, b, num_sweeps, width):
-    """All sweeps of one tile, then those of the next.
+    """All sweeps of one tile, then those of the next; the last steps have none.
 
-    A tile of errors moves one step back with each sweep, and arrives with its last. Those that
-    would have to start beyond the last step start at the end, with sweeps that do not move. The
-    errors take the place of the steps' own, b, which no later tile reads.
+    A tile of errors moves one step back with each sweep, and arrives with its last. What starts
+    beyond the last step is cut by no horizon: these errors are full BPTT's, one walk back through
+    `num_sweeps` steps. Errors take the place of the steps' own, b, which no later tile reads.
     """
     num_steps = len(jax.tree.leaves(b)[0])
-    num_tiles = -(-num_steps // width)
-    rightmost = num_steps - width
+    num_cut = num_steps - num_sweeps - 1
+    num_tiles = -(-num_cut // width)
+    width = -(-num_cut // num_tiles)
 
     def tile(start):
         cut = lambda x: jax.lax.dynamic_slice_in_dim(x, start, width)
         return functools.partial(jax.tree.map, cut)
 
     def one_tile(i, errors):
-        first = jnp.maximum(rightmost - (num_tiles - 1 - i) * width, 0)
-        num_new = jnp.where(first == 0, num_steps - (num_tiles - 1) * width, width)
-        moves = jnp.minimum(num_sweeps, rightmost - first)
-        stays = jnp.minimum(num_sweeps - moves, width - 1)
+        first = jnp.maximum(num_cut - (num_tiles - i) * width, 0)
+        num_new = jnp.where(first == 0, num_cut - (num_tiles - 1) * width, width)
 
-        def sweep(start, swept):
-            at = tile(start)
+        def sweep(j, swept):
+            at = tile(first + num_sweeps - 1 - j)
             return add(at(errors), back(at(of_each), swept))
 
-        swept = tile(first + moves)(errors)
-        stay = lambda _, swept: sweep(rightmost, of_next_step(swept))
-        swept = jax.lax.fori_loop(0, stays, stay, swept)
-        move = lambda j, swept: sweep(first + moves - 1 - j, swept)
-        swept = jax.lax.fori_loop(0, moves, move, swept)
+        swept = jax.lax.fori_loop(0, num_sweeps, sweep, tile(first + num_sweeps)(errors))
         swept = where(jnp.arange(width) < num_new, swept, tile(first)(errors))
         put = lambda e, s: jax.lax.dynamic_update_slice_in_dim(e, s, first, 0)
         return jax.tree.map(put, errors, swept)
 
-    return jax.lax.fori_loop(0, num_tiles, one_tile, b)
+    errors = jax.lax.fori_loop(0, num_tiles, one_tile, b)
+    return _walk_back(back, of_each, errors, num_sweeps)
+
+
+def _walk_back(back, of_each, b, num_walked):
+    """b, with the errors of full BPTT in place of the last rows but one, so many."""
+    num_steps = len(jax.tree.leaves(b)[0])
+
+    def walk(i, errors):
+        s = num_steps - 2 - i
+        row = lambda tree, s: jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, s, 1), tree)
+        new = add(row(errors, s), back(row(of_each, s), row(errors, s + 1)))
+        put = lambda e, n: jax.lax.dynamic_update_slice_in_dim(e, n, s, 0)
+        return jax.tree.map(put, errors, new)
+
+    return jax.lax.fori_loop(0, num_walked, walk, b)
