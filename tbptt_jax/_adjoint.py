@@ -28,7 +28,7 @@ import numpy as np
 from tbptt_jax._cpu_tiles import on_cpu, on_cpu_in_tiles, sum_over_tiles, sweep_in_tiles
 from tbptt_jax._elementwise import elementwise, errors_by_windows
 from tbptt_jax._pullbacks import inexact, pullback, split
-from tbptt_jax._simplified import simplified_pullback
+from tbptt_jax._simplified import carry_pullbacks
 from tbptt_jax._time_axis import add, of_next_step, take, where
 
 
@@ -96,7 +96,7 @@ def _to_inputs(step, num_steps, width, constants, *of_steps):
         constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
         return constants_ct, xs_ct
 
-    if width is None:
+    if width is None or width == num_steps:
         return pull(*of_steps, num_steps)
     return sum_over_tiles(pull, of_steps, num_steps, width)
 
@@ -107,20 +107,17 @@ def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_ct
     `inputs` are the carry and the input of each step; `width` is that of a tile, None for no tiles.
     """
 
-    def of_new_carry(inputs):
+    def pullbacks(inputs):
         carry, x = inputs
-        return simplified_pullback(lambda carry: step(constants, carry, x)[0], carry)
+        return carry_pullbacks(lambda carry: step(constants, carry, x), carry)
 
-    def of_output(inputs):
-        carry, x = inputs
-        return pullback(lambda carry: step(constants, carry, x)[1], carry)
-
-    jacobian = split(of_new_carry, inputs)
+    jacobian = split(lambda inputs: pullbacks(inputs)[0], inputs)
     back_one = lambda of_one, error: jacobian.apply(of_one, error)[0]  # Jₛᵀ
 
     def linearised(inputs_and_error):
         inputs, y_ct = inputs_and_error
-        return jacobian.of_one(inputs), of_output(inputs)(y_ct)[0]
+        of_new_carry, of_output = pullbacks(inputs)
+        return jacobian.own(of_new_carry), of_output(y_ct)[0]
 
     at_a_time = functools.partial(jax.lax.map, linearised, batch_size=width)
     of_each, b = (jax.vmap(linearised) if width is None else at_a_time)((inputs, ys_ct))

@@ -40,7 +40,7 @@ def on_cpu(fun, other):
 
 
 def tile_width(errors) -> int | None:
-    """How many of the T steps of `errors`, [T, ...], a tile has; None where one holds all."""
+    """How many of the T steps of `errors`, [T, ...], a tile has; None where sizes are unknown."""
     shapes = [leaf.shape for leaf in jax.tree.leaves(errors)]
     if not all(isinstance(size, int) for shape in shapes for size in shape):  # jax.export's
         return None
@@ -51,7 +51,7 @@ def tile_width(errors) -> int | None:
     rows = numbers // math.prod(shape[1:][-1:])
     width = max(TILE_NUMBERS // numbers, -(-TILE_ROWS // rows), TILE_STEPS)
     num_tiles = -(-num_steps // width)
-    return -(-num_steps // num_tiles) if num_tiles > 1 else None
+    return -(-num_steps // num_tiles)
 
 
 def sum_over_tiles(fun, trees, num_steps, width):

@@ -41,7 +41,7 @@ class Error(Node):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Zeros(Node):
-    """Zeros; `Concatenation` alone computes them."""
+    """Zeros; they are computed by what reads them, of the same kind as its other operands."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,7 +135,9 @@ class Applied(Node):
 
     def compute(self, operands, known):
         """The primitive's result."""
-        nodes, others = iter(operands), iter(known)
+        like = next(value for value in operands if not isinstance(value, Zeros))
+        filled = (jnp.zeros_like(like) if isinstance(v, Zeros) else v for v in operands)
+        nodes, others = iter(filled), iter(known)
         return self.bind(*(next(nodes if is_node else others) for is_node in self.are_nodes))
 
 

@@ -30,11 +30,13 @@ def apply(eqn, *values) -> list[Node] | None:
         "select_n": not isinstance(values[0], Node),
         "div": len(values) == 2 and not isinstance(values[1], Node),
     }.get(eqn.primitive.name, eqn.primitive.name in APPLIED)
-    if not is_linear or len(eqn.outvars) != 1 or any(isinstance(node, Zeros) for node in nodes):
-        return None
-    if len(nodes) > 1 and eqn.primitive.name != "select_n":
+    if not is_linear or len(eqn.outvars) != 1:
         return None
     shape, dtype = eqn.outvars[0].aval.shape, eqn.outvars[0].aval.dtype
+    if all(isinstance(node, Zeros) for node in nodes):
+        return [Zeros(shape, dtype)]
+    if len(nodes) > 1 and eqn.primitive.name != "select_n":
+        return None
     are_nodes = tuple(isinstance(value, Node) for value in values)
     known = tuple(value for value in values if not isinstance(value, Node))
     bind = functools.partial(eqn.primitive.bind, **eqn.params)
