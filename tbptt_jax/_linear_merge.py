@@ -56,39 +56,42 @@ def _kind(product: Product):
     return product.axes, product.params, product.dtype, product.known[0].dtype
 
 
-def _free_shape(operand, axes):
-    return tuple(size for axis, size in enumerate(operand.shape) if axis not in axes)
-
-
 def _one_below_the_other(nodes, results) -> Callable[[Node, Node], Node]:
     num_readers = collections.Counter(results)
     for node in nodes:
         num_readers.update(node.operands)
 
-    def merged(products):
-        first = products[0]
-        operand = concatenate((product.operands[0] for product in products), first.axes[0])
-        kernel = jnp.concatenate([product.known[0] for product in products])
-        return multiply(operand, first.axes, kernel, first.params, first.dtype)
-
     def replace(old, new):
-        if not isinstance(old, Sum) or len(old.operands) == 1:
+        if not isinstance(old, Sum) or len(old.known) == 1:
             return new
-        groups, others = collections.defaultdict(list), []
+        groups = collections.defaultdict(list)
         for k, before, term in zip(old.known, old.operands, new.operands, strict=True):
-            is_alone = isinstance(term, Product) and k is None and num_readers[before] == 1
-            if is_alone and len(term.axes) == 1:
-                free = _free_shape(term.operands[0], term.axes), term.known[0].shape[1:]
-                groups[_kind(term), free].append(term)
-            else:
-                others.append((k, term))
-        sums = [merged(group) if len(group) > 1 else group[0] for group in groups.values()]
-        factors, terms = zip(*others, *((None, term) for term in sums), strict=True)
-        if len(terms) == 1:
-            return terms[0]
-        return dataclasses.replace(new, operands=terms, known=factors)
+            is_one_axis = isinstance(term, Product) and len(term.axes) == 1
+            alone = is_one_axis and num_readers[before] == 1
+            groups[(id(k), *_sizes(term), _kind(term)) if alone else before].append((k, term))
+        pairs = [(group[0][0], _below([term for _, term in group])) for group in groups.values()]
+        factors, terms = zip(*pairs, strict=True)
+        is_term = len(terms) == 1 and factors[0] is None
+        return terms[0] if is_term else dataclasses.replace(new, operands=terms, known=factors)
 
     return replace
+
+
+def _sizes(product):
+    """Of the axes that are not summed over."""
+    (operand,), (kernel,) = product.operands, product.known
+    free = (size for axis, size in enumerate(operand.shape) if axis not in product.axes)
+    return *free, *kernel.shape[1:]
+
+
+def _below(terms):
+    """One product for several, of which the sum is taken; or the one term."""
+    if len(terms) == 1:
+        return terms[0]
+    first = terms[0]
+    operand = concatenate((product.operands[0] for product in terms), first.axes[0])
+    kernel = jnp.concatenate([product.known[0] for product in terms])
+    return multiply(operand, first.axes, kernel, first.params, first.dtype)
 
 
 def _side_by_side(nodes, results) -> Callable[[Node, Node], Node]:

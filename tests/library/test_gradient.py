@@ -88,11 +88,11 @@ def test_error_reaches_exactly_its_window(horizon, stride, reverse):
     np.testing.assert_array_equal(reached, (block_end - horizon < s) & (s <= t))
 
 
-@pytest.mark.parametrize("width", [2, 3, 6])
+@pytest.mark.parametrize("width", [None, 2, 3, 6])
 @pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 1), (4, 1), (6, 1), (4, 2)])
 @pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
 def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, width, monkeypatch):
-    """As on a CPU with long sequences: a few steps at a time, the last window shorter or not."""
+    """As on a CPU with long sequences, the last window shorter or not; and None, as elsewhere."""
     monkeypatch.setattr("tbptt_jax._cpu_tiles.tile_width", lambda errors: width)
     actual = scan_gradients(cells.problem(name, T), horizon, stride)
     assert largest_error(actual, by_the_definition(name, horizon, stride)) < 1e-12

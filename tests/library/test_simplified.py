@@ -1,0 +1,167 @@
+"""Pullbacks that are simplified are the same linear map, in as few operations as are needed."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from gradients import largest_error
+
+from tbptt_jax._linear_nodes import Product
+from tbptt_jax._pullbacks import inexact, pullback
+from tbptt_jax._simplified import carry_pullbacks, simplified
+
+B, N = 2, 3
+KEYS = jax.random.split(jax.random.key(0), 8)
+
+
+def random(i, *shape):
+    return jax.random.normal(KEYS[i], shape)
+
+
+def kernel(i, rows=N, columns=N):
+    return random(i, rows, columns)
+
+
+def products(pull):
+    """The shapes of the kernels of a simplified pullback."""
+    steps, _, _ = pull.func.args
+    return [pull.args[0][known[0]].shape for node, _, known in steps if isinstance(node, Product)]
+
+
+def of_new_carry(step, carry):
+    pull = pullback(lambda carry: (step(carry), ()), carry)
+    return simplified(pull, (jax.eval_shape(lambda carry: inexact(step(carry)), carry), ()), 0)
+
+
+def check_same_map(step, carry):
+    found = of_new_carry(step, carry)
+    assert found is not None
+    errors = jax.tree.map(lambda leaf: random(7, *leaf.shape), step(carry))
+    assert largest_error(found(errors), pullback(step, carry)(errors)) < 1e-14
+    return found
+
+
+def split_gates(c):
+    a, b, d = jnp.split(c @ kernel(1, N, 3 * N), 3, axis=1)
+    return jnp.tanh(a) * b + jax.nn.sigmoid(d) * c
+
+
+def overlapping_slices(c):
+    wide = c @ kernel(1, N, 5)
+    return wide[:, :3] * wide[:, 1:4] + jnp.sin(wide[:, 2:])
+
+
+def two_products_of_one_array(c):
+    c = jnp.sin(c)
+    return (c @ kernel(1)) * jnp.cos(c @ kernel(2, N, N))
+
+
+def sum_of_products(c):
+    return jnp.sin(c) @ kernel(1) + jnp.cos(c) @ kernel(2) + c
+
+
+def padded(c):
+    wide = jnp.pad(c, ((0, 0), (1, 2))) @ kernel(1, N + 3, N)
+    return jnp.sin(wide)
+
+
+def kernel_first(c):
+    return jax.vmap(lambda row: jnp.tanh(kernel(1) @ row))(c)
+
+
+def transposed(c):
+    return jnp.sin(kernel(1) @ c.T).T * c
+
+
+def concatenated_columns(c):
+    both = jnp.concatenate([jnp.sin(c).T, jnp.cos(c).T])
+    return (kernel(1, N, 2 * N) @ both).T
+
+
+def masked(c):
+    return jnp.where(random(2, B, 1) > 0, jnp.tanh(c @ kernel(1)), c) / 3.0
+
+
+def normalised(c):
+    centred = c - jnp.mean(c, axis=1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=1, keepdims=True) + 0.1)
+
+
+def jitted(c):
+    return jax.jit(lambda c: jnp.sin(c @ kernel(1)) - 2.0 * c)(c)
+
+
+def several_heads(c):
+    return jnp.einsum("bhd,hde->bhe", jnp.sin(c[:, None]), random(1, 1, N, N))[:, 0] - c
+
+
+def unread(c):
+    return c @ kernel(1) + 0.0 * jnp.flip(c)
+
+
+STEPS = [
+    split_gates,
+    overlapping_slices,
+    two_products_of_one_array,
+    sum_of_products,
+    padded,
+    kernel_first,
+    transposed,
+    concatenated_columns,
+    masked,
+    normalised,
+    jitted,
+    several_heads,
+    unread,
+]
+
+
+@pytest.mark.parametrize("first, second", [*itertools.pairwise([*STEPS, STEPS[0]])])
+def test_simplified_pullback_is_the_same_map(first, second):
+    check_same_map(first, random(0, B, N))
+    both = lambda c: (first(c[1]), second(jnp.sin(c[0])) * c[1])
+    check_same_map(both, (random(0, B, N), random(3, B, N)))
+
+
+def test_a_lower_precision_is_kept():
+    cast = lambda c: jnp.tanh(c.astype(jnp.bfloat16) @ kernel(1).astype(jnp.bfloat16))
+    step, c = lambda c: cast(c).astype(c.dtype), random(0, B, N)
+    found, (expected,) = of_new_carry(step, c)(c), pullback(step, c)(c)
+    assert largest_error(found[0], expected) < 2e-2
+
+
+@pytest.mark.parametrize(
+    "step, kernels",
+    [
+        (lambda c: jnp.tanh(jnp.concatenate([random(2, B, 9), c], 1) @ kernel(1, 9 + N)), [(N, N)]),
+        (lambda c: jnp.tanh(jnp.concatenate([c, random(2, B, 9)], 1) @ kernel(1, 9 + N)), [(N, N)]),
+        (split_gates, [(3 * N, N)]),
+        (sum_of_products, [(N, 2 * N)]),
+        (two_products_of_one_array, [(2 * N, N)]),
+        (kernel_first, [(N, N)]),
+    ],
+)
+def test_products_have_no_rows_that_are_dropped_and_are_one(step, kernels):
+    carry = random(0, B, N)
+    assert products(of_new_carry(step, carry)) == kernels
+
+
+UNKNOWN = {
+    "sort": lambda c: jnp.sort(c @ kernel(1), axis=1),
+    "loop": lambda c: jax.lax.fori_loop(0, 2, lambda _, c: jnp.sin(c @ kernel(1)), c),
+    "branch": lambda c: jax.lax.cond(c[0, 0] > 0, jnp.sin, jnp.cos, c),
+    "checkpoint": lambda c: jax.checkpoint(lambda c: jnp.sin(c @ kernel(1)))(c),
+    "half precision": lambda c: (c.astype(jnp.float16) * jnp.float16(2)).astype(c.dtype),
+    "complex": lambda c: jnp.fft.fft(c).real,
+}
+
+
+@pytest.mark.parametrize("step", UNKNOWN.values(), ids=UNKNOWN)
+def test_unknown_operation_leaves_the_pullback(step):
+    c = random(0, B, N)
+    assert of_new_carry(step, c) is None
+    of_carry, of_output = carry_pullbacks(lambda c: (step(c), 2.0 * step(c)), c)
+    (expected,) = pullback(step, c)(c)
+    assert largest_error(of_carry(c), (expected,)) < 1e-14
+    assert largest_error(of_output(c), (2.0 * expected,)) < 1e-14
