@@ -1,4 +1,4 @@
-"""Carrying errors back: the series Σ Aⁱ b (stride 1), and chains (stride > 1).
+"""Carrying errors back: from the cotangents of a scan's results to those of its inputs.
 
 Steps are counted in execution order and time is the leading axis of every leaf. Only
 floating-point and complex leaves carry errors; an error tree holds None in place of the others.
@@ -13,145 +13,188 @@ truncated Neumann series
 
 since bₛ has spent one of its h steps on its own, and the parameters' step takes another. A acts on
 all steps at once: it is the pullback of the vmapped step, shifted by one.
+
+Where ε is known, all steps' pullbacks to parameters and inputs are one. Elsewhere than on a CPU
+all steps are taken at once; there a tile of them at a time, from the last to the first, which stays
+in the cache: it is linearised, gets its errors and is pulled back. Where the forward pass kept the
+carry of every m-th step alone, the m steps from there on are run again, and then are the tile, or
+are cut into tiles.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from tbptt_jax._cpu_tiles import on_cpu, on_cpu_in_tiles, sum_over_tiles, sweep_in_tiles
-from tbptt_jax._elementwise import elementwise, errors_by_windows
-from tbptt_jax._pullbacks import inexact, pullback, split
-from tbptt_jax._simplified import carry_pullbacks
-from tbptt_jax._time_axis import add, of_next_step, take, where
+from tbptt_jax._chains import Chains
+from tbptt_jax._cpu_tiles import on_cpu, tile_width
+from tbptt_jax._elementwise import elementwise
+from tbptt_jax._entering import Entering
+from tbptt_jax._linearised import linearised
+from tbptt_jax._pieces import last_to_first
+from tbptt_jax._pullbacks import inexact, pullback
+from tbptt_jax._sweeps import Sweeps, SweepsOfPieces
+from tbptt_jax._time_axis import add, take
+from tbptt_jax._window_errors import Windows, WindowsOfPieces, maps_of_steps
+
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+class Schedule(NamedTuple):
+    """How far errors go back, and in what pieces.
+
+    Attributes:
+      num_steps: T.
+      horizon: how many steps an error reaches back, its own included; 1 <= horizon < T.
+      stride: how many consecutive losses share one pass; 1 <= stride <= horizon.
+      segment: the carry of every so-many-th step is kept.
+    """
+
+    num_steps: int
+    horizon: int
+    stride: int
+    segment: int = 1
+
+
+class Going(NamedTuple):
+    """How far the errors have come back.
+
+    Attributes:
+      entering: [...], the error on the carry that enters the last step so far, cut at its horizon.
+      leaving: [...], the error on the carry that leaves that step.
+      own: [...], the error of the last carry, before the last piece; then zero.
+      constants_ct: the cotangent of the constants, of the steps so far.
+      later: what `Entering` needs of the steps so far.
+    """
+
+    entering: Any
+    leaving: Any
+    own: Any
+    constants_ct: Any
+    later: Any
 
 
 def truncated_pullback(
-    step: Callable[[Any, Any, Any], tuple[Any, Any]],
-    constants: Any,
-    carries: Any,
-    xs: Any,
-    carry_ct: Any,
-    ys_ct: Any,
-    *,
-    num_steps: int,
-    horizon: int,
-    stride: int,
+    step: Step, schedule: Schedule, constants: Any, kept: Any, xs: Any, carry_ct: Any, ys_ct: Any
 ) -> tuple[Any, Any, Any]:
     """Pulls the cotangents of a scan's results back to its inputs, `horizon` steps at most.
 
     Args:
       step: pure and vmappable function `(constants, carry, x) -> (carry, y)`.
+      schedule: see there.
       constants: what every step reads.
-      carries: [T, ...], the carry that enters each step.
+      kept: [ceil(T / segment), ...], the carry that enters every so-many-th step.
       xs: [T, ...], the input of each step.
       carry_ct: [...], the cotangent of the last carry.
       ys_ct: [T, ...], the cotangent of each output.
-      num_steps: T.
-      horizon: how many steps an error reaches back, its own included; 1 <= horizon < T.
-      stride: how many consecutive losses share one pass; 1 <= stride <= horizon.
 
     Returns:
       The cotangents of `constants`, of the initial carry, and of `xs`.
     """
     carry_ct, ys_ct = inexact((carry_ct, ys_ct))
-    leaving = jax.tree.map(
-        lambda carry, error: jnp.zeros_like(carry).at[-1].set(error), inexact(carries), carry_ct
-    )
-    if horizon > 1 and jax.tree.leaves(leaving):
-        first = constants, take(carries, 0), take(xs, 0)
-        entry_by_entry = isinstance(num_steps, int) and elementwise(step, *first)
-        if entry_by_entry:
-            entering = functools.partial(
-                errors_by_windows, step, entry_by_entry, horizon - 1, stride
-            )
-            entering = on_cpu(functools.partial(entering, False), functools.partial(entering, True))
-        else:
-
-            def entering_errors(width, *args):
-                return _entering_errors(step, horizon - 1, stride, width, *args)
-
-            entering = on_cpu_in_tiles(entering_errors, leaving)
-        entering = entering(constants, (carries, xs), carry_ct, ys_ct)
-        leaving = jax.tree.map(lambda leave, enter: leave.at[:-1].set(enter[1:]), leaving, entering)
-    pull = on_cpu_in_tiles(functools.partial(_to_inputs, step, num_steps), xs)
-    constants_ct, xs_ct = pull(constants, carries, xs, leaving, ys_ct)
+    width = tile_width(carry_ct, schedule.num_steps, schedule.stride)
+    segments = functools.partial(_go_back, step, schedule, None)
+    tiles = functools.partial(_go_back, step, schedule, width)
+    go = segments if width is None else on_cpu(tiles, segments)
+    constants_ct, leaving, xs_ct = go(constants, kept, xs, carry_ct, ys_ct)
     first_step = lambda carry: step(constants, carry, take(xs, 0))
-    (init_ct,) = pullback(first_step, take(carries, 0))(take((leaving, ys_ct), 0))
+    (init_ct,) = pullback(first_step, take(kept, 0))((leaving, take(ys_ct, 0)))
     return constants_ct, init_ct, xs_ct
 
 
-def _to_inputs(step, num_steps, width, constants, *of_steps):
-    """The cotangents of constants and inputs from the errors that leave each step."""
+def whole_segment(
+    step: Step, schedule: Schedule, at_least: int, constants: Any, carry: Any, x: Any
+) -> int:
+    """How many steps a segment has: whole tiles, or whole blocks of sliding windows.
 
-    def pull(*args):
-        carries, xs, leaving, ys_ct, num_steps = args
-        all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
+    Args:
+      step: as in `truncated_pullback`.
+      schedule: its segment is not read.
+      at_least: how many steps it has at least.
+      constants: what every step reads.
+      carry: the initial one; types count alone.
+      x: an input; the same.
+    """
+    num_steps, horizon, stride, _ = schedule
+    if stride == 1 and horizon > 1 and elementwise(step, constants, carry, x):
+        whole = horizon - 1
+    else:
+        whole = tile_width(inexact(carry), num_steps, stride) or stride
+    return min(-(-at_least // whole) * whole, num_steps)
+
+
+def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
+    """In tiles of `width` steps; None for as many as a segment has, or for all.
+
+    Returns:
+      The cotangent of the constants, the error on the carry that leaves the first step, and the
+      cotangents of the inputs.
+    """
+    first = take((kept, xs), 0)
+    way = _way(step, schedule, width, constants, *first)
+
+    def tile(ahead, start, going, at, steps):
+        carries, xs, ys_ct = steps
+        of_tile = (carries, xs), ys_ct, going.own
+        later, entering = way.of_piece(going.later, ahead, start + at, *of_tile)
+        leaving = jax.tree.map(
+            lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, going.entering
+        )
+        all_steps = jax.vmap(step, (None, 0, 0), axis_size=jax.tree.leaves(carries)[0].shape[0])
         constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
-        return constants_ct, xs_ct
+        return Going(
+            take(entering, 0),
+            take(leaving, 0),
+            jax.tree.map(jnp.zeros_like, going.own),
+            add(going.constants_ct, constants_ct),
+            later,
+        ), xs_ct
 
-    if width is None or width == num_steps:
-        return pull(*of_steps, num_steps)
-    return sum_over_tiles(pull, of_steps, num_steps, width)
+    def segment(going, start, steps):
+        xs, ys_ct = steps
+        size = len(jax.tree.leaves(steps)[0])
+        keep = lambda carry, x: (step(constants, carry, x)[0], carry)
+        carries = jax.lax.scan(keep, take(kept, start // schedule.segment), xs, length=size)[1]
+        return within(going, start, size, (carries, xs, ys_ct))
+
+    def within(going, start, size, steps):
+        carries, xs, ys_ct = steps
+        ahead = way.look_ahead(going.later, start, (carries, xs), ys_ct, going.own)
+        body = functools.partial(tile, ahead, start)
+        going, xs_ct = last_to_first(body, going, steps, size, width)
+        return going._replace(later=way.after(going.later, ahead)), xs_ct
+
+    later = way.start(first, take(ys_ct, 0), carry_ct)
+    nothing = jax.tree.map(jnp.zeros_like, inexact(constants))
+    going = Going(carry_ct, carry_ct, carry_ct, nothing, later)
+    if schedule.segment == 1:
+        going, xs_ct = within(going, 0, schedule.num_steps, (kept, xs, ys_ct))
+    else:
+        going, xs_ct = last_to_first(
+            segment, going, (xs, ys_ct), schedule.num_steps, schedule.segment
+        )
+    return going.constants_ct, going.leaving, xs_ct
 
 
-def _entering_errors(step, num_pulls, stride, width, constants, inputs, carry_ct, ys_ct):
-    """ε: what the errors come to on the carry that enters each step, `num_pulls` steps at most.
-
-    `inputs` are the carry and the input of each step; `width` is that of a tile, None for no tiles.
-    """
-
-    def pullbacks(inputs):
-        carry, x = inputs
-        return carry_pullbacks(lambda carry: step(constants, carry, x), carry)
-
-    jacobian = split(lambda inputs: pullbacks(inputs)[0], inputs)
-    back_one = lambda of_one, error: jacobian.apply(of_one, error)[0]  # Jₛᵀ
-
-    def linearised(inputs_and_error):
-        inputs, y_ct = inputs_and_error
-        of_new_carry, of_output = pullbacks(inputs)
-        return jacobian.own(of_new_carry), of_output(y_ct)[0]
-
-    at_a_time = functools.partial(jax.lax.map, linearised, batch_size=width)
-    of_each, b = (jax.vmap(linearised) if width is None else at_a_time)((inputs, ys_ct))
-    of_last = back_one(take(of_each, -1), carry_ct)
-    b = jax.tree.map(lambda b, error: b.at[-1].add(error), b, of_last)
-    back = jax.vmap(back_one)
+def _way(step, schedule, width, constants, carry, x) -> Entering:
+    """The way to the errors on the carries."""
+    num_steps, horizon, stride, segment = schedule
+    if horizon == 1 or not jax.tree.leaves(inexact(carry)):
+        return Entering()
+    piece = width or (None if segment in (1, num_steps) else segment)
+    kind = elementwise(step, constants, carry, x) if isinstance(num_steps, int) else None
+    if kind and (stride == 1 or piece is None):
+        maps = functools.partial(maps_of_steps, step, kind, constants)
+        if piece is None:
+            return Windows(maps, kind, horizon - 1, stride)
+        return WindowsOfPieces(maps, kind, horizon - 1, width, segment > 1)
+    steps = linearised(step, constants, carry, x)
     if stride > 1:
-        return _chains(back, of_each, b, num_pulls - 1, stride)
-    if width is not None:
-        return sweep_in_tiles(back, of_each, b, num_pulls - 1, width)
-    sweep = lambda _, errors: add(b, back(of_each, of_next_step(errors)))  # ε ← b + A ε
-    return jax.lax.fori_loop(0, num_pulls - 1, sweep, b)
-
-
-def _chains(back, of_each, b, num_pulls, stride):
-    """A chain per block walks back from the block's end; all take their steps in lock-step.
-
-    A chain picks up the errors of its own block's steps on its way. Errors of several chains at one
-    step add up, since the pullback is linear in them.
-    """
-    num_steps = len(jax.tree.leaves(b)[0])
-    first = np.arange(0, num_steps, stride)
-    end = np.minimum(first + stride, num_steps) - 1
-
-    def walk(i, state):
-        chains, errors = state
-        reached = end - i
-        at = jnp.maximum(reached, 0)
-        chains = back(take(of_each, at), chains)
-        nothing = jax.tree.map(jnp.zeros_like, chains)
-        chains = add(chains, where(reached >= first, take(b, at), nothing))
-        chains = where(reached >= 0, chains, nothing)
-        return chains, jax.tree.map(lambda e, c: e.at[at].add(c), errors, chains)
-
-    chains = take(b, end)
-    errors = jax.tree.map(lambda e, c: jnp.zeros_like(e).at[end].set(c), b, chains)
-    return jax.lax.fori_loop(1, num_pulls + 1, walk, (chains, errors))[1]
+        return Chains(steps, horizon - 1, stride, num_steps, piece)
+    if piece is None:
+        return Sweeps(steps, horizon - 2)
+    return SweepsOfPieces(steps, horizon - 2, num_steps, piece)

@@ -16,9 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# What a scan in sequence takes at a time, to be worth a step of a loop.
-LANE_NUMBERS = 2**11
-
 
 class Maps(NamedTuple):
     """Affine maps of k leaves, entry by entry; the leading axes of every array count the maps.
@@ -40,7 +37,7 @@ def apply(a: dict[tuple[int, int], jax.Array], values: dict[int, jax.Array]):
     return {i: functools.reduce(jnp.add, of_leaf) for i, of_leaf in terms.items()}
 
 
-def _call(maps: Maps, values: dict[int, jax.Array]) -> dict[int, jax.Array]:
+def call(maps: Maps, values: dict[int, jax.Array]) -> dict[int, jax.Array]:
     """Maps on values."""
     moved = apply(maps.a, values)
     return {i: maps.b[i] + moved[i] for i in moved}
@@ -53,7 +50,7 @@ def compose(outer: Maps, inner: Maps) -> Maps:
         through = [j for j in outer.b if (i, j) in outer.a and (j, m) in inner.a]
         terms = [outer.a[i, j] * inner.a[j, m] for j in through]
         a[i, m] = functools.reduce(jnp.add, terms)
-    return Maps(a, _call(outer, inner.b))
+    return Maps(a, call(outer, inner.b))
 
 
 def identity(maps: Maps) -> Maps:
@@ -62,7 +59,7 @@ def identity(maps: Maps) -> Maps:
     return Maps(a, jax.tree.map(jnp.zeros_like, maps.b))
 
 
-def windows(maps: Maps, length: int, stride: int, *, parallel: bool) -> dict[int, jax.Array]:
+def windows(maps: Maps, length: int, stride: int) -> dict[int, jax.Array]:
     """What the maps from each on come to, as far as a window reaches, applied to 0.
 
     With stride 1 the window of map s is `length` maps from s on. Else the maps are cut into blocks
@@ -73,24 +70,21 @@ def windows(maps: Maps, length: int, stride: int, *, parallel: bool) -> dict[int
       maps: [T, ...].
       length: of a window at most, at least 1.
       stride: length of a block, at most `length` + 1.
-      parallel: whether maps are composed in a tree, of logarithmic depth, or one after the other.
 
     Returns:
       By leaf [T, ...].
     """
-    if stride == 1 and not parallel:
-        return _sliding_in_sequence(maps, min(length, _num(maps)))
     maps = _each_its_own(maps)
     if stride == 1:
-        return _sliding(maps, length, parallel)
+        return _sliding(maps, length)
     num = _num(maps)
     blocks = _blocks(maps, stride, fill=identity(jax.tree.map(lambda leaf: leaf[:1], maps)))
-    to_end = _scan(blocks, parallel, from_end=True)
+    to_end = _scan(blocks, from_end=True)
     whole = jax.tree.map(lambda leaf: leaf[0], to_end)  # [blocks, ...]
     after = _num_blocks_after(num, length, stride)
     values = jax.tree.map(jnp.zeros_like, to_end.b)
     for number in np.unique(after[after >= 0]):
-        found = _call(to_end, _blocks_after(whole, int(number), parallel))
+        found = call(to_end, _blocks_after(whole, int(number)))
         select = functools.partial(_select, after == number)
         values = jax.tree.map(select, found, values)
     return jax.tree.map(lambda leaf: _joined(leaf)[:num], values)
@@ -109,90 +103,33 @@ def _num_blocks_after(num: int, length: int, stride: int) -> np.ndarray:
     return np.where(reaches_end, num_blocks, after) if num % stride else after
 
 
-def _blocks_after(whole: Maps, number: int, parallel: bool) -> dict[int, jax.Array]:
+def _blocks_after(whole: Maps, number: int) -> dict[int, jax.Array]:
     """By leaf [1, blocks, ...]: so many maps after each of the blocks' maps, applied to 0."""
     if not number:
         return jax.tree.map(lambda leaf: jnp.zeros_like(leaf)[None], whole.b)
-    values = _sliding(whole, number, parallel)
+    values = _sliding(whole, number)
     return jax.tree.map(lambda leaf: _of_next(leaf, axis=0)[None], values)
 
 
-def _sliding(maps: Maps, length: int, parallel: bool) -> dict[int, jax.Array]:
+def _sliding(maps: Maps, length: int) -> dict[int, jax.Array]:
     """By leaf [T, ...]: `length` maps from each on, or as many as there are, applied to 0."""
     num = _num(maps)
-    if not parallel:
-        return _sliding_in_sequence(maps, min(length, num))
     nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), maps)
     blocks = _blocks(maps, min(length, num), fill=nothing)
-    to_end = _scan(blocks, parallel, from_end=True)
+    to_end = _scan(blocks, from_end=True)
     values = to_end.b
     if num > length:
         # Of the next block as many maps as are missing: none at the first place.
-        up_to = _scan(blocks, parallel, from_end=False).b
+        up_to = _scan(blocks, from_end=False).b
         before = lambda leaf: jnp.concatenate([jnp.zeros_like(leaf[:1]), leaf[:-1]])
-        values = _call(to_end, jax.tree.map(lambda leaf: _of_next(before(leaf), axis=1), up_to))
+        values = call(to_end, jax.tree.map(lambda leaf: _of_next(before(leaf), axis=1), up_to))
     return jax.tree.map(lambda leaf: _joined(leaf)[:num], values)
 
 
-def _sliding_in_sequence(maps: Maps, length: int) -> dict[int, jax.Array]:
-    """`_sliding` by two scans over time, of which a row is in the cache; small rows side by side.
-
-    The first scan goes forward and tells of each map what its block comes to up to there. The
-    second goes back: of each map to its block's end, joined at once with the first one's result
-    where the window ends. Time is cut into lanes of whole blocks that are scanned side by side.
-    """
-    num = _num(maps)
-    numbers = max(leaf[0].size for leaf in jax.tree.leaves(maps.b))
-    num_lanes = min(max(LANE_NUMBERS // max(numbers, 1), 1), -(-num // length))
-    size = num if num_lanes == 1 else -(-num // (num_lanes * length)) * length
-    alike = {pair: leaf for pair, leaf in maps.a.items() if len(leaf) < num}
-    own = Maps({pair: leaf for pair, leaf in maps.a.items() if pair not in alike}, maps.b)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[:1]), own)
-    lanes = _blocks(own, size, fill=nothing)
-    everything = lambda own: Maps(alike | own.a, own.b)
-    one = identity(_each_its_own(everything(jax.tree.map(lambda leaf: leaf[0], lanes))))
-    places = jnp.arange(size, dtype=jnp.int32)
-
-    def up_to(so_far, place_and_maps):
-        place, maps = place_and_maps
-        so_far = compose(_where(place % length == 0, one, so_far), everything(maps))
-        return so_far, so_far.b
-
-    def to_end(so_far, place_and_maps):
-        place, maps = place_and_maps
-        so_far = compose(everything(maps), _where(place % length == length - 1, one, so_far))
-        return so_far, _call(so_far, beyond(place))
-
-    def beyond(place):
-        """What the next block's first maps come to, as many as the window holds of them."""
-        in_lane = (place // length + 1) * length < size
-        end = place + length - 1
-        end = jnp.where(in_lane, jnp.minimum(end, size - 1), jnp.maximum(end - size, 0))
-        row = jax.tree.map(lambda leaf: leaf[end], ends)
-        row = _where(in_lane, row, jax.tree.map(lambda leaf: _of_next(leaf, axis=0), row))
-        return _where(place % length == 0, jax.tree.map(jnp.zeros_like, row), row)
-
-    ends = jax.lax.scan(up_to, one, (places, lanes))[1]
-    values = jax.lax.scan(to_end, one, (places, lanes), reverse=True)[1]
-    return jax.tree.map(lambda leaf: _joined(leaf)[:num], values)
-
-
-def _where(condition, tree, other):
-    return jax.tree.map(functools.partial(jnp.where, condition), tree, other)
-
-
-def _scan(blocks: Maps, parallel: bool, *, from_end: bool) -> Maps:
+def _scan(blocks: Maps, *, from_end: bool) -> Maps:
     """[places, blocks, ...]: a block's maps from each place to its end, or up to each place."""
-    if parallel:
-        combine = (lambda later, earlier: compose(earlier, later)) if from_end else compose
-        return jax.lax.associative_scan(combine, blocks, reverse=from_end)
-
-    def one(so_far, maps):
-        so_far = compose(maps, so_far) if from_end else compose(so_far, maps)
-        return so_far, so_far
-
-    first = identity(jax.tree.map(lambda leaf: leaf[0], blocks))
-    return jax.lax.scan(one, first, blocks, reverse=from_end)[1]
+    combine = (lambda later, earlier: compose(earlier, later)) if from_end else compose
+    return jax.lax.associative_scan(combine, blocks, reverse=from_end)
 
 
 def _num(maps):

@@ -18,9 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from tbptt_jax._affine_windows import Maps, apply, windows
 from tbptt_jax._handed_on import CALLS
-from tbptt_jax._pullbacks import inexact, per_item, pullback
+from tbptt_jax._pullbacks import inexact, pullback
 
 # Primitives by name. An entry of the result is linear in the entries at the same place.
 SUMS = {"add", "sub", "add_any", "neg", "copy", "copy_p", "reduce_precision", "pvary", "pcast"}
@@ -194,34 +193,6 @@ def _is_complex(atom):
     return jnp.issubdtype(atom.aval.dtype, jnp.complexfloating)
 
 
-def errors_by_windows(
-    step, kind: Elementwise, length, stride, parallel, constants, inputs, carry_ct, ys_ct
-):
-    """The errors on the carry that enters each step, from `length` pullbacks to the carry at most.
-
-    Args:
-      step: `(constants, carry, x) -> (carry, y)`.
-      kind: what `elementwise` tells of it.
-      length: horizon - 1.
-      stride: how many consecutive losses share one pass.
-      parallel: see `windows`.
-      constants: what every step reads.
-      inputs: [T, ...], the carry and the input of each step.
-      carry_ct: [...], the cotangent of the last carry.
-      ys_ct: [T, ...], the cotangent of each output.
-    """
-    a = per_item(lambda inputs: coefficients(step, kind, constants, *inputs), inputs)
-    b = jax.vmap(functools.partial(_own_errors, step, kind, constants))(inputs, ys_ct)
-    of_last = apply({pair: leaf[-1] for pair, leaf in a.items()}, kind.to_parts(carry_ct))
-    b = {i: leaf.at[-1].add(of_last[i]) for i, leaf in b.items()}
-    entering = {}
-    for group in kind.groups:
-        of_group = {(i, j): leaf for (i, j), leaf in a.items() if i in group}
-        maps = Maps(of_group, {i: b[i] for i in group})
-        entering |= windows(maps, length, stride, parallel=parallel)
-    return kind.from_parts([entering[i] for i in sorted(entering)])
-
-
 def coefficients(
     step: Callable[[Any, Any, Any], tuple[Any, Any]],
     kind: Elementwise,
@@ -240,9 +211,3 @@ def coefficients(
         column = kind.to_parts(column)
         a |= {(i, j): column[i] for i, j in kind.coupled if j in chosen}
     return a
-
-
-def _own_errors(step, kind, constants, inputs, y_ct):
-    """What the error of one step's output comes to on the carry that enters it."""
-    carry, x = inputs
-    return kind.to_parts(pullback(lambda carry: step(constants, carry, x)[1], carry)(y_ct)[0])

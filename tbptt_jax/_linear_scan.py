@@ -124,7 +124,7 @@ def _by_platform(fun, parallel):
 
 def _entering(length, stride, parallel, a, b):
     """The errors on the state that enters each step, of the steps' own errors b."""
-    (entering,) = windows(Maps({(0, 0): a}, {0: b}), length, stride, parallel=parallel).values()
+    (entering,) = windows(Maps({(0, 0): a}, {0: b}), length, stride).values()
     return entering
 
 

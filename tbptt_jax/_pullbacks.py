@@ -63,9 +63,9 @@ def _is_complex(aval):
 
 
 class Split(NamedTuple):
-    """Pullbacks of many items: pullback(error) = apply(own(pullback), error)."""
+    """Pullbacks of many items: pullback(item)(error) = apply(of_one(item), error)."""
 
-    own: Callable[[Callable], list[jax.Array]]
+    of_one: Callable[[Any], list[jax.Array]]
     apply: Callable[[list[jax.Array], Any], Any]
 
 
@@ -73,27 +73,31 @@ def split(pullback_of: Callable[[Any], Callable], items: Any) -> Split:
     """Splits pullbacks into what depends on the item and what does not.
 
     `jax.vjp` returns a pytree. Its leaves that do not depend on the item (a kernel, say) are taken
-    from the first item and are the same for all; only the others are an item's own.
+    from the first item and are the same for all; only the others are `of_one`.
 
     Args:
       pullback_of: `item -> pullback`, a pytree that is a function of errors.
       items: [T, ...], all items.
     """
-    leaves_of = lambda item: jax.tree.leaves(pullback_of(item))
-    is_own = _depend_on_item(leaves_of, items)
-    leaves, structure = jax.tree.flatten(pullback_of(take(items, 0)))
-    shared = [leaf for leaf, own in zip(leaves, is_own, strict=True) if not own]
+    structures = []
 
-    def own(pullback):
-        leaves = jax.tree.leaves(pullback)
-        return [leaf for leaf, is_one in zip(leaves, is_own, strict=True) if is_one]
+    def leaves_of(item):
+        leaves, structure = jax.tree.flatten(pullback_of(item))
+        structures.append(structure)
+        return leaves
 
-    def apply(own, error):
-        of_item, alike = iter(own), iter(shared)
-        leaves = [next(of_item) if is_one else next(alike) for is_one in is_own]
-        return jax.tree.unflatten(structure, leaves)(error)
+    of_item = _depend_on_item(leaves_of, items)
+    shared = [s for s, own in zip(leaves_of(take(items, 0)), of_item, strict=True) if not own]
 
-    return Split(own, apply)
+    def of_one(item):
+        return [leaf for leaf, own in zip(leaves_of(item), of_item, strict=True) if own]
+
+    def apply(of_one, error):
+        own, alike = iter(of_one), iter(shared)
+        leaves = [next(own if is_own else alike) for is_own in of_item]
+        return jax.tree.unflatten(structures[-1], leaves)(error)
+
+    return Split(of_one, apply)
 
 
 def per_item(fun: Callable[[Any], Any], items: Any) -> Any:

@@ -11,10 +11,11 @@ import numpy as np
 from jax.experimental import checkify
 from jax.extend.core import jaxpr_as_fun
 
-from tbptt_jax._adjoint import truncated_pullback
+from tbptt_jax._adjoint import Schedule, truncated_pullback, whole_segment
 from tbptt_jax._handed_on import partition
 from tbptt_jax._linearity import check_linear
-from tbptt_jax._schedule import check_schedule
+from tbptt_jax._schedule import check_positive, check_schedule
+from tbptt_jax._segments import scan_segments
 from tbptt_jax._time_axis import take
 from tbptt_jax._vmappable import check_vmappable
 
@@ -33,6 +34,7 @@ def truncated_scan(
     *,
     horizon: int | None,
     stride: int = 1,
+    carry_every: int = 1,
 ) -> tuple[Carry, Y]:
     """`jax.lax.scan` whose gradient is truncated backpropagation through time.
 
@@ -63,14 +65,20 @@ def truncated_scan(
     The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
     1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
     T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T; on a CPU the sweeps take a few steps at a time, which stay in its cache. Where the
-    Jacobian of the carry is elementwise (leaky integrators, gated averages such as minGRU, diagonal
-    state-space models; up to four leaves that depend on each other entry by entry), there are no
-    sweeps: sliding windows over affine maps give the same errors at a cost that does not depend on
-    the horizon, in sequence on a CPU and with a depth of log(horizon) elsewhere. That is found from
-    the operations of the step's pullback; one that is not known means sweeps. Call it under
-    `jax.jit`: outside, each call traces and compiles afresh, so that nothing `f` closes over can be
-    stale.
+    not T. On a CPU it takes a few steps at a time, from the last to the first, which stay in its
+    cache: memory holds the carries and what the pullbacks of the horizon's steps keep.
+
+    Where the Jacobian of the carry is elementwise (leaky integrators, gated averages such as
+    minGRU, diagonal state-space models; up to four leaves that depend on each other entry by
+    entry), there are no sweeps at stride 1: sliding windows over affine maps give the same errors
+    at a cost that does not depend on the horizon, in sequence on a CPU and with a depth of
+    log(horizon) elsewhere, there at all strides. That is found from the operations of the step's
+    pullback; one that is not known means sweeps.
+
+    With `carry_every` = m > 1 only every m-th carry is kept, and the m steps from there on are run
+    again in the backward pass: one more forward pass for about T/m + m + horizon carries of memory
+    instead of T. Call it under `jax.jit`: outside, each call traces and compiles afresh, so that
+    nothing `f` closes over can be stale.
 
     Effects inside `f`, prints and callbacks, happen once for each step in the forward pass. With
     2 <= horizon < T, taking a gradient repeats them three more times (five for the first step).
@@ -100,16 +108,20 @@ def truncated_scan(
         or None for no truncation.
       stride: how many consecutive losses share one backward pass; a static integer in
         1..horizon, of no effect where there is no truncation.
+      carry_every: how many steps apart the carries are that are kept for the gradient; a static
+        integer >= 1, rounded up to whole tiles (on a CPU some dozens of steps), blocks of the
+        stride, or windows of horizon - 1 steps.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
 
     Raises:
-      ValueError: `truncated_scan: horizon must be >= 1, got 0.`, and the same for the stride.
+      ValueError: `truncated_scan: horizon must be >= 1, got 0.`, and the same for stride and
+        carry_every.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
-        `jax.export`.
+        `jax.export`, and the same for carry_every.
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
       TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
       ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen
@@ -138,34 +150,62 @@ def truncated_scan(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
+    carry_every = check_positive("truncated_scan", "carry_every", carry_every)
     is_full = horizon is None or _covers(horizon, xs, length)
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     is_known = isinstance(num_steps, int)  # or symbolic, under jax.export
-    if horizon is not None and not is_known and stride > 1:
-        raise ValueError(
-            f"truncated_scan: a symbolic number of steps needs stride=1, got {stride}."
-        )
-    scan = functools.partial(jax.lax.scan, length=length, reverse=reverse, unroll=unroll)
+    if not is_known:
+        _check_symbolic(stride if horizon is not None else 1, carry_every)
+    run_steps = _scan(num_steps, reverse, unroll)
+    args = constants, init_leaves, xs_leaves
     if horizon is None or is_full:
-        results = scan(functools.partial(step, constants), init_leaves, xs_leaves)
+        results = run_steps(functools.partial(step, constants), *args[1:], carry_every, rerun=True)[
+            :2
+        ]
     else:
-        args = constants, init_leaves, xs_leaves
-        step, make_checks = _checks_apart(scan, step, *args)
-        pull = functools.partial(
-            truncated_pullback,
-            step,
-            num_steps=num_steps,
-            horizon=horizon,
-            stride=stride,
-        )
-        run = _with_pullback(scan, step, pull, num_steps, reverse)
-        results = _without_forward_mode(run, *args)
+        step, make_checks = _checks_apart(run_steps, step, *args)
+        schedule = Schedule(num_steps, horizon, stride)
+        if carry_every > 1:
+            first = constants, init_leaves, take(xs_leaves, 0)
+            segment = whole_segment(step, schedule, carry_every, *first)
+            schedule = schedule._replace(segment=segment)
+        results = _without_forward_mode(_with_pullback(run_steps, step, schedule, reverse), *args)
         make_checks()
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
+
+
+def _check_symbolic(stride, carry_every):
+    for name, value in {"stride": stride, "carry_every": carry_every}.items():
+        if value > 1:
+            raise ValueError(
+                f"truncated_scan: a symbolic number of steps needs {name}=1, got {value}."
+            )
+
+
+def _scan(num_steps, reverse, unroll):
+    """`jax.lax.scan` of functions of leaves, and the carries that enter every so-many-th step."""
+    length = num_steps if isinstance(num_steps, int) else None
+
+    def run(f, init, xs, segment=None, *, rerun=False):
+        if segment in (None, 1):
+            keep = lambda carry, x: (lambda new, y: (new, (y, carry)))(*f(carry, x))
+            body = f if segment is None or rerun else keep
+            last, ys = jax.lax.scan(body, init, xs, length, reverse, unroll)
+            return (last, *ys) if body is keep else (last, ys, None)
+        xs = executed(xs, reverse)
+        found = scan_segments(f, init, xs, num_steps, segment, unroll=unroll, rerun=rerun)
+        return found[0], executed(found[1], reverse), found[2]
+
+    return run
+
+
+def executed(tree, reverse):
+    """Between the order in memory and the order of execution."""
+    return jax.tree.map(lambda leaf: leaf[::-1], tree) if reverse else tree
 
 
 def _covers(horizon, xs, length) -> bool:
@@ -175,40 +215,36 @@ def _covers(horizon, xs, length) -> bool:
     return isinstance(length, (int, np.integer)) and horizon >= length
 
 
-def _with_pullback(scan, step, pull, num_steps, reverse):
-    """`scan` over `step`, with `pull` as its reverse-mode rule."""
+def _with_pullback(run_steps, step, schedule, reverse):
+    """`run_steps` over `step`, with `truncated_pullback` as its reverse-mode rule."""
 
     @jax.custom_vjp
     def run(constants, init, xs):
-        return scan(functools.partial(step, constants), init, xs)
+        return run_steps(functools.partial(step, constants), init, xs)[:2]
 
     def forward(constants, init, xs):
-        def keep_carry(carry, x):
-            new_carry, y = step(constants, carry, x)
-            return new_carry, (y, carry)
-
-        last, (ys, carries) = scan(keep_carry, init, xs)
-        all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
-        check_vmappable("truncated_scan", all_steps, constants, carries, xs)
+        of_step = functools.partial(step, constants)
+        last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
+        first = jax.tree.map(lambda leaf: leaf[None], (init, take(xs, 0)))
+        each_step = jax.vmap(step, (None, 0, 0), axis_size=1)
+        check_vmappable("truncated_scan", each_step, constants, *first)
         check_linear("truncated_scan", step, constants, init, take(xs, 0))
-        return (last, ys), (constants, carries, xs)
+        return (last, ys), (constants, kept, xs)
 
     def backward(kept, errors):
-        constants, carries, xs = kept
+        constants, kept, xs = kept
         carry_ct, ys_ct = errors
-        carries, xs, ys_ct = executed((carries, xs, ys_ct))
-        constants_ct, init_ct, xs_ct = pull(constants, carries, xs, carry_ct, ys_ct)
-        return constants_ct, init_ct, executed(xs_ct)
-
-    def executed(tree):
-        """Between the order in memory and the order of execution."""
-        return jax.tree.map(lambda leaf: leaf[::-1], tree) if reverse else tree
+        xs, ys_ct = executed((xs, ys_ct), reverse)
+        kept = executed(kept, reverse and schedule.segment == 1)
+        args = constants, kept, xs, carry_ct, ys_ct
+        constants_ct, init_ct, xs_ct = truncated_pullback(step, schedule, *args)
+        return constants_ct, init_ct, executed(xs_ct, reverse)
 
     run.defvjp(forward, backward)
     return run
 
 
-def _checks_apart(scan, step, *args):
+def _checks_apart(run_steps, step, *args):
     """`step` without its `checkify` checks, and a function that makes those of all steps.
 
     `checkify` does not reach into a gradient rule, and what it has found before a function with
@@ -222,7 +258,7 @@ def _checks_apart(scan, step, *args):
 
     def make_checks():
         constants, init, xs = jax.lax.stop_gradient(args)
-        scan(functools.partial(step, constants), init, xs)
+        run_steps(functools.partial(step, constants), init, xs)
 
     return quiet, make_checks
 

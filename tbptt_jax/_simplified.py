@@ -29,49 +29,31 @@ CALLING = {"jit", "pjit", "closed_call", "core_call"}
 DTYPES = {"float32", "float64", "bfloat16"}  # of float16 a product of factors may overflow
 
 
-def carry_pullbacks(
-    step: Callable[[Any], tuple[Any, Any]], carry: Any
-) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """The pullbacks of `step: carry -> (new carry, y)` from each of its results to the carry.
-
-    The first is to be applied often: a pytree as that of `jax.vjp`, in less work where all of its
-    operations are known.
-    """
-    of_new_carry, of_output = (lambda carry, i=i: step(carry)[i] for i in (0, 1))
-    if jax.make_jaxpr(step)(carry).effects:  # else they would happen once more
-        return pullback(keeping_little(of_new_carry), carry), pullback(of_output, carry)
-    pull = pullback(step, carry)
-    errors = jax.eval_shape(lambda carry: inexact(step(carry)), carry)
-    found = simplified(pull, errors, 0)
-    if found is None:
-        return pullback(keeping_little(of_new_carry), carry), pullback(of_output, carry)
-    return found, simplified(pull, errors, 1) or pullback(of_output, carry)
+def repeated_pullback(fun: Callable[[Any], Any], carry: Any) -> Callable[[Any], Any]:
+    """The pullback of `fun`, to be applied often: a pytree as that of `jax.vjp`."""
+    as_jax_makes_it = lambda: pullback(keeping_little(fun), carry)
+    if jax.make_jaxpr(fun)(carry).effects:  # else they would happen once more
+        return as_jax_makes_it()
+    errors = jax.eval_shape(lambda carry: inexact(fun(carry)), carry)
+    return simplified(pullback(fun, carry), errors) or as_jax_makes_it()
 
 
-def simplified(pull: Callable[[Any], Any], errors: Any, part: int) -> Callable[[Any], Any] | None:
-    """A linear function of one part of its errors; None where an operation is not listed.
+def simplified(pull: Callable[[Any], Any], errors: Any) -> Callable[[Any], Any] | None:
+    """The same linear function in less work; None where an operation is not listed.
 
     Args:
       pull: linear function of errors, a pytree that holds what it knows.
-      errors: what it is given, a tuple; shapes and types count alone.
-      part: the element of the tuple that the result is a function of; all others are zero.
+      errors: what it is given; shapes and types count alone.
     """
     known, structure = jax.tree.flatten(pull)
     of_known = lambda known, errors: jax.tree.unflatten(structure, known)(errors)
     jaxpr, shapes = jax.make_jaxpr(of_known, return_shape=True)(known, errors)
-    kinds = [
-        Error if i == part else Zeros for i, of in enumerate(errors) for _ in jax.tree.leaves(of)
-    ]
-    nodes = [
-        kind(leaf.shape, leaf.dtype)
-        for kind, leaf in zip(kinds, jax.tree.leaves(errors), strict=True)
-    ]
-    if not {str(node.dtype) for node in nodes} <= DTYPES or jaxpr.effects:
+    given = [Error(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(errors)]
+    if not {str(node.dtype) for node in given} <= DTYPES or jaxpr.effects:
         return None
-    results = _run(jaxpr, [*known, *nodes])
+    results = _run(jaxpr, [*known, *given])
     if results is None or not all(_is_computed(result) for result in results):
         return None
-    given = [node for node in nodes if isinstance(node, Error)]
     return _program(given, merge_products(results), jax.tree.structure(shapes))
 
 

@@ -5,6 +5,7 @@ import functools
 import cells
 import chex
 import definition
+import elementwise_cells
 import hypothesis
 import hypothesis.strategies as st
 import jax
@@ -88,12 +89,13 @@ def test_error_reaches_exactly_its_window(horizon, stride, reverse):
     np.testing.assert_array_equal(reached, (block_end - horizon < s) & (s <= t))
 
 
-@pytest.mark.parametrize("width", [None, 2, 3, 6])
-@pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 1), (4, 1), (6, 1), (4, 2)])
+@pytest.mark.parametrize("width", [2, 3, 6])
+@pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 1), (4, 1), (6, 1), (4, 2), (6, 5)])
 @pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
 def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, width, monkeypatch):
-    """As on a CPU with long sequences, the last window shorter or not; and None, as elsewhere."""
-    monkeypatch.setattr("tbptt_jax._cpu_tiles.tile_width", lambda errors: width)
+    """As on a CPU with long sequences: a few steps at a time, the last window shorter or not."""
+    whole_blocks = -(-width // stride) * stride
+    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: whole_blocks)
     actual = scan_gradients(cells.problem(name, T), horizon, stride)
     assert largest_error(actual, by_the_definition(name, horizon, stride)) < 1e-12
 
@@ -106,14 +108,29 @@ def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, 
         ((512, 1, 256), 256),
         ((64, 256, 64), 8),
         ((1000, 2**16), 250),
-        ((12, 4, 100), 12),
+        ((12, 4, 100), None),
         ((1000, 32, 0), None),
-        ((1000,), 1000),
+        ((1000,), None),
         ((2**18,), 2**15),
     ],
 )
 def test_windows_are_worth_a_call_and_fill_evenly(shape, width):
-    assert _cpu_tiles.tile_width([jnp.zeros((1, 0)), jax.ShapeDtypeStruct(shape, float)]) == width
+    num_steps, *of_step = shape
+    carry = [jnp.zeros(0), jax.ShapeDtypeStruct(tuple(of_step), float)]
+    assert _cpu_tiles.tile_width(carry, num_steps, 1) == width
+
+
+@pytest.mark.parametrize("width", [None, 2])
+@pytest.mark.parametrize("carry_every", [2, 3, 20])
+@pytest.mark.parametrize("horizon, stride", [(1, 1), (2, 1), (5, 1), (3, 2), (T, 1)])
+@pytest.mark.parametrize("name", ["lstm", "gated_average"])
+def test_carries_that_are_run_again(name, horizon, stride, carry_every, width, monkeypatch):
+    """Keeping every so-many-th carry alone changes no gradient."""
+    problem = (elementwise_cells if name in elementwise_cells.CELLS else cells).problem(name, T)
+    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: width)
+    scan = functools.partial(truncated_scan, carry_every=carry_every)
+    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    assert largest_error(scan_gradients(problem, horizon, stride, scan), expected) < 1e-12
 
 
 @pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 2)])
