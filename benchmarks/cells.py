@@ -6,12 +6,13 @@ Loss and gradients of `truncated_scan` at horizon 20 over those of `jax.lax.scan
 10,000 words, and of the recurrence alone. Cells of Flax, Haiku and Equinox are called as they are,
 so their inputs are projected inside the step. The last row has the sizes of the article's timing,
 its own cell and an embedding. Each pair is timed in alternation; what counts is the ratio within a
-round. Ten minutes on two cores; numbers and chart go into --out.
+round. The temporary memory of both gradients is that of a longer scan, for the epochwise style too.
+Six minutes on two cores; numbers and chart go into --out.
 """
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,7 @@ class Sizes(NamedTuple):
 
 TABLE = Sizes(batch=32, steps=40, inputs=50, state=100, horizon=20, vocab=10_000)
 ARTICLE = Sizes(200, 40, 50, 4, 20, 10_000, has_embedding=True)
+MEMORY = Sizes(batch=32, steps=128, inputs=128, state=128, horizon=20, vocab=0)
 MakeCell = Callable[[int, int, int], library_cells.Cell]
 CELLS: dict[str, tuple[float, MakeCell]] = {  # name: the largest ratio with a readout to reach
     "the article's": (1.1, library_cells.article),
@@ -60,12 +62,14 @@ CELLS: dict[str, tuple[float, MakeCell]] = {  # name: the largest ratio with a r
 }
 
 
-def gradients(make_cell: MakeCell, sizes: Sizes, horizon: int | None, has_readout: bool):
+def gradients(
+    make_cell: MakeCell, sizes: Sizes, horizon: int | None, has_readout: bool, stride: int = 1
+) -> tuple[Any, tuple]:
     """The compiled loss and gradients by `truncated_scan`, and its arguments."""
     keys = jax.random.split(jax.random.key(1), 5)
     cell = make_cell(sizes.batch, sizes.inputs, sizes.state)
     of_steps = sizes.steps, sizes.batch
-    tokens, labels = jax.random.randint(keys[0], (2, *of_steps), 0, sizes.vocab)
+    tokens, labels = jax.random.randint(keys[0], (2, *of_steps), 0, max(sizes.vocab, 1))
     rows = (sizes.vocab,) if sizes.has_embedding else of_steps
     inputs = jax.random.normal(keys[1], (*rows, sizes.inputs))
     readout = 0.1 * jax.random.normal(keys[2], (sizes.state, sizes.vocab * has_readout))
@@ -74,7 +78,7 @@ def gradients(make_cell: MakeCell, sizes: Sizes, horizon: int | None, has_readou
     def loss(params, inputs, readout):
         xs = inputs[tokens] if sizes.has_embedding else inputs
         step = functools.partial(cell.step, params)
-        ys = truncated_scan(step, cell.init, xs, horizon=horizon)[1]
+        ys = truncated_scan(step, cell.init, xs, horizon=horizon, stride=stride)[1]
         if has_readout:
             return linear_softmax_cross_entropy(ys, readout, None, labels)
         return jnp.vdot(ys, errors)
@@ -99,30 +103,40 @@ def measure(make_cell: MakeCell, sizes: Sizes, rounds: int, repeats: int) -> dic
     return found
 
 
-def row(
-    name: str, target: float, make_cell: MakeCell, sizes: Sizes, rounds: int, repeats: int
-) -> dict:
-    """One row of the table; printed."""
+def temporary_bytes(make_cell: MakeCell, sizes: Sizes) -> dict[str, int]:
+    """The temporary memory of the gradient, without a readout, by style."""
+    schedules = {"full": (None, 1), "true": (sizes.horizon, 1), "epochwise": (sizes.horizon,) * 2}
+    found = {}
+    for style, (horizon, stride) in schedules.items():
+        run, _ = gradients(make_cell, sizes, horizon, has_readout=False, stride=stride)
+        found[style] = run.memory_analysis().temp_size_in_bytes
+    return found
+
+
+def row(name: str, sizes: Sizes, memory: Sizes, rounds: int, repeats: int) -> dict:
+    """The row of the table of a cell of `CELLS`; printed."""
+    target, make_cell = CELLS[name]
+    targets = {"readout": target, "alone": round((sizes.horizon + 2) / 6, 2)}
     found = measure(make_cell, sizes, rounds, repeats)
-    target_alone = (sizes.horizon + 2) / 6
-    print(f"{name:34}", end="")
-    for key, aim in {"readout": target, "alone": target_alone}.items():
+    num_bytes = temporary_bytes(make_cell, memory)
+    print(f"{name:30}{sizes.batch:6}{sizes.state:6}", end="")
+    for key, aim in targets.items():
         low, ratio, high = found[key]["ratio"]
         full = found[key]["full_milliseconds"]
         print(f"{full:9.2f} ms {ratio:6.2f} ({low:.2f}-{high:.2f}; {aim:.2f})", end="")
-    print(flush=True)
-    targets = {"readout": target, "alone": round(target_alone, 2)}
-    return {"cell": name} | sizes._asdict() | {"targets": targets} | found
+    print("".join(f"{size / 1e6:8.1f}" for size in num_bytes.values()), flush=True)
+    about = {"cell": name} | sizes._asdict() | {"targets": targets, "temporary_bytes": num_bytes}
+    return about | found
 
 
 def main() -> None:
     """Times, prints, writes and draws."""
     out, timing = results.folder(), (flags.FLAGS.rounds, flags.FLAGS.repeats)
     limit_threads()
-    print(f"{'':34}{'full':>12}{'true/full, with a readout':>26}{'full':>11}{'alone':>11}")
-    rows = [row(name, *cell, TABLE, *timing) for name, cell in CELLS.items()]
-    rows.append(row("the article's timing", *CELLS["the article's"], ARTICLE, *timing))
-    report = {"rounds": timing[0], "repeats": timing[1], "rows": rows}
+    print(f"{'':42}{'with a readout':>12}{'alone':>26}{'MB: full, true, epochwise':>42}")
+    rows = [row(name, TABLE, MEMORY, *timing) for name in CELLS]
+    rows.append(row("the article's", ARTICLE, MEMORY, *timing))
+    report = {"rounds": timing[0], "repeats": timing[1], "memory": MEMORY._asdict(), "rows": rows}
     report = results.write(out, "cells", report)
     cells_chart.draw(report, out / "cells.png")
 

@@ -47,8 +47,8 @@ def check_gradient(name):
 
 @pytest.mark.standard
 def test_what_is_measured_is_drawn(tmp_path, capsys):
-    rows = [cells.row("a cell", 1.1, cells.CELLS["the article's"][1], TINY, 1, 1)]
-    assert "a cell" in capsys.readouterr().out
-    report = {"rows": rows, "num_cores": 2, "cpu": "a processor"}
+    rows = [cells.row("the article's", TINY, TINY, 1, 1)]
+    assert "the article's" in capsys.readouterr().out
+    report = {"rows": rows, "memory": TINY._asdict(), "num_cores": 2, "cpu": "a processor"}
     cells.cells_chart.draw(report, tmp_path / "cells.png")
     assert (tmp_path / "cells.png").stat().st_size > 0
