@@ -135,13 +135,15 @@ def _terms(a):
 
 
 def _sum(terms):
-    """Σ kᵢ ∘ aᵢ, where every node is there once."""
+    """Σ kᵢ ∘ aᵢ, where every node is there once, and zeros are not."""
     factors: dict[Node, Any] = {}
-    for k, a in terms:
+    for k, a in [term for term in terms if not isinstance(term[1], Zeros)]:
         if a in factors:
             one = jnp.ones((), a.dtype)
             k = (one if k is None else k) + (one if factors[a] is None else factors[a])
         factors[a] = k
+    if not factors:
+        return terms[0][1]
     first = next(iter(factors))
     if len(factors) == 1 and factors[first] is None:
         return first
