@@ -96,7 +96,7 @@ def truncated_pullback(
       The cotangents of `constants`, of the initial carry, and of `xs`.
     """
     carry_ct, ys_ct = inexact((carry_ct, ys_ct))
-    width = tile_width(carry_ct, schedule.num_steps, schedule.stride)
+    width = tile_width(carry_ct, *schedule[:3])
     segments = functools.partial(_go_back, step, schedule, None)
     tiles = functools.partial(_go_back, step, schedule, width)
     go = segments if width is None else on_cpu(tiles, segments)
@@ -123,7 +123,7 @@ def whole_segment(
     if stride == 1 and horizon > 1 and elementwise(step, constants, carry, x):
         whole = horizon - 1
     else:
-        width = tile_width(inexact(carry), num_steps, stride)
+        width = tile_width(inexact(carry), *schedule[:3])
         whole = width if width and width <= at_least else stride
     return min(-(-at_least // whole) * whole, num_steps)
 

@@ -29,12 +29,13 @@ def on_cpu(fun, other):
     return either
 
 
-def tile_width(carry: Any, num_steps: int, stride: int) -> int | None:
+def tile_width(carry: Any, num_steps: int, horizon: int, stride: int) -> int | None:
     """How many steps a tile has, whole blocks of `stride`; None where one holds all `num_steps`.
 
     Args:
       carry: the leaves that carry errors.
       num_steps: T.
+      horizon: how many steps an error reaches back.
       stride: see above.
     """
     shapes = [leaf.shape for leaf in jax.tree.leaves(carry)]
@@ -46,6 +47,7 @@ def tile_width(carry: Any, num_steps: int, stride: int) -> int | None:
         return None
     rows = numbers // math.prod(shape[-1:])
     width = max(TILE_NUMBERS // numbers, -(-TILE_ROWS // rows), TILE_STEPS)
-    num_tiles = -(-num_steps // width)
-    width = -(-num_steps // (num_tiles * stride)) * stride
+    num_filled = max(num_steps - horizon + 1, width) if stride == 1 else num_steps  # evenly
+    num_tiles = -(-num_filled // width)
+    width = -(-num_filled // (num_tiles * stride)) * stride
     return width if width < num_steps else None

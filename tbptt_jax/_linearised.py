@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 
-from tbptt_jax._pullbacks import keeping_little, pullback, split
+from tbptt_jax._pullbacks import pullback, split
+from tbptt_jax._simplified import repeated_pullback
 
 
 class Linearised(NamedTuple):
@@ -38,7 +39,7 @@ def linearised(
 
     def of_new_carry(inputs):
         carry, x = inputs
-        return pullback(keeping_little(lambda carry: step(constants, carry, x)[0]), carry)
+        return repeated_pullback(lambda carry: step(constants, carry, x)[0], carry)
 
     def of_output(inputs):
         carry, x = inputs

@@ -30,7 +30,8 @@ class SweepsOfPieces(Entering):
     """ε of a piece of steps.
 
     The piece's errors start `num_sweeps` steps later and move one step back with each sweep. So the
-    linearised steps of that reach are kept.
+    linearised steps of that reach are kept. The errors of the sequence's last steps, which would
+    start beyond its end, are those of full BPTT: one walk finds them.
     """
 
     steps: Linearised
@@ -38,23 +39,42 @@ class SweepsOfPieces(Entering):
     num_steps: int
 
     def start(self, inputs, y_ct, own):
+        """The linearised steps after the piece's last, and ε of the first of them."""
         inputs, ys_ct = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
-        return no_rows(self.num_sweeps, take(self.steps.of(inputs, ys_ct, own), 0))
+        later = no_rows(self.num_sweeps, take(self.steps.of(inputs, ys_ct, own), 0))
+        return later, jax.tree.map(jnp.zeros_like, own)
 
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):
+        later, after = later
         piece = self.steps.of(inputs, ys_ct, own)
-        numbers = jnp.arange(len(jax.tree.leaves(piece)[0]))
         within_reach = jax.tree.map(lambda *both: jnp.concatenate(both), piece, later)
+        errors = jax.lax.cond(
+            first + self.num_sweeps + 1 >= self.num_steps,
+            lambda: self._walked(piece, after),
+            lambda: self._swept(within_reach, first),
+        )
+        later = jax.tree.map(lambda leaf: leaf[: self.num_sweeps], within_reach)
+        return (later, take(errors, 0)), errors
+
+    def _walked(self, piece, after):
+        def back(after, one):
+            (of_each, b), after = jax.tree.map(lambda leaf: leaf[None], (one, after))
+            error = take(add(b, self.steps.back(of_each, after)), 0)
+            return error, error
+
+        return jax.lax.scan(back, after, piece, reverse=True)[1]
+
+    def _swept(self, within_reach, first):
+        size = len(jax.tree.leaves(within_reach)[0]) - self.num_sweeps
 
         def moved(by):
-            cut = lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, by, len(numbers))
+            cut = lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, by, size)
             return jax.tree.map(cut, within_reach)
 
         def sweep(i, swept):
             by = self.num_sweeps - 1 - i
             of_each, b = moved(by)
-            are_steps = first + by + numbers < self.num_steps
+            are_steps = first + by + jnp.arange(size) < self.num_steps
             return where(are_steps, add(b, self.steps.back(of_each, swept)), b)
 
-        errors = jax.lax.fori_loop(0, self.num_sweeps, sweep, moved(self.num_sweeps)[1])
-        return jax.tree.map(lambda leaf: leaf[: self.num_sweeps], within_reach), errors
+        return jax.lax.fori_loop(0, self.num_sweeps, sweep, moved(self.num_sweeps)[1])

@@ -45,7 +45,7 @@ def test_peers_agree_and_a_wrong_horizon_is_found_out(peers, tmp_path):
         agreement.check(peers, tmp_path)
 
 
-@pytest.mark.parametrize("main", ["step_time", "training_step", "recurrence"])
+@pytest.mark.parametrize("main", ["step_time", "training_step", "recurrence", "cells"])
 def test_a_bad_flag_is_named(main):
     command = [sys.executable, "-m", f"benchmarks.{main}", "--rounds=0"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -101,23 +101,25 @@ def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, 
 
 
 @pytest.mark.parametrize(
-    "shape, width",
+    "shape, horizon, width",
     [
-        ((40, 32, 100), 10),
-        ((128, 32, 256), 8),
-        ((512, 1, 256), 128),
-        ((64, 256, 64), 8),
-        ((1000, 2**16), 250),
-        ((12, 4, 100), None),
-        ((1000, 32, 0), None),
-        ((1000,), None),
-        ((2**18,), 2**15),
+        ((40, 32, 100), 1, 10),
+        ((40, 32, 100), 20, 7),
+        ((40, 32, 100), 39, 10),
+        ((128, 32, 256), 1, 8),
+        ((512, 1, 256), 1, 128),
+        ((64, 256, 64), 1, 8),
+        ((1000, 2**16), 1, 125),
+        ((12, 4, 100), 4, None),
+        ((1000, 32, 0), 4, None),
+        ((1000,), 4, None),
+        ((2**18,), 1, 2**15),
     ],
 )
-def test_windows_are_worth_a_call_and_fill_evenly(shape, width):
+def test_windows_are_worth_a_call_and_fill_evenly(shape, horizon, width):
     num_steps, *of_step = shape
     carry = [jnp.zeros(0), jax.ShapeDtypeStruct(tuple(of_step), float)]
-    assert _cpu_tiles.tile_width(carry, num_steps, 1) == width
+    assert _cpu_tiles.tile_width(carry, num_steps, horizon, 1) == width
 
 
 @pytest.mark.parametrize("width", [None, 2])
