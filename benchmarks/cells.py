@@ -26,7 +26,7 @@ from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
 
 flags.declare_key_flag("out")
 flags.adopt_module_key_flags(alternation)
-flags.DEFINE_integer("repeats", 3, "Calls of each variant in a round.", lower_bound=1)
+REPEATS = 3  # calls of each variant in a round
 
 
 class Sizes(NamedTuple):
@@ -86,7 +86,7 @@ def gradients(
     return compiled(loss, (cell.params, inputs, readout))
 
 
-def measure(make_cell: MakeCell, sizes: Sizes, rounds: int, repeats: int) -> dict:
+def measure(make_cell: MakeCell, sizes: Sizes, rounds: int) -> dict:
     """Of both problems full BPTT's median milliseconds, and the quartiles of true over full."""
     found = {}
     for name, has_readout in {"readout": True, "alone": False}.items():
@@ -94,7 +94,7 @@ def measure(make_cell: MakeCell, sizes: Sizes, rounds: int, repeats: int) -> dic
         for style, horizon in {"full": None, "true": sizes.horizon}.items():
             run, args = gradients(make_cell, sizes, horizon, has_readout)
             calls[style] = functools.partial(run, *args)
-        seconds = alternation.alternate(calls, rounds, repeats)
+        seconds = alternation.alternate(calls, rounds, REPEATS)
         found[name] = {
             "full_milliseconds": alternation.milliseconds(seconds["full"]),
             "true_milliseconds": alternation.milliseconds(seconds["true"]),
@@ -113,11 +113,11 @@ def temporary_bytes(make_cell: MakeCell, sizes: Sizes) -> dict[str, int]:
     return found
 
 
-def row(name: str, sizes: Sizes, memory: Sizes, rounds: int, repeats: int) -> dict:
+def row(name: str, sizes: Sizes, memory: Sizes, rounds: int) -> dict:
     """The row of the table of a cell of `CELLS`; printed."""
     target, make_cell = CELLS[name]
     targets = {"readout": target, "alone": round((sizes.horizon + 2) / 6, 2)}
-    found = measure(make_cell, sizes, rounds, repeats)
+    found = measure(make_cell, sizes, rounds)
     num_bytes = temporary_bytes(make_cell, memory)
     print(f"{name:30}{sizes.batch:6}{sizes.state:6}", end="")
     for key, aim in targets.items():
@@ -131,12 +131,12 @@ def row(name: str, sizes: Sizes, memory: Sizes, rounds: int, repeats: int) -> di
 
 def main() -> None:
     """Times, prints, writes and draws."""
-    out, timing = results.folder(), (flags.FLAGS.rounds, flags.FLAGS.repeats)
+    out, rounds = results.folder(), flags.FLAGS.rounds
     limit_threads()
     print(f"{'':42}{'with a readout':>12}{'alone':>26}{'MB: full, true, epochwise':>42}")
-    rows = [row(name, TABLE, MEMORY, *timing) for name in CELLS]
-    rows.append(row("the article's", ARTICLE, MEMORY, *timing))
-    report = {"rounds": timing[0], "repeats": timing[1], "memory": MEMORY._asdict(), "rows": rows}
+    rows = [row(name, TABLE, MEMORY, rounds) for name in CELLS]
+    rows.append(row("the article's", ARTICLE, MEMORY, rounds))
+    report = {"rounds": rounds, "repeats": REPEATS, "memory": MEMORY._asdict(), "rows": rows}
     report = results.write(out, "cells", report)
     cells_chart.draw(report, out / "cells.png")
 
