@@ -47,7 +47,7 @@ def check_gradient(name):
 
 @pytest.mark.standard
 def test_what_is_measured_is_drawn(tmp_path, capsys):
-    rows = [cells.row("the article's", TINY, TINY, 1, 1)]
+    rows = [cells.row("the article's", TINY, TINY, 1)]
     assert "the article's" in capsys.readouterr().out
     report = {"rows": rows, "memory": TINY._asdict(), "num_cores": 2, "cpu": "a processor"}
     cells.cells_chart.draw(report, tmp_path / "cells.png")
