@@ -85,7 +85,7 @@ def price(name: str, rounds: int) -> dict:
 def train(name: str) -> dict:
     """Some updates on the whole length in this process."""
     params, batch = problem(STEPS)
-    optimizer = optax.adam(0.003)
+    optimizer = optax.adam(0.0001)
     value_and_grad = jax.value_and_grad(functools.partial(loss_fn, name, CARRY_EVERY))
 
     @jax.jit
