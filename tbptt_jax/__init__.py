@@ -1,5 +1,6 @@
 """Truncated backpropagation through time for JAX: `lax.scan` with a bounded gradient horizon."""
 
+from tbptt_jax._dyadic_lags import dyadic_lag_spectrum
 from tbptt_jax._lags import LagSpectrum, effective_horizon, lag_spectrum
 from tbptt_jax._learner import LearnerState, Metrics
 from tbptt_jax._linear_scan import truncated_linear_scan
@@ -22,6 +23,7 @@ __all__ = [
     "LearnerState",
     "Metrics",
     "StreamState",
+    "dyadic_lag_spectrum",
     "effective_horizon",
     "init_stream",
     "lag_spectrum",
