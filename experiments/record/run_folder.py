@@ -1,20 +1,21 @@
-"""What a run leaves in its folder: config.json, metrics.jsonl, and the last epoch's checkpoint."""
+"""What a run leaves in its folder: config.json, metrics.jsonl, and checkpoints."""
 
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
+from experiments.record import checkpoints
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
 
-CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoints", "lock"
 JAX_CONFIG = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 
 
@@ -69,30 +70,33 @@ def save(workdir: Path, tree: Any, epochs: list[dict[str, Any]]) -> None:
     """Keeps the state after the last of `epochs` and the metrics of them all, in one checkpoint.
 
     metrics.jsonl is written from it, so the two cannot disagree for longer than that takes.
+
+    Raises:
+      UserError: it cannot be written.
     """
-    with _checkpoints(workdir) as manager:
-        kept = {
-            "state": ocp.args.StandardSave(tree),
-            "epochs": ocp.args.JsonSave({"epochs": epochs}),
-        }
-        manager.save(len(epochs), args=ocp.args.Composite(**kept))
+    about, loss = {"epochs": epochs}, epochs[-1]["valid_loss"]
+    checkpoints.save(workdir / CHECKPOINTS, len(epochs), tree, about, loss)
     write_metrics(workdir, epochs)
 
 
 def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
     """The state and the metrics that were saved last; `like` and no metrics where none were.
 
-    metrics.jsonl is written again from the checkpoint.
+    metrics.jsonl is written again from the checkpoint, the newest that is not damaged.
 
     Raises:
-      UserError: the checkpoint is damaged, or is missing beside a metrics.jsonl.
+      UserError: all checkpoints are damaged, or none is there beside a metrics.jsonl.
     """
-    state, epochs = _read_checkpoint(workdir, like)
-    if epochs:
-        write_metrics(workdir, epochs)
-    elif (workdir / METRICS).exists():
-        raise UserError(f"{workdir} holds {METRICS} without a checkpoint; name another --workdir.")
-    return state, epochs
+    found = checkpoints.restore(workdir / CHECKPOINTS, like)
+    if found is None:
+        if (workdir / METRICS).exists():
+            raise UserError(
+                f"{workdir} holds {METRICS} without a checkpoint; name another --workdir."
+            )
+        return like, []
+    state, about = found
+    write_metrics(workdir, about["epochs"])
+    return state, about["epochs"]
 
 
 def config(workdir: Path) -> dict[str, Any]:
@@ -116,33 +120,10 @@ def saved(workdir: Path) -> dict[str, Any] | None:
     Nothing is written.
 
     Raises:
-      UserError: the checkpoint is damaged.
+      UserError: all checkpoints are damaged.
     """
-    if not (workdir / CHECKPOINTS).is_dir():
-        return None
-    return _read_checkpoint(workdir, None, read_only=True)[0]
-
-
-def _read_checkpoint(
-    workdir: Path, like: Any, *, read_only: bool = False
-) -> tuple[Any, list[dict[str, Any]]]:
-    """State and metrics; `like` and no metrics where there is no checkpoint."""
-    state, epochs, fault = like, [], None
-    with _checkpoints(workdir, read_only) as manager:  # not left open: orbax ends badly
-        epoch = manager.latest_step()
-        try:
-            if epoch is not None:
-                kept = {"state": ocp.args.StandardRestore(like), "epochs": ocp.args.JsonRestore()}
-                restored = manager.restore(epoch, args=ocp.args.Composite(**kept))
-                state, epochs = restored["state"], restored["epochs"]["epochs"]
-        except Exception as error:
-            fault = error
-    if fault is not None:
-        raise UserError(
-            f"the checkpoint in {workdir / CHECKPOINTS} is damaged ({type(fault).__name__}); "
-            f"remove {workdir} to start again."
-        ) from fault
-    return state, epochs
+    found = checkpoints.read(workdir / CHECKPOINTS)
+    return None if found is None else found[0]
 
 
 @contextlib.contextmanager
@@ -152,7 +133,7 @@ def alone(workdir: Path) -> Iterator[None]:
     Raises:
       UserError: another process holds it.
     """
-    with open(workdir / "lock", "w") as lock:
+    with _opened_lock(workdir, os.O_RDWR | os.O_CREAT) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -167,16 +148,27 @@ def still(workdir: Path) -> Iterator[None]:
     Raises:
       UserError: there is no run, or a process holds it.
     """
-    try:
-        lock = open(workdir / "lock")  # noqa: SIM115
-    except OSError:
-        raise UserError(f"{workdir} holds no run that has begun.") from None
-    with lock:
+    if not (workdir / LOCK).exists():
+        raise UserError(f"{workdir} holds no run that has begun.")
+    with _opened_lock(workdir, os.O_RDONLY) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"the run in {workdir} goes on; wait for its end.") from None
         yield
+
+
+@contextlib.contextmanager
+def _opened_lock(workdir: Path, flags: int) -> Iterator[int]:
+    """The lock's file, which is not followed where it is a link, and never emptied."""
+    try:
+        lock = os.open(workdir / LOCK, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise UserError(f"{workdir / LOCK} cannot be opened: {error.strerror}.") from None
+    try:
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def write_metrics(workdir: Path, lines: list[dict[str, Any]]) -> None:
@@ -189,14 +181,3 @@ def epochs(workdir: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that tell of an epoch."""
     lines = (workdir / METRICS).read_text(encoding="utf-8").splitlines()
     return [line for line in map(json.loads, lines) if "epoch" in line]
-
-
-def _checkpoints(workdir: Path, read_only: bool = False) -> ocp.CheckpointManager:
-    """One checkpoint, written before its save returns; what a killed save left is cleaned up."""
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=1,
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=not read_only,
-        create=not read_only,
-    )
-    return ocp.CheckpointManager((workdir / CHECKPOINTS).absolute(), options=options)
