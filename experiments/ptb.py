@@ -65,10 +65,8 @@ def main():
                 tensorboard=FLAGS.tensorboard,
                 profile=FLAGS.profile,
             )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"finished epochs are kept; go on with: {_again(workdir)}"
-        ) from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"finished epochs are kept; go on with: {_again(workdir)}") from None
     _print_result(result, settings)
     if FLAGS.tensorboard:
         print(f"TensorBoard: tensorboard --logdir={workdir / run.TENSORBOARD}")

@@ -7,6 +7,7 @@ from absl import flags
 
 from experiments.lm import models, optimizers, settings, styles
 from experiments.record.errors import UserError
+from experiments.record.files import user_path
 from experiments.text import byte_pairs, data, tokenizer
 
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
@@ -163,13 +164,13 @@ def corpus_from_flags() -> data.Corpus:
     ):
         if contradicts:
             raise UserError(f"--text does not go with --{name}={values[name].value}; drop one.")
-    return data.read_text(Path(values.text).expanduser(), percent(values.split), kind)
+    return data.read_text(user_path(values.text), percent(values.split), kind)
 
 
 def workdir_from_flags() -> Path | None:
     """The folder of a run, if one is named."""
     workdir = flags.FLAGS.workdir
-    return None if workdir is None else Path(workdir).expanduser()
+    return None if workdir is None else user_path(workdir)
 
 
 def percent(split: str) -> list[Fraction]:

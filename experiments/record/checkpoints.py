@@ -37,7 +37,8 @@ def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float
     """
     items = {"state": ocp.args.StandardSave(state), "about": ocp.args.JsonSave(about)}
     try:
-        with _manager(folder) as manager:
+        _remove_unfinished(folder)
+        with _manager(folder, create=True) as manager:
             manager.save(step, args=ocp.args.Composite(**items))
         sums = {"loss": loss, "files": _sums(folder / str(step))}
         replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
@@ -61,9 +62,7 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
     Raises:
       UserError: all are damaged.
     """
-    for step in _steps(folder):
-        if not (folder / str(step) / CHECKSUMS).exists():  # of a save or a removal that was killed
-            shutil.rmtree(folder / str(step))
+    _remove_unfinished(folder)
     found, damaged = _newest_whole(folder, like)
     for step, why in damaged.items():
         aside = folder.with_name(f"damaged-checkpoint-{step}")
@@ -79,7 +78,7 @@ def read(folder: Path) -> tuple[Any, dict[str, Any]] | None:
     Raises:
       UserError: all are damaged.
     """
-    return _newest_whole(folder, None, read_only=True)[0]
+    return _newest_whole(folder, None)[0]
 
 
 def reason(error: BaseException) -> str:
@@ -88,7 +87,7 @@ def reason(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {said}".split())[:160]
 
 
-def _newest_whole(folder, like, *, read_only=False):
+def _newest_whole(folder, like):
     """State and what was told about it, or None; and why the newer ones are damaged, by number."""
     damaged = {}
     for step in _steps(folder):
@@ -98,7 +97,7 @@ def _newest_whole(folder, like, *, read_only=False):
             if read_json(folder / str(step) / CHECKSUMS)["files"] != _sums(folder / str(step)):
                 raise ValueError("a checksum is wrong")
             items = {"state": ocp.args.StandardRestore(like), "about": ocp.args.JsonRestore()}
-            with _manager(folder, read_only) as manager:  # not left open: Orbax ends badly
+            with _manager(folder) as manager:  # not left open: Orbax ends badly
                 found = manager.restore(step, args=ocp.args.Composite(**items))
             return (found["state"], dict(found["about"])), damaged
         except Exception as error:  # whatever damaged files lead to
@@ -137,13 +136,16 @@ def _keep_few(folder: Path) -> None:
             shutil.rmtree(folder / str(step))
 
 
+def _remove_unfinished(folder: Path) -> None:
+    """What a save or a removal has left that failed or was killed."""
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if not (path / CHECKSUMS).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def _manager(folder: Path, read_only: bool = False) -> Iterator[ocp.CheckpointManager]:
-    """Whose saves are whole when they return; what a killed save left is cleaned up."""
-    options = ocp.CheckpointManagerOptions(
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=not read_only,
-        create=not read_only,
-    )
+def _manager(folder: Path, *, create: bool = False) -> Iterator[ocp.CheckpointManager]:
+    """Whose saves are whole when they return."""
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, create=create)
     with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
         yield manager

@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
-from experiments.record.files import replace
+from experiments.record.files import replace, user_path
 
 flags.DEFINE_string("out", "runs/results", "Folder to write into.")
 flags.DEFINE_string("results", "results", "Folder of results to read.")
@@ -22,7 +22,7 @@ def folder() -> Path:
     Raises:
       UserError: it is a file, or cannot be made.
     """
-    path = Path(flags.FLAGS.out).expanduser()
+    path = user_path(flags.FLAGS.out)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +36,7 @@ def finished() -> Path:
     Raises:
       UserError: it is not there.
     """
-    path = Path(flags.FLAGS.results).expanduser()
+    path = user_path(flags.FLAGS.results)
     if not path.is_dir():
         raise UserError(f"--results={path} is no folder of results.")
     return path
