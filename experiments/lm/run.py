@@ -45,15 +45,20 @@ def train(
     model: models.LanguageModel,
     corpus: data.Corpus,
     settings: Settings,
-    began: Callable[[int], None],
+    began: Callable[[int, int], None],
     report: Callable[[training.Epoch], None],
     *,
+    checkpoint_every: int | None = None,
     tensorboard: bool = False,
     profile: bool = False,
 ) -> training.Result:
-    """Trains for the epochs that are left, and keeps the losses and the last state in `workdir`.
+    """Trains for what is left of the epochs, and keeps the losses and the last state in `workdir`.
 
-    `began` is told how many epochs were finished before, `report` of every new one. Where it stops,
+    A finished run goes on where `settings` have more epochs and nothing else depends on their
+    number.
+
+    `began` is told how many epochs were finished before, and how many updates of the next one;
+    `report` of every new epoch. Where it stops,
     for whatever reason, losses.png shows the epochs that are finished.
 
     Args:
@@ -63,6 +68,7 @@ def train(
       settings: how.
       began: called before the first update.
       report: called after each epoch.
+      checkpoint_every: updates after which the state is kept within an epoch too.
       tensorboard: whether to write each epoch into `workdir`/tensorboard too.
       profile: whether to write a trace of some updates into `workdir`/profile.
 
@@ -72,13 +78,15 @@ def train(
     text = training.cut(corpus, settings)
     progress = training.start(model, text, settings)
     of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
-    run_folder.begin(workdir, config(settings, model, corpus) | {"tokenizer": of_tokenizer})
+    may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
+    found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}
+    run_folder.begin(workdir, found, may_grow)
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
         with interrupts.held_back():
             tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
-        began(len(epochs))
+        began(len(epochs), int(progress.position))
         stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
         log = lambda _: None
         if tensorboard:
@@ -87,14 +95,22 @@ def train(
         if profile:
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
-        def keep(epoch: training.Epoch, progress: training.Progress):
+        def keep(progress: training.Progress):
+            # An epoch that has no validation loss yet is another state than one that has.
+            number = int(progress.epoch) * (text.train.num + 1) + int(progress.position)
+            with interrupts.held_back():
+                run_folder.save(workdir, number, progress, epochs)
+
+        def keep_epoch(epoch: training.Epoch, progress: training.Progress):
             with interrupts.held_back():
                 epochs.append(epoch._asdict())
-                run_folder.save(workdir, progress, epochs)
+                keep(progress)
                 log(epochs[-1])
                 report(epoch)
 
-        result = training.train(model, text, settings, progress, keep, wrap)
+        result = training.train(
+            model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap
+        )
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
 

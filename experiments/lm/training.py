@@ -1,5 +1,6 @@
 """Training on sequences: an epoch as a few compiled calls, evaluation, and the one loop."""
 
+import contextlib
 import functools
 import math
 import time
@@ -16,12 +17,14 @@ from tqdm import tqdm
 from experiments.lm import models, optimizers
 from experiments.lm.loss import first_carry, make_loss
 from experiments.lm.settings import Settings
+from experiments.record import interrupts
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
 from experiments.text.sequences import Sequences, sequences
 from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
 CALLS_PER_EPOCH = 20
+BEST = "best_epoch", "best_valid_loss", "best_params"
 
 
 class Data(NamedTuple):
@@ -33,7 +36,7 @@ class Data(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """All that a run needs to go on after an epoch, for bit-identical results; arrays alone."""
+    """All that a run needs to go on after a call, for bit-identical results; arrays alone."""
 
     epoch: jax.Array  # [], int32: epochs finished
     params: Any
@@ -41,6 +44,9 @@ class Progress(NamedTuple):
     best_epoch: jax.Array  # [], int32
     best_valid_loss: jax.Array  # [], float32
     best_params: Any
+    position: jax.Array  # [], int32: sequences of the next epoch that are done
+    carry: Any  # after them
+    total_loss: np.ndarray  # [], float64, over them
 
 
 class Epoch(NamedTuple):
@@ -123,7 +129,9 @@ def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progre
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
     opt_state = make_optimizer(text, settings).init(params)
     zero = jnp.zeros((), jnp.int32)
-    return Progress(zero, params, opt_state, zero, jnp.float32(jnp.inf), params)
+    carry = _first_carry(model, text, settings, jax.random.key(0))
+    best = zero, jnp.float32(jnp.inf), params
+    return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()))
 
 
 def is_finished(progress: Progress, settings: Settings) -> bool:
@@ -140,16 +148,20 @@ def train(
     settings: Settings,
     progress: Progress,
     report: Callable[[Epoch, Progress], None],
+    keep: Callable[[Progress], None] = lambda progress: None,
+    keep_every: int | None = None,
     wrap: Callable[[Callable], Callable] = lambda train_loop: train_loop,
 ) -> Result:
     """Trains for the epochs that are left, reports each, and tests the best one's parameters.
 
     The carry is zero at the start of an epoch, and an epoch's random numbers depend on the seed and
-    its number alone; so a run can go on from any epoch's progress as if it had never stopped.
-    `wrap` is given the compiled loop of updates, and returns what is called in its place.
+    its number alone; so a run can go on from any progress as if it had never stopped. Within an
+    epoch `keep` is given it after the call in which `keep_every` updates are reached, and where
+    Ctrl-C or SIGTERM stops the run, at the end of a call. `wrap` is given the compiled loop of
+    updates, and returns what is called in its place.
 
     Raises:
-      UserError: a loss is not finite.
+      UserError: a loss is not finite, or far above that of a guess.
     """
     batch_fn = functools.partial(train_batch, model, settings)
     optimizer = make_optimizer(text, settings)
@@ -160,46 +172,84 @@ def train(
         state, key = _begin_epoch(model, text, settings, progress)
         part, _ = next(text.train.slices(CALLS_PER_EPOCH))
         train_loop(state, (part, key), 0, 0)
-    train_loop = wrap(train_loop)
+    calls = _Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
     while not is_finished(progress, settings):
         began, epoch = time.perf_counter(), int(progress.epoch) + 1
         state, key = _begin_epoch(model, text, settings, progress)
-        state, train_loss = _train_epoch(train_loop, state, text.train, key, epoch)
+        num_tokens = (text.train.num - int(progress.position)) * text.train.num_tokens_of_sequence
+        progress, train_loss = _train_epoch(calls, state, text.train, key, progress)
         trained = time.perf_counter()
-        valid_loss = float(evaluate(state.params, text.valid))
-        _check_finite(valid_loss, f"the validation loss of epoch {epoch}")
-        best = progress[3:]
+        with _kept_if_stopped(keep, lambda progress=progress: progress):
+            valid_loss = float(evaluate(progress.params, text.valid))
+        _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         if valid_loss < progress.best_valid_loss:
-            best = jnp.int32(epoch), jnp.float32(valid_loss), state.params
-        progress = Progress(jnp.int32(epoch), state.params, state.opt_state, *best)
-        rate = text.train.num_tokens / (trained - began)
+            best = jnp.int32(epoch), jnp.float32(valid_loss), progress.params
+            progress = progress._replace(**dict(zip(BEST, best, strict=True)))
+        progress = progress._replace(
+            epoch=jnp.int32(epoch), position=jnp.int32(0), total_loss=np.zeros(())
+        )
+        rate = num_tokens / (trained - began)
         seconds = time.perf_counter() - began
         report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
     test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
 
+class _Calls(NamedTuple):
+    """How an epoch's calls run, and what is done between them."""
+
+    train_loop: Callable
+    largest_loss: float  # above it training has failed
+    keep: Callable[[Progress], None]
+    keep_every: int | None
+
+
 def _begin_epoch(model, text, settings, progress):
-    """The learner at the start of the next epoch, and that epoch's key."""
+    """The learner where the next epoch begins or goes on, and that epoch's key."""
     key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
-    inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
-    carry = first_carry(model, settings, inputs)
+    carry = progress.carry if progress.position else _first_carry(model, text, settings, key)
     # The calls donate their state, and `progress` must live on.
     copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
     return LearnerState(*copies), key
 
 
-def _train_epoch(train_loop, state, text, key, epoch):
-    """All sequences of a text, in a few compiled calls with progress between them."""
-    total = 0.0
-    with _progress_bar(text, f"epoch {epoch}") as bar:
-        for part, num in text.slices(CALLS_PER_EPOCH):
-            state, metrics = train_loop(state, (part, key), part.first, part.first + num)
-            loss = float(metrics.loss)
-            _check_finite(loss, f"the training loss of epoch {epoch}")
-            total += loss * num
-            bar.update(num * text.seq_len * text.batch_size)
-    return state, total / text.num
+def _first_carry(model, text, settings, key):
+    inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
+    return first_carry(model, settings, inputs)
+
+
+def _train_epoch(calls, state, text, key, progress):
+    """The epoch's sequences that are left, in a few compiled calls with progress between them."""
+    position, total = int(progress.position), float(progress.total_loss)
+    kept, what = position, f"epoch {int(progress.epoch) + 1}"
+
+    def now():
+        inside = {"position": jnp.int32(position), "total_loss": np.asarray(total)}
+        return progress._replace(**state._asdict(), **inside)
+
+    with _kept_if_stopped(calls.keep, now), _progress_bar(text, what) as bar:
+        bar.update(position * text.num_tokens_of_sequence)
+        for part, num in text.slices(CALLS_PER_EPOCH, position):
+            with interrupts.held_back():
+                stop = part.first + num
+                state, metrics = calls.train_loop(state, (part, key), part.first, stop)
+                loss = float(metrics.loss)
+                position, total = stop, total + loss * num
+            _check(loss, calls.largest_loss, f"the training loss of {what}")
+            bar.update(num * text.num_tokens_of_sequence)
+            if calls.keep_every and position - kept >= calls.keep_every and position < text.num:
+                calls.keep(now())
+                kept = position
+    return now(), total / text.num
+
+
+@contextlib.contextmanager
+def _kept_if_stopped(keep, now):
+    try:
+        yield
+    except KeyboardInterrupt:
+        keep(now())
+        raise
 
 
 def _progress_bar(text, caption):
@@ -213,6 +263,9 @@ def _progress_bar(text, caption):
     )
 
 
-def _check_finite(loss, what):
-    if not math.isfinite(loss):
-        raise UserError(f"{what} is {loss}; a smaller --learning_rate may help.")
+def _check(loss, largest, what):
+    if not loss <= largest:
+        raise UserError(
+            f"{what} is {loss:.4g}, where a guess among all words has {largest / 10:.3g}; a "
+            "smaller --learning_rate may help."
+        )

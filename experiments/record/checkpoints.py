@@ -7,6 +7,7 @@ checksums.json is there, which is written last and removed first.
 import contextlib
 import hashlib
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,20 +23,22 @@ NUM_NEWEST = 2  # that are kept, beside the best
 CHECKSUMS = "checksums.json"
 
 
-def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float) -> None:
+def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float | None) -> None:
     """Keeps arrays and what is told about them as one; older ones go, but for the best.
 
     Args:
       folder: of the checkpoints.
-      step: a number above those of all others.
+      step: a number above those of all others, or that of the newest, which is then left as it is.
       state: a pytree of arrays.
       about: JSON-like.
-      loss: the lowest is the best.
+      loss: the lowest is the best; None where there is none yet.
 
     Raises:
       UserError: it cannot be written; those that were there before are whole.
     """
     items = {"state": ocp.args.StandardSave(state), "about": ocp.args.JsonSave(about)}
+    if (folder / str(step) / CHECKSUMS).exists():
+        return
     try:
         _remove_unfinished(folder)
         with _manager(folder, create=True) as manager:
@@ -129,7 +132,7 @@ def _sums(folder: Path) -> dict[str, str]:
 def _keep_few(folder: Path) -> None:
     steps = _steps(folder)
     losses = {step: read_json(folder / str(step) / CHECKSUMS)["loss"] for step in steps}
-    best = min(losses, key=lambda step: (losses[step], step))
+    best = min(steps, key=lambda step: (math.inf if losses[step] is None else losses[step], step))
     for step in steps[NUM_NEWEST:]:
         if step != best:
             (folder / str(step) / CHECKSUMS).unlink()

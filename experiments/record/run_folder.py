@@ -3,8 +3,9 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoint
 JAX_CONFIG = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 
 
-def begin(workdir: Path, config: dict[str, Any]) -> None:
+def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -> None:
     """Creates `workdir` with config.json, or makes sure that it holds a run of the same settings.
 
     Args:
       workdir: the folder.
       config: JSON-like settings; `environment()` is written beside them and not compared.
+      may_grow: names of those that may be larger than before.
 
     Raises:
       UserError: it is a file, cannot be written, or holds a run with other settings.
@@ -49,12 +51,15 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged; name another --workdir, or remove it.") from None
     kept, asked = _flat(found), _flat(config)
+    grown = {name: config[name] for name in may_grow if config[name] > found.get(name, math.inf)}
     for name, value in asked.items():
-        if kept.get(name) != value:
+        if kept.get(name) != value and name not in grown:
             raise UserError(
                 f"--workdir={workdir} holds a run with {name} {kept.get(name)}, not {value}; "
                 "name another."
             )
+    if grown:
+        replace(path, json.dumps(found | grown, indent=2) + "\n")
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
@@ -66,16 +71,16 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def save(workdir: Path, tree: Any, epochs: list[dict[str, Any]]) -> None:
-    """Keeps the state after the last of `epochs` and the metrics of them all, in one checkpoint.
+def save(workdir: Path, step: int, tree: Any, epochs: list[dict[str, Any]]) -> None:
+    """Keeps the state after so many steps and the metrics of all epochs, in one checkpoint.
 
     metrics.jsonl is written from it, so the two cannot disagree for longer than that takes.
 
     Raises:
       UserError: it cannot be written.
     """
-    about, loss = {"epochs": epochs}, epochs[-1]["valid_loss"]
-    checkpoints.save(workdir / CHECKPOINTS, len(epochs), tree, about, loss)
+    loss = epochs[-1]["valid_loss"] if epochs else None
+    checkpoints.save(workdir / CHECKPOINTS, step, tree, {"epochs": epochs}, loss)
     write_metrics(workdir, epochs)
 
 

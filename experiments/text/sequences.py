@@ -42,7 +42,12 @@ class Sequences(NamedTuple):
     @property
     def num_tokens(self) -> int:
         """S·T·B, how many tokens are inputs."""
-        return self.num * self.seq_len * self.batch_size
+        return self.num * self.num_tokens_of_sequence
+
+    @property
+    def num_tokens_of_sequence(self) -> int:
+        """T·B."""
+        return self.seq_len * self.batch_size
 
     def read(self, start: int, stop: int, size: int | None = None) -> Slice:
         """The sequences start..stop-1, filled up by zeros to `size` where that is given."""
@@ -64,18 +69,20 @@ class Sequences(NamedTuple):
 
         return Slice(cut(streams[:, :-1]), cut(streams[:, 1:]), start)
 
-    def slices(self, least: int = 1) -> Iterator[tuple[Slice, int]]:
-        """All sequences in slices of one shape, each beside its number of sequences.
+    def slices(self, least: int = 1, position: int = 0) -> Iterator[tuple[Slice, int]]:
+        """The sequences in slices of one shape, each beside its number of sequences.
 
         There are `least` slices, or fewer where there are not so many sequences, or more where one
-        would have more than `SLICE_TOKENS` tokens. Each is read when it is asked for.
+        would have more than `SLICE_TOKENS` tokens. Each is read when it is asked for; those before
+        `position`, where one of them ends, are left out.
         """
         largest = max(1, SLICE_TOKENS // (self.seq_len * self.batch_size))
         num_slices = min(self.num, max(least, math.ceil(self.num / largest)))
         bounds = np.linspace(0, self.num, num_slices + 1).round().astype(int).tolist()
         size = max(stop - start for start, stop in itertools.pairwise(bounds))
         for start, stop in itertools.pairwise(bounds):
-            yield self.read(start, stop, size), stop - start
+            if start >= position:
+                yield self.read(start, stop, size), stop - start
 
 
 def num_sequences(length: int, seq_len: int) -> int:

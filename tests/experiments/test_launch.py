@@ -79,7 +79,7 @@ def test_a_signal_ends_a_run_in_one_line_with_the_shells_exit_code(command, numb
         _, err = process.communicate(timeout=60)
     (line,) = err.splitlines()
     assert process.returncode == 128 + number
-    assert line.startswith("interrupted; finished epochs are kept; go on with: python -m ")
+    assert line.startswith("interrupted; what was learnt is kept; go on with: python -m ")
 
 
 def test_a_second_signal_ends_a_command_at_once_without_a_word(tmp_path):

@@ -142,13 +142,13 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
 
 @pytest.fixture
 def diverge_in_epoch_2(monkeypatch):
-    check = training._check_finite
+    check = training._check
 
-    def diverge(loss, what):
-        check(float("nan") if "training loss of epoch 2" in what else loss, what)
+    def diverge(loss, largest, what):
+        check(float("nan") if "training loss of epoch 2" in what else loss, largest, what)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_check_finite", diverge)
+        patch.setattr(training, "_check", diverge)
         yield patch
 
 

@@ -71,6 +71,6 @@ def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
     settings = SETTINGS._replace(num_epochs=1)
     model, text = models.LanguageModel(12, 5, 6), training.cut(corpus(), settings)
     progress = training.start(model, text, settings)
-    training.train(model, text, settings, progress, lambda *_: None, counted)
+    training.train(model, text, settings, progress, lambda *_: None, wrap=counted)
     assert at_clock[0] == (1, 0)
     assert at_clock[1] == (1, text.train.num)

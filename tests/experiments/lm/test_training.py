@@ -1,6 +1,7 @@
 """Training: updates against a plain loop, reproducibility, what is kept and evaluated."""
 
 import functools
+import itertools
 import math
 
 import chex
@@ -98,6 +99,40 @@ def test_run_goes_on_from_any_epoch_as_if_never_stopped(model, other):
         chex.assert_trees_all_equal(kept[-1], ends[-1])
 
 
+@pytest.mark.parametrize("other", [{}, {"seams": "exact", "lr_schedule": "cosine"}])
+def test_run_goes_on_within_an_epoch_as_if_never_stopped(other):
+    """From a state that was kept every so many updates, and from that of a stop in a call."""
+    settings = SETTINGS._replace(num_epochs=2, **other)
+    model, text = models.LanguageModel(12, 5, 6), training.cut(corpus(), settings)
+    start, curve, kept = training.start(model, text, settings), [], []
+
+    def train(progress, **options):
+        curve.clear()
+        report = lambda epoch, progress: curve.append((epoch[:3], jax.device_get(progress)))
+        return training.train(model, text, settings, progress, report, **options)
+
+    keep = lambda progress: kept.append(jax.device_get(progress))
+    result, whole = train(start, keep=keep, keep_every=5), curve.copy()
+    assert [int(progress.position) for progress in kept] == [6, 11, 16, 21] * 2
+
+    def stopping(train_loop):
+        calls = itertools.count()
+
+        def call(*args):
+            if next(calls) == 30:
+                raise KeyboardInterrupt
+            return train_loop(*args)
+
+        return call
+
+    with pytest.raises(KeyboardInterrupt):
+        train(start, keep=keep, wrap=stopping)
+    assert kept[-1].epoch == 1 and kept[-1].position > 0
+    for progress in (kept[1], kept[5], kept[-1]):
+        assert train(progress) == result
+        chex.assert_trees_all_equal(curve, whole[int(progress.epoch) :])
+
+
 def test_training_learns_and_tests_the_best_parameters():
     settings = SETTINGS._replace(num_epochs=8, keep_prob=1.0, learning_rate=0.05)
     result, losses = run(settings)
@@ -121,6 +156,15 @@ def test_bfloat16_comes_to_about_the_same_loss(cell):
 def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
     with pytest.raises(UserError, match=r"loss of epoch . is (nan|inf).*--learning_rate"):
         run(settings)
+
+
+def test_loss_that_is_absurd_ends_the_run_though_it_is_finite():
+    model = models.LanguageModel(12, 5, 6)
+    text = training.cut(corpus(), SETTINGS)
+    progress = training.start(model, text, SETTINGS)
+    absurd = jax.tree.map(lambda leaf: leaf * 1e4, progress.params)
+    with pytest.raises(UserError, match=r"epoch 1 is .*, where a guess among all words has 2.48"):
+        training.train(model, text, SETTINGS, progress._replace(params=absurd), lambda *_: None)
 
 
 @pytest.mark.parametrize("seams", SEAMS)
