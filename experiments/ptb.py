@@ -58,8 +58,10 @@ def main():
     corpus = common.corpus_from_flags()
     print(corpus, flush=True)
     model = common.model_from_flags(corpus)
+    left_out = _left_out(training.cut(corpus, settings))
     workdir = common.workdir_from_flags() or _new(settings)
     header = f"{model.cell} RNN, {settings.schedule}; results in {workdir}\n{_details(settings)}"
+    header += f"\n{left_out}"
     try:
         with files.removed_if_empty(workdir):
             result = run.train(
@@ -104,6 +106,12 @@ def _details(settings: Settings) -> str:
     rest = f"apart from the defaults: {changed}" if changed else "all else by default"
     named = f"seams {settings.seams}, carry {settings.carry}"
     return f"{named}, learning rate {settings.learning_rate:g}; {rest}"
+
+
+def _left_out(text: training.Data) -> str:
+    """How many tokens no loss is of."""
+    counts = ", ".join(f"{name} {part.num_left_out:,}" for name, part in text._asdict().items())
+    return f"tokens left out, since they do not fill a sequence: {counts}"
 
 
 def _print_start(header: str, num_epochs: int, num_finished: int, num_updates: int) -> None:

@@ -87,6 +87,13 @@ flags.DEFINE_enum(
     "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
 )
 flags.DEFINE_enum(
+    "evaluate",
+    "sequences",
+    settings.EVALUATED,
+    "What validation and test losses are of: the tokens that fill whole sequences, as in the "
+    "article, or all, so that losses of runs with other sequence lengths are of the same tokens.",
+)
+flags.DEFINE_enum(
     "backward",
     "sweeps",
     settings.BACKWARDS,
@@ -245,5 +252,6 @@ def settings_from_flags() -> settings.Settings:
         warmup_updates=values.warmup_updates,
         clip_norm=values.clip_norm,
         weight_decay=values.weight_decay,
+        evaluate=None if values.evaluate == "sequences" else values.evaluate,
         patience=values.patience,
     )

@@ -109,10 +109,16 @@ def logits(model: LanguageModel, params: Any, ys: jax.Array) -> jax.Array:
     return _apply(model, params, "logits", ys)
 
 
-def mean_loss(params: Any, ys: jax.Array, targets: jax.Array) -> jax.Array:
-    """Mean cross-entropy of tokens in nats, through the readout: ([..., N], [...]) -> []."""
+def mean_loss(
+    params: Any, ys: jax.Array, targets: jax.Array, *, is_filled_up: bool = False
+) -> jax.Array:
+    """Mean cross-entropy of tokens in nats, through the readout: ([..., N], [...]) -> [].
+
+    Where `is_filled_up`, targets of -1 do not count.
+    """
     kernel, bias = (params["readout"][name].astype(ys.dtype) for name in ("kernel", "bias"))
-    return linear_softmax_cross_entropy(ys, kernel, bias, targets)
+    weights = targets >= 0 if is_filled_up else None
+    return linear_softmax_cross_entropy(ys, kernel, bias, targets, token_weights=weights)
 
 
 def drop_carry(carry: Any, output_masks: tuple[jax.Array, ...] | None) -> Any:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from experiments.charts import losses as losses_chart
 from experiments.lm import models, training
 from experiments.lm.settings import Settings
-from experiments.record import interrupts, run_folder, trace
+from experiments.record import interrupts, memory, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
 from experiments.text import data, tokenizer
@@ -76,7 +76,9 @@ def train(
       UserError: the folder holds another run, or one that is damaged or goes on elsewhere.
     """
     text = training.cut(corpus, settings)
-    progress = training.start(model, text, settings)
+    start = functools.partial(training.start, model, text, settings)
+    memory.check_fits(jax.eval_shape(start))
+    progress = start()
     of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
     may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
     found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}

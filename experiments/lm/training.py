@@ -20,7 +20,7 @@ from experiments.lm.settings import Settings
 from experiments.record import interrupts
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
-from experiments.text.sequences import Sequences, sequences
+from experiments.text.sequences import EveryToken, Sequences, sequences
 from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
 CALLS_PER_EPOCH = 20
@@ -79,7 +79,8 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
     """Builds (params, sequences) -> mean loss over their words, without dropout."""
     schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
     settings = settings._replace(schedule=schedule, backward="sweeps")
-    eval_step = make_eval_step(make_loss(model, settings))
+    is_filled_up = settings.evaluate == "all"
+    eval_step = make_eval_step(make_loss(model, settings, is_filled_up=is_filled_up))
 
     @jax.jit
     def evaluate_slice(params, carry, part, num):
@@ -94,13 +95,14 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
 
     def evaluate(params, text):
         carry = first_carry(model, settings, models.Inputs(text.read(0, 1).inputs[0]))
-        losses = []
+        losses, counts = [], []
         with _progress_bar(text, "evaluation") as bar:
             for part, num in text.slices():
                 carry, of_slice = evaluate_slice(params, carry, part, num)
                 losses.append(np.asarray(of_slice)[:num])  # waits: one slice in memory at a time
-                bar.update(num * text.seq_len * text.batch_size)
-        return jnp.mean(np.concatenate(losses))
+                counts.append(np.sum(part.targets[:num] >= 0, axis=(1, 2)))
+                bar.update(num * text.num_tokens_of_sequence)
+        return np.average(np.concatenate(losses), weights=np.concatenate(counts))
 
     return evaluate
 
@@ -111,8 +113,11 @@ def cut(corpus: Corpus, settings: Settings) -> Data:
     Raises:
       UserError: a text is too short for one sequence.
     """
-    batch_size, seq_len = settings.batch_size, settings.schedule.seq_len
-    return Data(*(sequences(getattr(corpus, name), batch_size, seq_len, name) for name in SPLITS))
+    sizes = settings.batch_size, settings.schedule.seq_len
+    data = Data(*(sequences(getattr(corpus, name), *sizes, name) for name in SPLITS))
+    if settings.evaluate != "all":
+        return data
+    return data._replace(valid=EveryToken(*data.valid), test=EveryToken(*data.test))
 
 
 def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformation:

@@ -37,7 +37,17 @@ def test_value_that_means_nothing_is_refused(flag, said, monkeypatch, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_sizes_that_memory_cannot_hold_end_in_one_line(monkeypatch, tmp_path):
+@pytest.mark.parametrize("flag", ["--embed_size=100000000", "--state_size=2147483647"])
+def test_sizes_that_memory_cannot_hold_are_refused_before_they_are_tried(
+    flag, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    said = commands.exit_of(ptb, "--corpus=embedded", flag)
+    assert "GB, and this machine has" in said and "\n" not in said
+    assert not any((tmp_path / "runs").iterdir())
+
+
+def test_memory_that_runs_out_ends_in_one_line(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     message = "RESOURCE_EXHAUSTED: Out of memory allocating 160000000000 bytes.\nmore"
 

@@ -64,7 +64,7 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
     assert config["jax_config"]["jax_enable_x64"] is False
     *epochs, result = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
-    for epoch, line in zip(epochs, lines[4:6], strict=True):
+    for epoch, line in zip(epochs, lines[5:7], strict=True):
         assert f"{epoch['train_loss']:.3f}" in line and f"{epoch['valid_loss']:.3f}" in line
     assert result["best_valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
     assert f"test loss of those parameters {result['test_loss']:.3f}" in lines[-1]

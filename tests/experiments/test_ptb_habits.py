@@ -73,6 +73,17 @@ def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(
     assert [line["epoch"] for line in losses(workdir)[:2]] == [1, 2]
 
 
+def test_tokens_that_no_loss_is_of_are_counted_and_evaluated_on_request(main, tmp_path):
+    """480, 120 and 90 tokens, in 4 streams and sequences of 6."""
+    _, out, _ = main("--num_epochs=1")
+    assert "do not fill a sequence: train 23, valid 23, test 17" in out
+    _, out, _ = main("--num_epochs=1", "--evaluate=all", f"--workdir={tmp_path / 'all'}")
+    assert "do not fill a sequence: train 23, valid 0, test 0" in out
+    some, every = losses(tmp_path / "run"), losses(tmp_path / "all")
+    assert some[0]["train_loss"] == every[0]["train_loss"]
+    assert some[0]["valid_loss"] != every[0]["valid_loss"]
+
+
 def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(main, tmp_path):
     assert main("--num_epochs=4", f"--workdir={tmp_path / 'long'}")[0] in (None, 0)
     assert main("--num_epochs=2")[0] in (None, 0)

@@ -144,6 +144,27 @@ def test_training_learns_and_tests_the_best_parameters():
     assert shorter == result
 
 
+@pytest.mark.parametrize("seams", SEAMS)
+def test_evaluation_of_all_tokens_does_not_depend_on_the_sequence_length(seams):
+    model, params = build("lstm")
+    tokens = corpus().valid[:58]
+    found = []
+    for seq_len in (3, 5, 7, 13):
+        settings = Settings(schedule("true", 3, seq_len=seq_len), batch_size=B, seams=seams)
+        settings = settings._replace(evaluate="all")
+        text = training.cut(corpus()._replace(valid=tokens), settings).valid
+        found.append(float(training.make_evaluate(model, settings)(params, text)))
+    np.testing.assert_allclose(found, found[0], rtol=1e-6)
+    losses = []
+    for stream in range(B):  # ⌈57 / 4⌉ = 15 targets each, the last one 12
+        carry = models.init_carry(model, 1)
+        for at in range(15 * stream, min(15 * (stream + 1), 57)):
+            carry, y = models.step(model, params, carry, models.Inputs(jnp.array([tokens[at]])))
+            losses.append(models.mean_loss(params, y, jnp.array([tokens[at + 1]])))
+    assert len(losses) == 57
+    np.testing.assert_allclose(found[0], np.mean(losses), rtol=1e-5)
+
+
 @pytest.mark.parametrize("cell", ["vanilla", "lstm"])
 def test_bfloat16_comes_to_about_the_same_loss(cell):
     settings = SETTINGS._replace(keep_prob=1.0)
