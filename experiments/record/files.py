@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and the folders that they lie in."""
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -95,7 +96,7 @@ def read_json(path: Path, of_pairs: Callable[[list], Any] = dict) -> Any:
         raise ValueError(f"{path} holds {name}")
 
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
-        raise ValueError(f"{path} is no regular file")
+        raise OSError(errno.EINVAL, f"{path.name} is a pipe or a device", str(path))
     text = path.read_text(encoding="utf-8")
     return json.loads(text, parse_constant=refuse, object_pairs_hook=of_pairs)
 

@@ -31,6 +31,8 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
     Raises:
       UserError: it is a file, cannot be written, or holds a run with other settings.
     """
+    if not _is_text(str(workdir)):  # Orbax cannot write there
+        raise UserError(f"--workdir={workdir} has bytes that are no UTF-8; name another folder.")
     path = workdir / CONFIG
     config = config | {"jax_config": {name: getattr(jax.config, name) for name in JAX_CONFIG}}
     try:
@@ -45,7 +47,8 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
             return
         found = dict(read_json(path))
     except FileExistsError:
-        raise UserError(f"--workdir={workdir} is a file; name a folder.") from None
+        what = "a link that leads nowhere" if workdir.is_symlink() else "a file"
+        raise UserError(f"--workdir={workdir} is {what}; name a folder.") from None
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}.") from None
     except (ValueError, TypeError):
@@ -60,6 +63,13 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
             )
     if grown:
         replace(path, json.dumps(found | grown, indent=2) + "\n")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +179,8 @@ def _opened_lock(workdir: Path, flags: int) -> Iterator[int]:
     try:
         lock = os.open(workdir / LOCK, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
-        raise UserError(f"{workdir / LOCK} cannot be opened: {error.strerror}.") from None
+        said = "it is a link" if (workdir / LOCK).is_symlink() else error.strerror
+        raise UserError(f"{workdir / LOCK} cannot be opened: {said}.") from None
     try:
         yield lock
     finally:

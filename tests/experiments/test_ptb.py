@@ -112,6 +112,42 @@ def test_workdir_that_is_a_file_is_left_as_it_was(main, tmp_path):
     assert run.read_text() == "precious"
 
 
+def test_links_pipes_and_odd_names_are_named_as_what_they_are(main, finished, tmp_path):
+    run = tmp_path / "run"
+    (finished / "lock").unlink()
+    (tmp_path / "precious").write_text("precious")
+    (finished / "lock").symlink_to("../precious")
+    assert "run/lock cannot be opened: it is a link" in main()[0]
+    assert (tmp_path / "precious").read_text() == "precious"
+    (finished / "config.json").unlink()
+    os.mkfifo(finished / "config.json")
+    assert "config.json is a pipe or a device" in main()[0]  # and does not wait for ever
+    run.rename(tmp_path / "away")
+    run.symlink_to("nowhere")
+    assert "run is a link that leads nowhere" in main()[0]
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/r\xffn")
+    assert "has bytes that are no UTF-8" in main(f"--workdir={odd}")[0]
+
+
+@pytest.mark.parametrize("damage", ["", "no_newline", "bom", "nan", "no_field"])
+def test_metrics_that_were_edited_are_written_again(main, finished, damage):
+    """They are the checkpoint's; what stands in the file counts for nothing."""
+    metrics, before = finished / "metrics.jsonl", losses(finished)
+    text = metrics.read_text()
+    metrics.write_text(
+        {
+            "": "",
+            "no_newline": text.rstrip("\n"),
+            "bom": f"\ufeff{text}",
+            "nan": text.replace("1,", "NaN,"),
+            "no_field": text.replace("valid_loss", "other"),
+        }[damage]
+    )
+    for _ in range(2):
+        assert main()[0] in (None, 0)
+        assert losses(finished) == before and metrics.read_text().endswith("\n")
+
+
 def test_workdir_that_holds_another_run_is_left_as_it_was(main, finished):
     before = contents(finished)
     for arg, said in [
