@@ -1,4 +1,4 @@
-"""A training run in a folder of its own: it begins there, or goes on from its last epoch."""
+"""A training run in a folder of its own: it begins there, or goes on from its last checkpoint."""
 
 import contextlib
 import functools
@@ -11,14 +11,15 @@ import jax.numpy as jnp
 
 from experiments.charts import losses as losses_chart
 from experiments.lm import models, training
+from experiments.lm.epoch import DivergenceError, Progress
 from experiments.lm.settings import Settings
-from experiments.record import interrupts, memory, run_folder, trace
+from experiments.record import checkpoints, interrupts, memory, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
 from experiments.text import data, tokenizer
 
 MODEL = ("cell", "embed_size", "state_size", "layers", "precision")
-LOSSES, TENSORBOARD, PROFILE = "losses.png", "tensorboard", "profile"
+LOSSES, TENSORBOARD, PROFILE, DIVERGED = "losses.png", "tensorboard", "profile", "diverged"
 TRACED_CALL = 2  # the first may still find cold caches
 
 
@@ -97,22 +98,27 @@ def train(
         if profile:
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
-        def keep(progress: training.Progress):
+        def keep(progress: Progress):
             # An epoch that has no validation loss yet is another state than one that has.
             number = int(progress.epoch) * (text.train.num + 1) + int(progress.position)
             with interrupts.held_back():
                 run_folder.save(workdir, number, progress, epochs)
 
-        def keep_epoch(epoch: training.Epoch, progress: training.Progress):
+        def keep_epoch(epoch: training.Epoch, progress: Progress):
             with interrupts.held_back():
                 epochs.append(epoch._asdict())
                 keep(progress)
                 log(epochs[-1])
                 report(epoch)
 
-        result = training.train(
-            model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap
-        )
+        try:
+            result = training.train(
+                model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap
+            )
+        except DivergenceError as error:
+            where = workdir / DIVERGED
+            checkpoints.save(where, int(error.progress.position), error.progress, {}, None)
+            raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
 

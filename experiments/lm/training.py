@@ -1,6 +1,5 @@
-"""Training on sequences: an epoch as a few compiled calls, evaluation, and the one loop."""
+"""Training on sequences: the loop over epochs, and evaluation."""
 
-import contextlib
 import functools
 import math
 import time
@@ -12,18 +11,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
-from tqdm import tqdm
 
 from experiments.lm import models, optimizers
+from experiments.lm.epoch import (
+    Calls,
+    Progress,
+    compile_loop,
+    kept_if_stopped,
+    progress_bar,
+    train_epoch,
+)
 from experiments.lm.loss import first_carry, make_loss
 from experiments.lm.settings import Settings
-from experiments.record import interrupts
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
 from experiments.text.sequences import EveryToken, Sequences, sequences
 from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
-CALLS_PER_EPOCH = 20
 BEST = "best_epoch", "best_valid_loss", "best_params"
 
 
@@ -33,20 +37,6 @@ class Data(NamedTuple):
     train: Sequences
     valid: Sequences
     test: Sequences
-
-
-class Progress(NamedTuple):
-    """All that a run needs to go on after a call, for bit-identical results; arrays alone."""
-
-    epoch: jax.Array  # [], int32: epochs finished
-    params: Any
-    opt_state: Any
-    best_epoch: jax.Array  # [], int32
-    best_valid_loss: jax.Array  # [], float32
-    best_params: Any
-    position: jax.Array  # [], int32: sequences of the next epoch that are done
-    carry: Any  # after them
-    total_loss: np.ndarray  # [], float64, over them
 
 
 class Epoch(NamedTuple):
@@ -96,13 +86,14 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
     def evaluate(params, text):
         carry = first_carry(model, settings, models.Inputs(text.read(0, 1).inputs[0]))
         losses, counts = [], []
-        with _progress_bar(text, "evaluation") as bar:
+        with progress_bar(text, "evaluation") as bar:
             for part, num in text.slices():
                 carry, of_slice = evaluate_slice(params, carry, part, num)
                 losses.append(np.asarray(of_slice)[:num])  # waits: one slice in memory at a time
                 counts.append(np.sum(part.targets[:num] >= 0, axis=(1, 2)))
                 bar.update(num * text.num_tokens_of_sequence)
-        return np.average(np.concatenate(losses), weights=np.concatenate(counts))
+        mean = np.average(np.concatenate(losses), weights=np.concatenate(counts))
+        return np.float32(mean)  # as it is kept
 
     return evaluate
 
@@ -173,18 +164,16 @@ def train(
     train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
     evaluate = make_evaluate(model, settings)
     if not is_finished(progress, settings):
-        # No update: compiles the loop before the clock starts.
-        state, key = _begin_epoch(model, text, settings, progress)
-        part, _ = next(text.train.slices(CALLS_PER_EPOCH))
-        train_loop(state, (part, key), 0, 0)
-    calls = _Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
+        # Before the clock starts.
+        compile_loop(train_loop, text.train, *_begin_epoch(model, text, settings, progress))
+    calls = Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
     while not is_finished(progress, settings):
         began, epoch = time.perf_counter(), int(progress.epoch) + 1
         state, key = _begin_epoch(model, text, settings, progress)
         num_tokens = (text.train.num - int(progress.position)) * text.train.num_tokens_of_sequence
-        progress, train_loss = _train_epoch(calls, state, text.train, key, progress)
+        progress, train_loss = train_epoch(calls, state, text.train, key, progress)
         trained = time.perf_counter()
-        with _kept_if_stopped(keep, lambda progress=progress: progress):
+        with kept_if_stopped(keep, lambda progress=progress: progress):
             valid_loss = float(evaluate(progress.params, text.valid))
         _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         if valid_loss < progress.best_valid_loss:
@@ -200,15 +189,6 @@ def train(
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
 
-class _Calls(NamedTuple):
-    """How an epoch's calls run, and what is done between them."""
-
-    train_loop: Callable
-    largest_loss: float  # above it training has failed
-    keep: Callable[[Progress], None]
-    keep_every: int | None
-
-
 def _begin_epoch(model, text, settings, progress):
     """The learner where the next epoch begins or goes on, and that epoch's key."""
     key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
@@ -221,51 +201,6 @@ def _begin_epoch(model, text, settings, progress):
 def _first_carry(model, text, settings, key):
     inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
     return first_carry(model, settings, inputs)
-
-
-def _train_epoch(calls, state, text, key, progress):
-    """The epoch's sequences that are left, in a few compiled calls with progress between them."""
-    position, total = int(progress.position), float(progress.total_loss)
-    kept, what = position, f"epoch {int(progress.epoch) + 1}"
-
-    def now():
-        inside = {"position": jnp.int32(position), "total_loss": np.asarray(total)}
-        return progress._replace(**state._asdict(), **inside)
-
-    with _kept_if_stopped(calls.keep, now), _progress_bar(text, what) as bar:
-        bar.update(position * text.num_tokens_of_sequence)
-        for part, num in text.slices(CALLS_PER_EPOCH, position):
-            with interrupts.held_back():
-                stop = part.first + num
-                state, metrics = calls.train_loop(state, (part, key), part.first, stop)
-                loss = float(metrics.loss)
-                position, total = stop, total + loss * num
-            _check(loss, calls.largest_loss, f"the training loss of {what}")
-            bar.update(num * text.num_tokens_of_sequence)
-            if calls.keep_every and position - kept >= calls.keep_every and position < text.num:
-                calls.keep(now())
-                kept = position
-    return now(), total / text.num
-
-
-@contextlib.contextmanager
-def _kept_if_stopped(keep, now):
-    try:
-        yield
-    except KeyboardInterrupt:
-        keep(now())
-        raise
-
-
-def _progress_bar(text, caption):
-    return tqdm(
-        total=text.num_tokens,
-        desc=caption,
-        unit=" tokens",
-        unit_scale=True,
-        leave=False,
-        disable=None,
-    )
 
 
 def _check(loss, largest, what):
