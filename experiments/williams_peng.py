@@ -66,7 +66,8 @@ def run_delay(num_seeds: int) -> dict:
     keys = jax.random.split(jax.random.key(1), num_seeds)
     rows = []
     for name, (horizon, stride) in schedules(TASK.chunk).items():
-        learn = functools.partial(delay.make_learn(TASK, horizon, stride), TASK.max_delay)
+        only = delay.Pass(horizon, stride)
+        learn = functools.partial(delay.make_learn(TASK, only), TASK.max_delay)
         shares = np.asarray(jax.jit(jax.vmap(learn))(keys))
         successes = np.sum(shares >= SUCCESS, axis=0).tolist()
         intervals = [

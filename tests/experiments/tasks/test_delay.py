@@ -52,7 +52,7 @@ def test_what_is_learnt_is_between_chance_and_the_entropy():
     task = delay.Task(
         2, batch_size=8, state_size=8, chunk=4, milestones=(1500,), learning_rate=0.01
     )
-    learn = lambda task, horizon: jax.jit(delay.make_learn(task, horizon, 1))(
+    learn = lambda task, horizon: jax.jit(delay.make_learn(task, delay.Pass(horizon, 1)))(
         jnp.int32(1), jax.random.key(0)
     )
     assert 0.9 < learn(task, 2)[0] < 1.1
