@@ -1,4 +1,4 @@
-"""Draws what `forgetting` found: what is learnt and the input weights' size, over the updates."""
+"""Draws what `forgetting` found: what is learnt and the input's signal, over the updates."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def draw(found: dict, path: Path) -> None:
             axis.plot(milestones, middle, line, marker="o", ms=3, color=colour, label=label)
             axis.fill_between(milestones, low, high, color=colour, alpha=0.12, linewidth=0)
     axes[0].set_ylabel("share learnt")
-    axes[1].set_ylabel("root mean square of the input weights")
+    axes[1].set_ylabel("input signal, root mean square")
     for axis in axes:
         axis.set_xscale("log")
         axis.set_xticks(milestones, [f"{updates:,}" for updates in milestones])

@@ -1,6 +1,5 @@
 """Verdicts on what the studies beyond the article's experiments ask."""
 
-import math
 import statistics
 from collections.abc import Iterator
 
@@ -8,16 +7,21 @@ import numpy as np
 
 from experiments.claims.numbers import Numbers
 from experiments.claims.verdicts import (
+    HOLDS,
+    MARGIN,
     MORE_OFTEN,
     NOT,
-    UNDECIDED,
+    REVERSED,
     Finding,
-    as_well,
+    as_good,
     decide,
-    threshold,
+    holm,
+    interval_text,
+    noise,
+    paired,
 )
 
-MARGIN = 0.02  # nats: losses within it are equally good
+SUCCESS = 0.9  # share of the possible gain from which on a seed has learnt a delay
 
 
 def dependencies(found: Numbers) -> Iterator[Finding]:
@@ -25,7 +29,9 @@ def dependencies(found: Numbers) -> Iterator[Finding]:
     the first that none reaches, at each milestone.
 
     Seeds are paired: at each, both styles start from the same parameters and see the same stream.
+    All comparisons are one family.
     """
+    asked = []
     for horizon in (8, 16):
         within = range(horizon * 3 // 4, horizon)
         for delays, name, article in (
@@ -34,18 +40,18 @@ def dependencies(found: Numbers) -> Iterator[Finding]:
         ):
             claim = f"true learns more of {name} than epochwise, horizon {horizon}"
             shares = [_shares(found, style, horizon, delays) for style in ("true", "epochwise")]
-            milestones = found["task"]["milestones"]
-            for updates, true, epochwise in zip(milestones, *shares, strict=True):
-                gains = (true - epochwise).tolist()
-                limit = 2.0 * statistics.stdev(gains) if len(gains) > 1 else math.inf
-                gain = statistics.fmean(gains)
-                said = (
-                    f"{np.mean(true):z.0%} − {np.mean(epochwise):z.0%} of the possible gain",
-                    f"difference {gain:+z.1%} ± {limit:.1%}",
-                    f"paired seeds: {len(gains)}",
-                )
-                verdict = decide(gain, limit)
-                yield Finding(claim, f"after {updates} updates", article, said, verdict)
+            for updates, *both in zip(found["task"]["milestones"], *shares, strict=True):
+                asked.append((claim, article, updates, *both))
+    estimates = [paired((true - epochwise).tolist()) for *_, true, epochwise in asked]
+    p_values = holm([estimate.p_none for estimate in estimates])
+    for each, estimate, p in zip(asked, estimates, p_values, strict=True):
+        claim, article, updates, true, epochwise = each
+        said = (
+            f"{np.mean(true):z.0%} − {np.mean(epochwise):z.0%} of the possible gain",
+            f"difference {interval_text(estimate, p)}",
+            f"paired seeds: {len(true)}",
+        )
+        yield Finding(claim, f"after {updates} updates", article, said, decide(estimate.mean, p))
 
 
 def _shares(found, style, horizon, delays):
@@ -56,33 +62,50 @@ def _shares(found, style, horizon, delays):
 
 
 def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
-    """Passes of 2h steps, once every h, beside one of h steps at every step."""
+    """Passes of 2h steps, once every h, beside one of h steps at every step.
+
+    On the delay a difference is asked for, on text equivalence; both lengths are one family.
+    """
     claim, article = "BPTT(2h; h) does as well as BPTT(h)", "quoted from Williams and Peng"
-    updates, trials = 1000, delay["num_seeds"]  # for so many updates the task was made
+    updates = 1000  # for so many updates the task was made
     milestone = delay["task"]["milestones"].index(updates)
     names = ("BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)")
     rows = [delay.row("rows", schedule=name) for name in names]
-    single, double, _ = (row["intervals"][milestone] for row in rows)
-    shares = [row["successes"][milestone] / trials for row in rows]
-    said = (f"{name} {share:.1%}" for name, share in zip(names, shares, strict=True))
+    succeed = [np.array(row["share"])[:, milestone] >= SUCCESS for row in rows]
+    more = paired((1.0 * succeed[1] - succeed[0]).tolist())
+    said = (f"{name} {np.mean(seeds):.1%}" for name, seeds in zip(names, succeed, strict=True))
+    verdict = decide(more.mean, more.p_none)
     yield Finding(
         claim,
         f"a delay of {delay['delay']}",
         article,
-        (*said, f"of {trials} seeds succeed after {updates} updates"),
-        MORE_OFTEN if double[0] > single[1] else NOT if double[1] < single[0] else UNDECIDED,
+        (
+            *said,
+            f"of {len(succeed[0])} seeds succeed after {updates} updates",
+            f"difference {interval_text(more, more.p_none)}",
+        ),
+        {HOLDS: MORE_OFTEN, REVERSED: NOT}.get(verdict, verdict),
     )
-    for h in sorted({row["h"] for row in ptb["rows"]}):
-        losses = {n: ptb.row("rows", schedule=n, h=h)["best_valid_loss"] for n in names}
-        means = {name: statistics.fmean(each) for name, each in losses.items()}
-        spread = statistics.fmean(map(statistics.variance, losses.values())) ** 0.5
-        difference = means["BPTT(2h; h)"] - means["BPTT(h; 1)"]
-        limit = threshold(spread, len(losses[names[0]]))
-        said = (f"{name} {means[name]:.3f}" for name in names)
+    lengths, estimates = sorted({row["h"] for row in ptb["rows"]}), []
+    losses = {
+        h: {name: ptb.row("rows", schedule=name, h=h)["best_valid_loss"] for name in names}
+        for h in lengths
+    }
+    for of in losses.values():
+        single, double = of["BPTT(h; 1)"], of["BPTT(2h; h)"]
+        differences = [x - y for x, y in zip(double, single, strict=True)]
+        estimates.append(noise([dict(enumerate(each)) for each in of.values()]).of(differences))
+    equal = holm([estimate.p_within(MARGIN) for estimate in estimates])
+    unequal = holm([estimate.p_beyond(MARGIN) for estimate in estimates])
+    for h, estimate, p_equal, p_unequal in zip(lengths, estimates, equal, unequal, strict=True):
         yield Finding(
             claim,
             f"Penn Treebank, h = {h}",
             article,
-            (*said, f"beyond {limit:.3f} counts", f"seeds: {len(losses[names[0]])}"),
-            as_well(difference, limit, MARGIN),
+            (
+                *(f"{name} {statistics.fmean(each):.3f}" for name, each in losses[h].items()),
+                f"difference {interval_text(estimate, p_equal)} of {MARGIN:g} or more",
+                f"seeds: {len(losses[h][names[0]])}",
+            ),
+            as_good(p_equal, p_unequal),
         )
