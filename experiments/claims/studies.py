@@ -21,6 +21,12 @@ from experiments.claims.verdicts import (
     paired,
 )
 
+KEEPS = {  # interventions of the study of forgetting
+    "true": "nothing else",
+    "input, horizon 9": "horizon 9 for the input weights",
+    "recurrent, horizon 9": "horizon 9 for the recurrent weights",
+    "input and bias frozen": "input weights and bias frozen",
+}
 SUCCESS = 0.9  # share of the possible gain from which on a seed has learnt a delay
 
 
@@ -59,6 +65,38 @@ def _shares(found, style, horizon, delays):
     row = found.row("learnt", style=style, horizon=horizon)
     share = np.array(row["share"])  # [delays, seeds, milestones], delay 1 first
     return np.mean(share[delays.start - 1 : delays.stop - 1], axis=0).T
+
+
+def forgetting(found: Numbers) -> Iterator[Finding]:
+    """Whether a delay equal to the horizon is forgotten, and what keeps it. Seeds are paired."""
+    updates = found["task"]["milestones"]
+    share = {row["name"]: np.array(row["share"]) for row in found["rows"]}  # [seeds, milestones]
+    span = f"after {updates[0]:,} and {updates[-1]:,} updates"
+    lost = {name: share[name][:, 0] - share[name][:, -1] for name in ("true", "semi", "epochwise")}
+    estimates = {name: paired(each.tolist()) for name, each in lost.items()}
+    adjusted = holm([estimate.p_none for estimate in estimates.values()])
+    for (name, estimate), p in zip(estimates.items(), adjusted, strict=True):
+        first, last = np.mean(share[name], axis=0)[[0, -1]]
+        said = f"{first:z.0%}, {last:z.0%} of the possible gain", span
+        here = (
+            *said,
+            f"difference {interval_text(estimate, p)}",
+            f"paired seeds: {len(lost[name])}",
+        )
+        claim = f"a delay of {found['delay']}, equal to the horizon, is forgotten"
+        yield Finding(claim, f"{name} style", "", here, decide(estimate.mean, p))
+    margin, cures = 1.0 - SUCCESS, KEEPS
+    short = {name: share["true, horizon 9"][:, -1] - share[name][:, -1] for name in cures}
+    estimates = {name: paired(each.tolist()) for name, each in short.items()}
+    good = holm([estimate.p_below(margin) for estimate in estimates.values()])
+    bad = holm([estimate.p_above(margin) for estimate in estimates.values()])
+    for (name, estimate), p_good, p_bad in zip(estimates.items(), good, bad, strict=True):
+        here = (
+            f"{np.mean(share[name][:, -1]):z.0%} after {updates[-1]:,} updates",
+            f"short of BPTT(9; 1) by {interval_text(estimate, p_good)}",
+        )
+        claim = f"BPTT(8; 1) learns it to within {margin:.0%} of BPTT(9; 1) with ..."
+        yield Finding(claim, cures[name], "", here, as_good(p_good, p_bad))
 
 
 def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:

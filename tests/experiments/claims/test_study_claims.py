@@ -52,6 +52,21 @@ def epochwise_learns(gains, delays=(6, 7), horizon=8):
     return change
 
 
+def shares_end(**ends):
+    """The last share of some schedules, in every seed; what was learnt first was all."""
+
+    def change(content):
+        for row in content["rows"]:
+            end = ends.get(row["name"].replace(", ", "_").replace(" ", "_"), 0.0)
+            row["share"] = [[1.0, 0.5, end + 0.001 * seed] for seed in range(3)]
+            content["task"]["milestones"] = [250, 500, 1000]
+
+    return change
+
+
+REC = "horizon 9 for the recurrent"
+FORGOTTEN, KEPT = "a delay of 8, equal to the horizon,", "BPTT(8; 1) learns it"
+ALL = {"true_horizon_9": 0.99}
 DELAY, ON_TEXT, FIRST = "a delay of 7", "Penn Treebank, h = 5", "after 250 updates"
 AS_WELL = "BPTT(2h; h) does as well as BPTT(h)"
 LEARNT = "true learns more of the delays 6 to 7 than epochwise, horizon 8"
@@ -71,6 +86,12 @@ BEYOND = "true learns more of the delay 8, which no error reaches,"
         ("williams_peng_delay", succeeds(58), AS_WELL, DELAY, MORE_OFTEN, UNDECIDED),
         ("williams_peng_delay", succeeds(52), AS_WELL, DELAY, MORE_OFTEN, UNDECIDED),
         ("williams_peng_delay", succeeds(50), AS_WELL, DELAY, MORE_OFTEN, NOT),
+        ("forgetting", shares_end(), FORGOTTEN, "", HOLDS, HOLDS),
+        ("forgetting", shares_end(semi=1.1), FORGOTTEN, "semi", HOLDS, REVERSED),
+        ("forgetting", shares_end(true=0.95, **ALL), KEPT, "nothing", NOT, HOLDS),
+        ("forgetting", shares_end(recurrent_horizon_9=0.9, **ALL), KEPT, REC, NOT, HOLDS),
+        ("forgetting", shares_end(**ALL), KEPT, "horizon 9 for the input", HOLDS, NOT),
+        ("forgetting", shares_end(**ALL), KEPT, "input weights and bias", HOLDS, NOT),
         (
             "dependency",
             epochwise_learns([-0.1, -0.101, -0.102]),
