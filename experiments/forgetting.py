@@ -53,7 +53,6 @@ SCHEDULES = {
     "semi": (Pass(8, 4),),
     "epochwise": (Pass(8, 8),),
     "semi, horizon 16": (Pass(16, 8),),
-    "epochwise, input and bias frozen": (Pass(8, 8, without("input", "bias")),),
 }
 
 

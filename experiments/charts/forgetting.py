@@ -15,7 +15,6 @@ LOOKS = {
     "input, horizon 9": ("BPTT(8; 1), input weights 9", FULL, "-"),
     "recurrent, horizon 9": ("BPTT(8; 1), recurrent weights 9", OTHERS[1], "-"),
     "input and bias frozen": ("BPTT(8; 1), input and bias frozen", "0.3", "-"),
-    "epochwise, input and bias frozen": ("BPTT(8; 8), input and bias frozen", "0.3", ":"),
 }
 
 
