@@ -108,21 +108,31 @@ def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
     updates = 1000  # for so many updates the task was made
     milestone = delay["task"]["milestones"].index(updates)
     names = ("BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)")
-    rows = [delay.row("rows", schedule=name) for name in names]
-    succeed = [np.array(row["share"])[:, milestone] >= SUCCESS for row in rows]
-    more = paired((1.0 * succeed[1] - succeed[0]).tolist())
-    said = (f"{name} {np.mean(seeds):.1%}" for name, seeds in zip(names, succeed, strict=True))
+    succeed = {
+        name: np.array(delay.row("rows", schedule=name)["share"])[:, milestone] >= SUCCESS
+        for name in (*names, "BPTT(2h; 1)")
+    }
+    case = f"a delay of {delay['delay']}"
+    minus = lambda name, other: paired((1.0 * succeed[name] - succeed[other]).tolist())
+    more, deeper = minus(names[1], names[0]), minus(names[1], "BPTT(2h; 1)")
+    said = [f"{name} {np.mean(seeds):.1%}" for name, seeds in succeed.items()]
+    trials = f"of {len(succeed[names[0]])} seeds succeed after {updates} updates"
     verdict = decide(more.mean, more.p_none)
     yield Finding(
         claim,
-        f"a delay of {delay['delay']}",
+        case,
         article,
-        (
-            *said,
-            f"of {len(succeed[0])} seeds succeed after {updates} updates",
-            f"difference {interval_text(more, more.p_none)}",
-        ),
+        (*said[:3], trials, f"difference {interval_text(more, more.p_none)}"),
         {HOLDS: MORE_OFTEN, REVERSED: NOT}.get(verdict, verdict),
+    )
+    margin = 1.0 - SUCCESS
+    p = deeper.p_within(margin)
+    yield Finding(
+        f"BPTT(2h; h) succeeds as often as BPTT(2h; 1), within {margin:.0%} of the seeds",
+        case,
+        "",
+        (said[1], said[3], trials, f"difference {interval_text(deeper, p)}"),
+        as_good(p, deeper.p_beyond(margin)),
     )
     lengths, estimates = sorted({row["h"] for row in ptb["rows"]}), []
     losses = {

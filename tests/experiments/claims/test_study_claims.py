@@ -18,9 +18,9 @@ def losses_are(double, single=(5.0, 5.0, 5.0), blocks=(7.0, 7.0, 7.0)):
     return change
 
 
-def succeeds(double, single=55, num_seeds=100):
+def succeeds(double, single=55, deep=97, num_seeds=100):
     """How many seeds succeed after 1000 updates; at other times BPTT(2h; h) never does."""
-    counts = {"BPTT(2h; h)": double, "BPTT(h; 1)": single}
+    counts = {"BPTT(2h; h)": double, "BPTT(h; 1)": single, "BPTT(2h; 1)": deep}
 
     def change(content):
         at = content["task"]["milestones"].index(1000)
@@ -64,6 +64,7 @@ def shares_end(**ends):
     return change
 
 
+DEPTH = "BPTT(2h; h) succeeds as often as BPTT(2h; 1)"
 REC = "horizon 9 for the recurrent"
 FORGOTTEN, KEPT = "a delay of 8, equal to the horizon,", "BPTT(8; 1) learns it"
 ALL = {"true_horizon_9": 0.99}
@@ -86,6 +87,9 @@ BEYOND = "true learns more of the delay 8, which no error reaches,"
         ("williams_peng_delay", succeeds(58), AS_WELL, DELAY, MORE_OFTEN, UNDECIDED),
         ("williams_peng_delay", succeeds(52), AS_WELL, DELAY, MORE_OFTEN, UNDECIDED),
         ("williams_peng_delay", succeeds(50), AS_WELL, DELAY, MORE_OFTEN, NOT),
+        ("williams_peng_delay", succeeds(96), DEPTH, DELAY, HOLDS, HOLDS),
+        ("williams_peng_delay", succeeds(90), DEPTH, DELAY, HOLDS, UNDECIDED),
+        ("williams_peng_delay", succeeds(75), DEPTH, DELAY, HOLDS, NOT),
         ("forgetting", shares_end(), FORGOTTEN, "", HOLDS, HOLDS),
         ("forgetting", shares_end(semi=1.1), FORGOTTEN, "semi", HOLDS, REVERSED),
         ("forgetting", shares_end(true=0.95, **ALL), KEPT, "nothing", NOT, HOLDS),
