@@ -46,58 +46,46 @@ def truncated_scan(
 
         s = t - horizon + 1, ..., t
 
-    and no other; only the carries between steps are cut. With a larger stride the losses of one
-    block of `stride` consecutive steps share one backward pass, which covers the `horizon` steps
-    that end with the block's last. Blocks are counted from the first executed step. The error of
-    the final carry belongs to the last step. So
+    and no other; only the carries between steps are cut. The error of the final carry belongs to
+    the last step. With a larger stride the losses of a block of `stride` consecutive steps share
+    one backward pass over the `horizon` steps that end with the block's last. Blocks are counted
+    from the first executed step; the last may be shorter, and its pass is not. So
 
     * stride = 1 is true truncated BPTT: every error reaches `horizon` steps back;
     * stride = horizon is epochwise: an error reaches 1 to `horizon` steps back, by its place in
       the block, as if the sequence were cut into pieces;
     * horizon >= T is full BPTT, for any stride.
 
-    Where the stride does not divide T, the last block is shorter, and its pass still covers
-    `horizon` steps: its errors reach into the block before.
+    A carry leaf that every step returns unchanged is a parameter, as in `jax.lax.scan`: its
+    gradient is that of a parameter, and an error of its last value is passed to `init` untruncated.
 
-    A carry leaf that every step returns unchanged (also through `jax.jit`) is a parameter, as in
-    `jax.lax.scan`: it is closed over and not stored for each step, its gradient is that of a
-    parameter, and an error of its last value is passed to `init` untruncated.
+    The backward pass keeps the carries and the inputs. At stride 1 it is horizon - 1 sweeps, each
+    one batched pullback of all T steps; at larger strides the T / stride blocks walk back side by
+    side. Its sequential depth is `horizon`, not T. On a CPU it takes as many steps at a time as its
+    cache holds. Where the carry is elementwise, i.e. an entry of the new carry depends on the same
+    entry of the old one alone (leaky integrators, minGRU, diagonal state-space models; up to four
+    leaves of one dtype that depend on each other entry by entry), sliding windows replace the
+    sweeps, at a cost that does not depend on the horizon; elsewhere than on a CPU at all strides.
+    Such steps are found by themselves, and an unknown operation means sweeps. Where products of the
+    Jacobian's entries overflow, so may an error of the windows that comes from far and is tiny.
 
-    The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
-    1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
-    T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T. On a CPU it takes a few steps at a time, from the last to the first, which stay in its
-    cache: memory holds the carries and what the pullbacks of the horizon's steps keep.
+    With `carry_every` = m > 1 only every m-th carry is kept, and the steps between are run again in
+    the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
+    `jax.jit`: outside, each call traces and compiles afresh.
 
-    Where the Jacobian of the carry is elementwise (leaky integrators, gated averages such as
-    minGRU, diagonal state-space models; up to four leaves that depend on each other entry by
-    entry), there are no sweeps at stride 1: sliding windows over affine maps give the same errors
-    at a cost that does not depend on the horizon, in sequence on a CPU and with a depth of
-    log(horizon) elsewhere, there at all strides. That is found from the operations of the step's
-    pullback; one that is not known means sweeps, and so do coupled leaves of different dtypes. The
-    windows keep one more array like the carries. Where products of the Jacobian's entries overflow,
-    so may an error that comes from far and is tiny.
-
-    With `carry_every` = m > 1 only every m-th carry is kept, and the m steps from there on are run
-    again in the backward pass: one more forward pass for about T/m + m + horizon carries of memory
-    instead of T. Call it under `jax.jit`: outside, each call traces and compiles afresh, so that
-    nothing `f` closes over can be stale.
-
-    Effects inside `f`, prints and callbacks, happen once for each step in the forward pass. With
-    2 <= horizon < T, taking a gradient repeats them three more times (five for the first step).
-    Checks of `checkify` are made and reported once, around the gradient or inside of it; a program
-    that makes them under a gradient runs the steps once more for it. `f` is traced a few times.
+    Effects inside `f`, prints and callbacks, happen once for each step in the forward pass, and
+    with 2 <= horizon < T three more times in a gradient (five for the first step). Checks of
+    `checkify` are made and reported once; under a gradient they run the steps once more.
 
     The horizon is that of one scan: through two truncated scans in series an error reaches up to
-    2 horizon - 1 steps back. Stacked layers go into one carry. As in any function with
-    a gradient rule of its own, `f` cannot name an axis of a vmap that is differentiated from
-    outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f` must be linear in the errors,
-    since one pass carries those of several losses: scaling and surrogate gradients are, clipping is
-    not. A rule that is detected as nonlinear raises; one that cannot be decided is accepted.
+    2 horizon - 1 steps back. Stacked layers go into one carry. `f` cannot name an axis of a vmap
+    that is differentiated from outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f`
+    must be linear in the errors, since one pass carries those of several losses: scaling and
+    surrogate gradients are, clipping is not. A rule that is detected as nonlinear raises; one that
+    cannot be decided is accepted.
 
-    Forward-mode differentiation (`jax.jvp`, `jax.jacfwd`) of a truncated gradient is not defined;
-    use `jax.lax.scan`. Second derivatives (`jax.hessian`, `jax.jacrev` of a gradient) are the
-    Jacobian of the truncated-gradient map.
+    Forward-mode differentiation of a truncated gradient is not defined; use `jax.lax.scan`. Second
+    derivatives are the Jacobian of the truncated-gradient map.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`. As in `jax.lax.scan`; must be vmappable.
@@ -113,8 +101,7 @@ def truncated_scan(
         1..horizon, of no effect where there is no truncation.
       carry_every: how many steps apart the carries are that are kept for the gradient; a static
         integer >= 1, rounded up to whole blocks of the stride, or of horizon - 1 steps where the
-        carry mixes nothing; on a CPU, where it is long enough, to whole tiles (a carry of batch
-        32 and 128 numbers: 8 steps; of 16 numbers in all: 2048).
+        carry is elementwise; on a CPU, where it is long enough, to whole tiles of its cache.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
