@@ -1,4 +1,4 @@
-"""Factors on the errors between steps: the definition with them, and no bias where they are drawn."""
+"""Factors on the errors between steps: the definition with them; drawn ones have no bias."""
 
 import functools
 
@@ -176,5 +176,5 @@ def test_wrong_factors_fail_in_one_line(inputs, error, said):
 
 
 def test_what_is_no_step_has_no_factors():
-    with pytest.raises(TypeError, match="with_boundary_factors: f must be a function, got int."):
+    with pytest.raises(TypeError, match="with_boundary_factors: f must be a function"):
         with_boundary_factors(3)
