@@ -1,6 +1,7 @@
 """Truncated backpropagation through time for JAX: `lax.scan` with a bounded gradient horizon."""
 
 from tbptt_jax._boundary_factors import draw_boundary_factors, with_boundary_factors
+from tbptt_jax._lag_weights import draw_lag_weights
 from tbptt_jax._lags import LagSpectrum, effective_horizon, lag_spectrum
 from tbptt_jax._learner import LearnerState, Metrics
 from tbptt_jax._linear_scan import truncated_linear_scan
@@ -24,6 +25,7 @@ __all__ = [
     "Metrics",
     "StreamState",
     "draw_boundary_factors",
+    "draw_lag_weights",
     "effective_horizon",
     "init_stream",
     "lag_spectrum",

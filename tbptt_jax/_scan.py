@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import checkify
 from jax.extend.core import jaxpr_as_fun
+from jax.typing import ArrayLike
 
 from tbptt_jax._adjoint import Schedule, truncated_pullback, whole_segment
 from tbptt_jax._handed_on import partition
+from tbptt_jax._lag_weights import check_lag_weights, check_samples
 from tbptt_jax._linearity import check_linear
 from tbptt_jax._schedule import check_positive, check_schedule
 from tbptt_jax._segments import scan_segments
@@ -36,6 +38,7 @@ def truncated_scan(
     horizon: int | None,
     stride: int = 1,
     carry_every: int = 1,
+    lag_weights: ArrayLike | None = None,
 ) -> tuple[Carry, Y]:
     """`jax.lax.scan` whose gradient is truncated backpropagation through time.
 
@@ -102,6 +105,10 @@ def truncated_scan(
       carry_every: how many steps apart the carries are that are kept for the gradient; a static
         integer >= 1, rounded up to whole blocks of the stride, or of horizon - 1 steps where the
         carry is elementwise; on a CPU, where it is long enough, to whole tiles of its cache.
+      lag_weights: [horizon] or [B, horizon], real, may be traced: what the error of a step
+        contributes i steps back is multiplied by wᵢ, for each sample b by w[b, i] where B is the
+        first axis of the carry's and the outputs' leaves. Needs stride 1; an elementwise carry
+        takes sweeps.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
@@ -111,6 +118,8 @@ def truncated_scan(
         carry_every.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
+      ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
+        horizon 4.`, where stride > 1, and where a leaf lacks the axis B.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
         `jax.export`, and the same for carry_every.
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
@@ -142,7 +151,8 @@ def truncated_scan(
     """
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
     carry_every = check_positive("truncated_scan", "carry_every", carry_every)
-    is_full = horizon is None or _covers(horizon, xs, length)
+    weights = check_lag_weights(lag_weights, horizon, stride)
+    is_full = horizon is None or (weights is None and _covers(horizon, xs, length))
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
@@ -158,12 +168,16 @@ def truncated_scan(
         ]
     else:
         step, make_checks = _checks_apart(run_steps, step, *args)
+        if is_known and horizon > num_steps:
+            horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
         schedule = Schedule(num_steps, horizon, stride)
         if carry_every > 1:
             first = constants, init_leaves, take(xs_leaves, 0)
             segment = whole_segment(step, schedule, carry_every, *first)
             schedule = schedule._replace(segment=segment)
-        results = _without_forward_mode(_with_pullback(run_steps, step, schedule, reverse), *args)
+        results = _without_forward_mode(
+            _with_pullback(run_steps, step, schedule, reverse), *args, weights
+        )
         make_checks()
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
@@ -210,26 +224,28 @@ def _with_pullback(run_steps, step, schedule, reverse):
     """`run_steps` over `step`, with `truncated_pullback` as its reverse-mode rule."""
 
     @jax.custom_vjp
-    def run(constants, init, xs):
+    def run(constants, init, xs, weights):
         return run_steps(functools.partial(step, constants), init, xs)[:2]
 
-    def forward(constants, init, xs):
+    def forward(constants, init, xs, weights):
         of_step = functools.partial(step, constants)
         last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
         first = jax.tree.map(lambda leaf: leaf[None], (init, take(xs, 0)))
         each_step = jax.vmap(step, (None, 0, 0), axis_size=1)
         check_vmappable("truncated_scan", each_step, constants, *first)
         check_linear("truncated_scan", step, constants, init, take(xs, 0))
-        return (last, ys), (constants, kept, xs)
+        check_samples(weights, init, ys)
+        return (last, ys), (constants, kept, xs, weights)
 
     def backward(kept, errors):
-        constants, kept, xs = kept
+        constants, kept, xs, weights = kept
         carry_ct, ys_ct = errors
         xs, ys_ct = executed((xs, ys_ct), reverse)
         kept = executed(kept, reverse and schedule.segment == 1)
-        args = constants, kept, xs, carry_ct, ys_ct
+        args = constants, kept, xs, carry_ct, ys_ct, weights
         constants_ct, init_ct, xs_ct = truncated_pullback(step, schedule, *args)
-        return constants_ct, init_ct, executed(xs_ct, reverse)
+        nothing = jax.tree.map(jnp.zeros_like, weights)
+        return constants_ct, init_ct, executed(xs_ct, reverse), nothing
 
     run.defvjp(forward, backward)
     return run
