@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.experimental import checkify
-from jax.extend.core import jaxpr_as_fun
 from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import Schedule, truncated_pullback, whole_segment
+from tbptt_jax._adjoint import Schedule, whole_segment
+from tbptt_jax._gradient_rule import (
+    checks_apart,
+    executed,
+    with_pullback,
+    without_forward_mode,
+)
 from tbptt_jax._handed_on import partition
-from tbptt_jax._lag_weights import check_lag_weights, check_samples
-from tbptt_jax._linearity import check_linear
+from tbptt_jax._lag_weights import check_lag_weights
+from tbptt_jax._pure_step import pure_step
 from tbptt_jax._schedule import check_positive, check_schedule
 from tbptt_jax._segments import scan_segments
 from tbptt_jax._time_axis import take
-from tbptt_jax._vmappable import check_vmappable
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -154,7 +156,7 @@ def truncated_scan(
     weights = check_lag_weights(lag_weights, horizon, stride)
     is_full = horizon is None or (weights is None and _covers(horizon, xs, length))
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
-    step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
+    step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     is_known = isinstance(num_steps, int)  # or symbolic, under jax.export
@@ -167,7 +169,7 @@ def truncated_scan(
             :2
         ]
     else:
-        step, make_checks = _checks_apart(run_steps, step, *args)
+        step, make_checks = checks_apart(run_steps, step, *args)
         if is_known and horizon > num_steps:
             horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
         schedule = Schedule(num_steps, horizon, stride)
@@ -175,8 +177,8 @@ def truncated_scan(
             first = constants, init_leaves, take(xs_leaves, 0)
             segment = whole_segment(step, schedule, carry_every, *first)
             schedule = schedule._replace(segment=segment)
-        results = _without_forward_mode(
-            _with_pullback(run_steps, step, schedule, reverse), *args, weights
+        results = without_forward_mode(
+            with_pullback(run_steps, step, schedule, reverse), *args, weights
         )
         make_checks()
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
@@ -208,119 +210,8 @@ def _scan(num_steps, reverse, unroll):
     return run
 
 
-def executed(tree, reverse):
-    """Between the order in memory and the order of execution."""
-    return jax.tree.map(lambda leaf: leaf[::-1], tree) if reverse else tree
-
-
 def _covers(horizon, xs, length) -> bool:
     """Whether the horizon is as long as the sequence; not if that is symbolic, or not known."""
     if length is None:
         length = next((size for leaf in jax.tree.leaves(xs) for size in np.shape(leaf)[:1]), None)
     return isinstance(length, (int, np.integer)) and horizon >= length
-
-
-def _with_pullback(run_steps, step, schedule, reverse):
-    """`run_steps` over `step`, with `truncated_pullback` as its reverse-mode rule."""
-
-    @jax.custom_vjp
-    def run(constants, init, xs, weights):
-        return run_steps(functools.partial(step, constants), init, xs)[:2]
-
-    def forward(constants, init, xs, weights):
-        of_step = functools.partial(step, constants)
-        last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
-        first = jax.tree.map(lambda leaf: leaf[None], (init, take(xs, 0)))
-        each_step = jax.vmap(step, (None, 0, 0), axis_size=1)
-        check_vmappable("truncated_scan", each_step, constants, *first)
-        check_linear("truncated_scan", step, constants, init, take(xs, 0))
-        check_samples(weights, init, ys)
-        return (last, ys), (constants, kept, xs, weights)
-
-    def backward(kept, errors):
-        constants, kept, xs, weights = kept
-        carry_ct, ys_ct = errors
-        xs, ys_ct = executed((xs, ys_ct), reverse)
-        kept = executed(kept, reverse and schedule.segment == 1)
-        args = constants, kept, xs, carry_ct, ys_ct, weights
-        constants_ct, init_ct, xs_ct = truncated_pullback(step, schedule, *args)
-        nothing = jax.tree.map(jnp.zeros_like, weights)
-        return constants_ct, init_ct, executed(xs_ct, reverse), nothing
-
-    run.defvjp(forward, backward)
-    return run
-
-
-def _checks_apart(run_steps, step, *args):
-    """`step` without its `checkify` checks, and a function that makes those of all steps.
-
-    `checkify` does not reach into a gradient rule, and what it has found before a function with
-    such a rule takes the place of that rule's residuals (jax 0.12): call it after.
-    """
-    quiet = lambda *args: checkify.checkify(step, errors=checkify.user_checks)(*args)[1]
-    constants, init, xs = args
-    effects = lambda step: jax.make_jaxpr(step)(constants, init, take(xs, 0)).effects
-    if effects(step) <= effects(quiet):
-        return step, lambda: None
-
-    def make_checks():
-        constants, init, xs = jax.lax.stop_gradient(args)
-        run_steps(functools.partial(step, constants), init, xs)
-
-    return quiet, make_checks
-
-
-def _pure_step(f, init, xs, length):
-    """`f` as a function of leaves that closes over nothing.
-
-    `f` is traced inside a `lax.scan`, so that errors and the promotion of weak types are
-    `lax.scan`'s own. The function given to it is new at every call: JAX caches traces by function,
-    and what `f` closes over may have changed. Leaves, not trees: a user's container need not
-    bear what vmap and differentiation put into it.
-
-    Returns:
-      `step(constants, carry, x) -> (carry, y)` on lists of leaves, its constants, the leaves of
-      `init`, and the structure of the scan's results.
-    """
-    traces = []
-
-    @functools.wraps(f, updated=())
-    def recorded(carry, x):
-        jaxpr, shapes = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(carry, x)
-        traces.append(jaxpr)
-        leaves = jaxpr_as_fun(jaxpr)(*jax.tree.leaves((carry, x)))
-        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-
-    results = jax.eval_shape(lambda: jax.lax.scan(recorded, init, xs, length))
-    constants = traces[-1].consts
-    jaxpr = traces[-1].replace(consts=[None] * len(constants))  # the gradient rule keeps no tracer
-    carry_shapes = jax.tree.leaves(results[0])
-
-    def step(constants, carry, x):
-        leaves = jaxpr_as_fun(jaxpr.replace(consts=constants))(*carry, *x)
-        return leaves[: len(carry_shapes)], leaves[len(carry_shapes) :]
-
-    init_leaves = [
-        _promote(leaf, shape)
-        for leaf, shape in zip(jax.tree.leaves(init), carry_shapes, strict=True)
-    ]
-    return step, constants, init_leaves, jax.tree.structure(results)
-
-
-def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:
-    if jax.typeof(leaf).weak_type == shape.weak_type:
-        return jnp.asarray(leaf)
-    return jax.lax.convert_element_type(leaf, shape.dtype)
-
-
-def _without_forward_mode(run, *args):
-    """`run(*args)`; JAX's refusal of forward mode names the way out."""
-    try:
-        return run(*args)
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise TypeError(
-            "truncated_scan: forward-mode differentiation (jvp, jacfwd) is not possible, because a "
-            "truncated gradient is not the derivative of the result; use jax.lax.scan."
-        ) from None
