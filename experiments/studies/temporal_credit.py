@@ -14,10 +14,14 @@ rates.
 The claim is one of equivalence, with a margin set beforehand: it holds on a task where the 95 % t
 interval of horizon 1's loss minus the full gradient's, paired by seed, lies below the margin; it is
 refuted where the interval lies above the margin; else it is open. Everything but the truncation and
-the optimizer is the same for a seed. The preprint's rates and lengths are not known to us.
+the optimizer is the same for a seed. The preprint's rates and lengths are not known to us. Cells
+that an earlier run has left in --out are not measured again.
 """
 
+import itertools
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,6 +33,8 @@ from scipy import stats
 
 from experiments.charts import temporal_credit as temporal_credit_chart
 from experiments.record import launch, results, seeds
+from experiments.record.errors import UserError
+from experiments.record.files import read_json
 from experiments.tasks import online
 
 TASKS = {
@@ -94,36 +100,65 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         | verdict(last[task, optimizer, 1], last[task, optimizer, online.FULL])
         for task in TASKS
         for optimizer in OPTIMIZERS
-        if (task, optimizer, online.FULL) in last
+        if {(task, optimizer, 1), (task, optimizer, online.FULL)} <= last.keys()
     ]
 
 
-def main():
-    out, num_seeds, rows = results.folder(), flags.FLAGS.num_seeds, []
-    print("task      optimizer  horizon   rate  loss at the end, median (range)", flush=True)
-    for name, task in TASKS.items():
-        for optimizer in OPTIMIZERS:
-            for horizon in HORIZONS:
-                began = time.perf_counter()
-                rows.append(
-                    row(name, horizon, optimizer, losses(task, horizon, optimizer, num_seeds))
-                )
-                last, seconds = rows[-1]["last"], time.perf_counter() - began
-                print(
-                    f"{name:8s}  {optimizer:9s}  {horizon!s:>7s}  {rows[-1]['rate']:5g}  "
-                    f"{np.median(last):.4f} ({min(last):.4f}-{max(last):.4f})  {seconds:.0f} s",
-                    flush=True,
-                )
-    found = {"tasks": {name: task._asdict() for name, task in TASKS.items()}, "rates": RATES}
-    found |= {"num_seeds": num_seeds, "margin": MARGIN, "rows": rows, "verdicts": verdicts(rows)}
-    for line in found["verdicts"]:
+def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier run of this plan, which are not measured again.
+
+    Raises:
+      UserError: the file is damaged, or holds another plan.
+    """
+    if not path.exists():
+        return []
+    try:
+        found = read_json(path)
+        rows, others = found["rows"], {name: found[name] for name in plan}
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path} is damaged; remove it to measure again.") from None
+    if others != json.loads(json.dumps(plan)):
+        raise UserError(f"{path} has other sizes, rates or seeds; move it away.")
+    return rows
+
+
+def print_row(row: dict[str, Any], seconds: float) -> None:
+    """The loss at the end."""
+    last = row["last"]
+    print(
+        f"{row['task']:8s}  {row['optimizer']:9s}  {row['horizon']!s:>7s}  {row['rate']:5g}  "
+        f"{np.median(last):.4f} ({min(last):.4f}-{max(last):.4f})  {seconds:.0f} s",
+        flush=True,
+    )
+
+
+def print_verdicts(found: list[dict[str, Any]]) -> None:
+    """The differences with their intervals."""
+    for line in found:
         low, high = line.get("interval", (line["difference"],) * 2)
         print(
             f"{line['task']}, {line['optimizer']}: horizon 1 minus full {line['difference']:+.4f} "
             f"({low:+.4f} to {high:+.4f}): {line['says']}"
         )
-    results.write(out, "temporal_credit", found)
-    temporal_credit_chart.draw(found, out / "temporal_credit.png")
+
+
+def main():
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    sizes = {name: task._asdict() for name, task in TASKS.items()}
+    plan = {"tasks": sizes, "rates": RATES, "num_seeds": num_seeds, "margin": MARGIN}
+    rows = finished(out / "temporal_credit.json", plan)
+    done = {(row["task"], row["optimizer"], row["horizon"]) for row in rows}
+    print("task      optimizer  horizon   rate  loss at the end, median (range)", flush=True)
+    for cell in itertools.product(TASKS, OPTIMIZERS, HORIZONS):
+        if cell in done:
+            continue
+        (name, optimizer, horizon), began = cell, time.perf_counter()
+        measured = losses(TASKS[name], horizon, optimizer, num_seeds)
+        rows.append(row(name, horizon, optimizer, measured))
+        print_row(rows[-1], time.perf_counter() - began)
+        results.write(out, "temporal_credit", plan | {"rows": rows, "verdicts": verdicts(rows)})
+    print_verdicts(verdicts(rows))
+    temporal_credit_chart.draw(plan | {"rows": rows}, out / "temporal_credit.png")
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ from experiments.tasks import online
 pytestmark = pytest.mark.standard
 
 
-def test_temporal_credit(study, tmp_path, monkeypatch):
+def test_temporal_credit(study, exit_of, tmp_path, monkeypatch):
     tasks = {"bits": online.Task(1, state_size=3, num_steps=8, num_segments=4)}
     monkeypatch.setattr(temporal_credit, "TASKS", tasks)
     monkeypatch.setattr(temporal_credit, "HORIZONS", ("frozen", 1, "full"))
     monkeypatch.setattr(temporal_credit, "OPTIMIZERS", {"rmsprop": temporal_credit.optax.rmsprop})
     monkeypatch.setattr(temporal_credit.temporal_credit_chart, "COLOURS", {"rmsprop": "red"})
     found, out = study(temporal_credit, "--num_seeds=2")
+    again, _ = study(temporal_credit, "--num_seeds=2")
+    assert again == found
     found = found["temporal_credit"]
     assert [row["horizon"] for row in found["rows"]] == ["frozen", 1, "full"]
     assert all(np.shape(row["last"]) == (2,) for row in found["rows"])
@@ -23,6 +25,12 @@ def test_temporal_credit(study, tmp_path, monkeypatch):
     assert [line["task"] for line in found["verdicts"]] == ["bits"]
     assert "bits, rmsprop: horizon 1 minus full" in out
     assert (tmp_path / "temporal_credit.png").stat().st_size > 1000
+    path = tmp_path / "temporal_credit.json"
+    said = exit_of(temporal_credit, "--num_seeds=3")
+    assert said == f"error: {path} has other sizes, rates or seeds; move it away."
+    path.write_text("{")
+    said = exit_of(temporal_credit, "--num_seeds=2")
+    assert said == f"error: {path} is damaged; remove it to measure again."
 
 
 def test_better_rate_has_the_lower_median_at_the_end():
