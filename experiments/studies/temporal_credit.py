@@ -38,9 +38,9 @@ from experiments.record.files import read_json
 from experiments.tasks import online
 
 TASKS = {
-    "sine": online.Task(None, state_size=64, num_steps=4000),
-    "delay 2": online.Task(2, state_size=32, num_steps=8000),
     "delay 8": online.Task(8, state_size=32, num_steps=8000),
+    "delay 2": online.Task(2, state_size=32, num_steps=8000),
+    "sine": online.Task(None, state_size=64, num_steps=2000),
 }
 HORIZONS = (online.FROZEN, 1, 2, 4, 8, 16, online.FULL)
 OPTIMIZERS = {"adam": optax.adam, "rmsprop": optax.rmsprop}
