@@ -18,7 +18,7 @@ from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
 from experiments.text import data, tokenizer
 
-MODEL = ("cell", "embed_size", "state_size", "layers", "precision")
+MODEL = ("cell", "embed_size", "state_size", "layers", "precision", "init_scale")
 LOSSES, TENSORBOARD, PROFILE, DIVERGED = "losses.png", "tensorboard", "profile", "diverged"
 TRACED_CALL = 2  # the first may still find cold caches
 
