@@ -55,7 +55,8 @@ def draw_lag_weights(
     shape = () if batch is None else (batch,)
     last_lag = jax.random.choice(key, len(each), shape, p=jnp.asarray(each / beyond[0]))
     weights = jnp.broadcast_to(jnp.asarray(beyond[0] / beyond, float), (*shape, len(each)))
-    return jnp.where(jnp.arange(len(each)) <= last_lag[..., None], weights, 0.0)
+    lags = jnp.arange(len(each)).reshape((1,) * len(shape) + (-1,))
+    return jnp.where(lags <= last_lag[..., None], weights, 0.0)
 
 
 def _is_distribution(each):

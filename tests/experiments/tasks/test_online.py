@@ -12,6 +12,13 @@ TASK = online.Task(2, state_size=4, num_steps=12, num_segments=3)
 KEY = jax.random.key(3)
 
 
+@pytest.fixture(autouse=True)
+def promotion():
+    """Of optax's updates; float64 stays."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 @pytest.fixture
 def params(monkeypatch):
     """Parameters from which learning begins; the readout's zeros would hide the cell's gradient."""
