@@ -55,7 +55,7 @@ def draw_lag_weights(
     shape = () if batch is None else (batch,)
     last_lag = jax.random.choice(key, len(each), shape, p=jnp.asarray(each / beyond[0]))
     weights = jnp.broadcast_to(jnp.asarray(beyond[0] / beyond, float), (*shape, len(each)))
-    lags = jnp.arange(len(each)).reshape((1,) * len(shape) + (-1,))
+    lags = jnp.broadcast_to(jnp.arange(len(each), dtype=last_lag.dtype), weights.shape)
     return jnp.where(lags <= last_lag[..., None], weights, 0.0)
 
 
