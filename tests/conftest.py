@@ -1,4 +1,4 @@
-"""Two simulated devices, no compilation cache; float64 and strict promotion; the mark `needs`."""
+"""Two simulated devices, no compilation cache; float64 and strict promotion; marks that skip."""
 
 import os
 
@@ -24,6 +24,11 @@ def pytest_runtest_setup(item):
     for mark in item.iter_markers("needs"):
         for name in mark.args:
             frameworks.needed(name)
+    for mark in item.iter_markers("devices"):
+        if jax.device_count() < mark.args[0]:
+            pytest.skip(f"needs {mark.args[0]} devices")
+    if item.get_closest_marker("cpu") and jax.default_backend() != "cpu":
+        pytest.skip("is about programs for a CPU")
 
 
 @pytest.fixture(autouse=True)

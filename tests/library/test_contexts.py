@@ -116,6 +116,7 @@ def test_truncated_scan_inside_a_truncated_scan(stride):
     np.testing.assert_allclose(jax.grad(outer)(weight, xs), jax.grad(by_hand)(weight), rtol=1e-12)
 
 
+@pytest.mark.devices(2)
 @STRIDES
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
 @pytest.mark.parametrize("where", ["grad inside", "grad outside"])
@@ -142,6 +143,7 @@ def test_inside_shard_map_with_the_batch_on_two_devices(axis_type, where, stride
     assert largest_error(jax.device_get(actual), expected_gradients(problem, stride)) < 1e-12
 
 
+@pytest.mark.devices(2)
 @STRIDES
 def test_sharded_inputs_under_jit(stride):
     problem = cells.problem("gru", T)
@@ -190,7 +192,7 @@ def test_lowers_for_every_platform(platform, stride, passes):
     grad = jax.jit(jax.grad(lambda *args: loss(problem, *args, stride), argnums=(0, 1, 2)))
     exported = jax.export.export(grad, platforms=[platform])(*problem[1:4])
     assert exported.platforms == (platform,)
-    if platform == "cpu":
+    if platform == jax.default_backend():
         actual = exported.call(*problem[1:4])
         assert largest_error(actual, expected_gradients(problem, stride)) < 1e-12
 

@@ -79,6 +79,7 @@ def test_a_carry_may_have_no_entries(schedule):
     assert states.shape == (T, 0)
 
 
+@pytest.mark.devices(2)
 @pytest.mark.parametrize("carry_every", [1, 4])
 def test_batches_on_two_devices(carry_every):
     def loss(w, init, xs):
@@ -88,6 +89,7 @@ def test_batches_on_two_devices(carry_every):
     assert_same_on_two_devices(loss)
 
 
+@pytest.mark.devices(2)
 def test_a_trace_of_batches_on_two_devices():
     def loss(w, init, xs):
         stream = init_stream(init, xs, horizon=2, tail="trace", cell=leaky, params=w)

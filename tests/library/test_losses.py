@@ -226,6 +226,7 @@ def test_under_vmap_over_tokens_and_kernels():
     assert_close(jax.vmap(grad)(*stacked), expected)
 
 
+@pytest.mark.devices(2)
 @needs_optax
 @pytest.mark.parametrize("where", ["grad inside", "grad outside"])
 @pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])

@@ -8,7 +8,7 @@ import pytest
 
 from tbptt_jax import truncated_scan
 
-pytestmark = pytest.mark.standard
+pytestmark = [pytest.mark.standard, pytest.mark.cpu]
 
 BATCH, STEPS, STATE, HORIZON = 32, 128, 128, 20
 
