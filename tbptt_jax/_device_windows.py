@@ -1,8 +1,8 @@
 """A scan on one of the devices that share its time, each so many consecutive steps.
 
 Forward, the devices take turns: each hands the carry that leaves its last step to the next.
-Backward they work at once. Let `reach` be how many steps after a device's last have errors that reach its
-steps. Then
+Backward they work at once. Let `reach` be how many steps after a device's last have errors that
+reach its steps. Then
 
     its kept carries, inputs and ȳ, and of the next `reach` steps  -> a window
     the window, by the method of `truncated_scan`                  -> ε of the device's steps
@@ -96,9 +96,8 @@ def steps_in_turn(
         carry, results = jax.lax.cond(i == device, run, lambda carry: (carry, state[1]), state[0])
         return axis.moved(carry, 1), results
 
-    nothing = jax.tree.map(
-        lambda shape: jax.lax.full(shape.shape, 0, shape.dtype), jax.eval_shape(run, init)[1]
-    )
+    zeros = lambda of: jax.lax.full(of.shape, 0, of.dtype, sharding=of.sharding)
+    nothing = jax.tree.map(zeros, jax.eval_shape(run, init)[1])
     _, (left, (ys, kept)) = jax.lax.fori_loop(0, axis.size, turn, (init, nothing))
     return jax.tree.map(lambda leaf: leaf[None], left), ys, kept
 

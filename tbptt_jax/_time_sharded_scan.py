@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tbptt_jax._adjoint import Schedule
 from tbptt_jax._device_windows import Axis, steps_in_turn, window_pullback
@@ -51,8 +51,11 @@ def time_sharded_scan(
 
     Blocks of `stride` losses are counted from the first step, and may be shared by two devices. At
     stride 1 an elementwise carry has one price for every horizon, as in `truncated_scan`; at larger
-    strides it takes chains as other carries do. All of a device's steps are linearised at once, on a
+    strides it takes chains as other carries do. All steps of a device are linearised at once, on a
     CPU too.
+
+    Call it under `jax.jit`. With only one scan's steps to take there is nothing for the other
+    devices to do while one has its turn; what is gained is memory and the time of the backward.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it is run without the
@@ -96,11 +99,13 @@ def time_sharded_scan(
     steps, stride = check_schedule(NAME, horizon, stride)
     along = _check_mesh(mesh, axis)
     num_steps = _check_steps(xs, along)
-    without, rest, whole = partition(NAME, f, init, xs)
-    step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, None)
+    traced = _placed(xs, None, mesh, along)
+    without, rest, whole = partition(NAME, f, init, traced)
+    step, constants, init_leaves, structure = pure_step(without(f), rest(init), traced, None)
     schedule = Schedule(num_steps, min(steps or 1, num_steps), min(stride, num_steps))
     run = _with_pullback(step, schedule, mesh, along)
-    results = without_forward_mode(NAME, run, constants, init_leaves, jax.tree.leaves(xs))
+    xs_leaves = _placed(jax.tree.leaves(xs), axis, mesh, along)
+    results = without_forward_mode(NAME, run, constants, init_leaves, xs_leaves)
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
 
@@ -122,14 +127,14 @@ def _with_pullback(step, schedule, mesh, axis):
     def run_steps(keeps, *args):
         turns = functools.partial(steps_in_turn, step, axis, keeps)
         last, ys, kept = on_devices(turns, (whole, whole, parts), parts)(*args)
-        return (take(last, -1), ys), kept
+        return (take(_placed(last, None, mesh, axis), -1), ys), kept
 
     @jax.custom_vjp
     def run(constants, init, xs):
         return run_steps(False, constants, init, xs)[0]
 
     def forward(constants, init, xs):
-        check_step(NAME, step, constants, init, take(xs, 0))
+        check_step(NAME, step, constants, init, take(_placed(xs, None, mesh, axis), 0))
         results, kept = run_steps(True, constants, init, xs)
         return results, (constants, kept, xs)
 
@@ -140,6 +145,19 @@ def _with_pullback(step, schedule, mesh, axis):
 
     run.defvjp(forward, backward)
     return run
+
+
+def _placed(tree, first, mesh, axis):
+    """Leaves with their first dimension along `first`; under automatic axes JAX sees to that."""
+    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if types[axis.name] != AxisType.Explicit:
+        return tree
+
+    def place(leaf):
+        spec = PartitionSpec(first, *jax.typeof(leaf).sharding.spec[1:])
+        return jax.reshard(leaf, NamedSharding(mesh, spec))
+
+    return jax.tree.map(place, tree)
 
 
 def _check_mesh(mesh: Any, axis: str) -> Axis:
