@@ -11,6 +11,7 @@ from tbptt_jax._scan import truncated_scan
 from tbptt_jax._steps import with_mask, with_resets
 from tbptt_jax._stream import stream_scan
 from tbptt_jax._stream_state import StreamState, init_stream
+from tbptt_jax._time_sharded_scan import time_sharded_scan
 from tbptt_jax._training import (
     make_eval_step,
     make_online_loop,
@@ -37,6 +38,7 @@ __all__ = [
     "make_train_loop",
     "make_train_step",
     "stream_scan",
+    "time_sharded_scan",
     "truncated_linear_scan",
     "truncated_scan",
     "windowed_value_and_grad",

@@ -146,7 +146,7 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
       cotangents of the inputs.
     """
     first = take((kept, xs), 0)
-    method = _choose_method(step, schedule, width, weights, constants, *first)
+    method = choose_method(step, schedule, width, weights, constants, *first)
 
     def tile(ahead, start, state, at, size, steps):
         carries, xs, ys_ct = steps
@@ -192,8 +192,26 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
     return state.constants_ct, state.leaving, xs_ct
 
 
-def _choose_method(step, schedule, width, weights, constants, carry, x) -> Entering:
-    """The method that finds the errors on the carries at the least cost."""
+def choose_method(
+    step: Step,
+    schedule: Schedule,
+    width: int | None,
+    weights: jax.Array | None,
+    constants: Any,
+    carry: Any,
+    x: Any,
+) -> Entering:
+    """The method that finds the errors on the carries at the least cost.
+
+    Args:
+      step: as in `truncated_pullback`.
+      schedule: see there.
+      width: how many steps a tile has; None for as many as a segment has, or for all.
+      weights: of the lags.
+      constants: what every step reads.
+      carry: that of some step; types count alone.
+      x: an input; the same.
+    """
     num_steps, horizon, stride, segment = schedule
     if horizon == 1 or not jax.tree.leaves(inexact(carry)):
         return Entering()
@@ -207,7 +225,7 @@ def _choose_method(step, schedule, width, weights, constants, carry, x) -> Enter
         return WindowsOfPieces(maps, kind, horizon - 1, width, segment > 1)
     steps = linearised(step, constants, carry, x)
     if stride > 1:
-        return Chains(steps, horizon - 1, stride, num_steps, piece)
+        return Chains(steps, horizon - 1, stride, num_steps, piece, straddles=False)
     if piece is None:
         return Sweeps(steps, horizon - 2, weights)
     return SweepsOfPieces(steps, horizon - 2, num_steps, weights)

@@ -20,6 +20,9 @@ class Chains(Entering):
     A chain walks back from the block's end, `length` steps at most, and picks up the errors of its
     own block's steps on its way; all take their steps in lock-step. Errors of several chains at one
     step add up, since the pullback is linear in them.
+
+    With `straddles` the one piece may begin and end within a block. What that block's chain brings
+    from beyond the piece's end is missing, and the errors that are without it are right alone.
     """
 
     steps: Linearised
@@ -27,6 +30,7 @@ class Chains(Entering):
     stride: int
     num_steps: int
     width: int | None
+    straddles: bool
 
     def start(self, inputs, y_ct, own):
         """Where the chains of the next blocks have come to: there are none."""
@@ -36,13 +40,15 @@ class Chains(Entering):
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):
         of_each, b = self.steps.of(inputs, ys_ct, own)
         size, num_passing = (len(jax.tree.leaves(tree)[0]) for tree in (b, later))
-        own = np.arange(0, size, self.stride)
-        last = np.minimum(own + self.stride, size) - 1
+        begun = first % self.stride if self.straddles else 0
+        num_ahead = self.stride - 1 if self.straddles else 0
+        own = np.arange(0, size + num_ahead, self.stride) - begun
         next_blocks = size + self.stride * np.arange(num_passing)
-        start = np.concatenate([last, np.full(num_passing, size)])
-        block = np.concatenate([own, next_blocks])
+        block = jnp.concatenate([own, next_blocks])
         exists = first + block < self.num_steps
         end = jnp.minimum(first + block + self.stride, self.num_steps) - 1 - first
+        last = jnp.minimum(end[: len(own)], size - 1)
+        start = jnp.concatenate([last, np.full(num_passing, size)])
 
         def walk(i, state):
             chains, errors = state
@@ -56,8 +62,10 @@ class Chains(Entering):
             arrived = where(walks, moved, nothing)
             return chains, jax.tree.map(lambda e, c: e.at[at].add(c), errors, arrived)
 
-        chains = jax.tree.map(lambda *both: jnp.concatenate(both), take(b, last), later)
-        errors = jax.tree.map(lambda b: jnp.zeros_like(b).at[last].set(b[last]), b)
+        starts = (last >= own) & (end[: len(own)] - last < self.length)
+        first_errors = where(starts, take(b, last), jax.tree.map(jnp.zeros_like, take(b, last)))
+        chains = jax.tree.map(lambda *both: jnp.concatenate(both), first_errors, later)
+        errors = jax.tree.map(lambda b, e: jnp.zeros_like(b).at[last].add(e), b, first_errors)
         num_walks = min(size - (num_passing == 0), self.length - 1)
         chains, errors = jax.lax.fori_loop(1, num_walks + 1, walk, (chains, errors))
         return jax.tree.map(lambda leaf: leaf[:num_passing], chains), errors

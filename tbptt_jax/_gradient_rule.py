@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +26,7 @@ def with_pullback(run_steps, step, schedule, reverse):
     def forward(constants, init, xs, weights):
         of_step = functools.partial(step, constants)
         last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
-        first = jax.tree.map(lambda leaf: leaf[None], (init, take(xs, 0)))
-        each_step = jax.vmap(step, (None, 0, 0), axis_size=1)
-        check_vmappable("truncated_scan", each_step, constants, *first)
-        check_linear("truncated_scan", step, constants, init, take(xs, 0))
+        check_step("truncated_scan", step, constants, init, take(xs, 0))
         check_samples(weights, init, ys)
         return (last, ys), (constants, kept, xs, weights)
 
@@ -44,6 +42,24 @@ def with_pullback(run_steps, step, schedule, reverse):
 
     run.defvjp(forward, backward)
     return run
+
+
+def check_step(function: str, step: Any, constants: Any, carry: Any, x: Any) -> None:
+    """Makes sure that all steps can be pulled back at once, for several losses at once.
+
+    Args:
+      function: name of the public function, for the error.
+      step: `(constants, carry, x) -> (carry, y)`.
+      constants: what it is given, as the carry and the input; types count alone.
+      carry: see above.
+      x: see above.
+
+    Raises:
+      ValueError: they cannot.
+    """
+    one = jax.tree.map(lambda leaf: leaf[None], (carry, x))
+    check_vmappable(function, jax.vmap(step, (None, 0, 0), axis_size=1), constants, *one)
+    check_linear(function, step, constants, carry, x)
 
 
 def checks_apart(run_steps, step, *args):
@@ -70,7 +86,7 @@ def executed(tree, reverse):
     return jax.tree.map(lambda leaf: leaf[::-1], tree) if reverse else tree
 
 
-def without_forward_mode(run, *args):
+def without_forward_mode(function, run, *args):
     """`run(*args)`; JAX's refusal of forward mode names the way out."""
     try:
         return run(*args)
@@ -78,6 +94,6 @@ def without_forward_mode(run, *args):
         if "forward-mode" not in str(error):
             raise
         raise TypeError(
-            "truncated_scan: forward-mode differentiation (jvp, jacfwd) is not possible, because a "
+            f"{function}: forward-mode differentiation (jvp, jacfwd) is not possible, because a "
             "truncated gradient is not the derivative of the result; use jax.lax.scan."
         ) from None

@@ -177,9 +177,8 @@ def truncated_scan(
             first = constants, init_leaves, take(xs_leaves, 0)
             segment = whole_segment(step, schedule, carry_every, *first)
             schedule = schedule._replace(segment=segment)
-        results = without_forward_mode(
-            with_pullback(run_steps, step, schedule, reverse), *args, weights
-        )
+        run = with_pullback(run_steps, step, schedule, reverse)
+        results = without_forward_mode("truncated_scan", run, *args, weights)
         make_checks()
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys

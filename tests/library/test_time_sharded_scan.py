@@ -1,0 +1,228 @@
+"""`time_sharded_scan`: the gradients of `truncated_scan`, by devices that share its steps."""
+
+import functools
+
+import cells
+import collectives
+import definition
+import elementwise_cells
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gradients import largest_error, scan_gradients
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from tbptt_jax import time_sharded_scan, truncated_scan, with_mask, with_resets
+from tbptt_jax._device_windows import window_reach
+
+T, DEVICES = 12, 4
+SCHEDULES = pytest.mark.parametrize("horizon, stride", [(3, 1), (3, 2)])
+
+
+def mesh_of(num_devices, axis_type=AxisType.Auto):
+    devices = jax.devices()[:num_devices]
+    return jax.make_mesh((num_devices,), ("time",), axis_types=(axis_type,), devices=devices)
+
+
+def sharded(num_devices=DEVICES):
+    return functools.partial(time_sharded_scan, mesh=mesh_of(num_devices))
+
+
+def expected_gradients(problem, horizon, stride):
+    return definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+
+
+# Three steps a device: blocks within one, blocks that two share, errors that pass over one.
+@pytest.mark.parametrize(
+    "horizon, stride", [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (3, 3), (4, 2), (5, 4), (9, 5)]
+)
+@pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
+def test_gradients_are_the_definitions(name, horizon, stride):
+    problem = cells.problem(name, T)
+    actual = scan_gradients(problem, horizon, stride, sharded())
+    assert largest_error(actual, expected_gradients(problem, horizon, stride)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["two_layers", "complex_rnn", *elementwise_cells.CELLS])
+@pytest.mark.parametrize("horizon, stride", [(3, 1), (11, 1), (4, 3)])
+def test_gradients_on_eight_devices_are_those_of_one(name, horizon, stride):
+    module = elementwise_cells if name in elementwise_cells.CELLS else cells
+    problem = module.problem(name, 16)
+    actual = scan_gradients(problem, horizon, stride, sharded(8))
+    assert largest_error(actual, scan_gradients(problem, horizon, stride)) < 1e-12
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+@pytest.mark.parametrize("stride", [1, 5])
+def test_horizon_at_least_length_is_full_bptt(num_devices, stride):
+    problem = cells.problem("gru", T)
+    full = lambda f, init, xs, **_: jax.lax.scan(f, init, xs)
+    actual = scan_gradients(problem, T + 1, stride, sharded(num_devices))
+    assert largest_error(actual, scan_gradients(problem, T, stride, full)) < 1e-12
+
+
+@SCHEDULES
+def test_resets_and_masks(horizon, stride):
+    """A masked input is nan, on the first device whose steps stand in for those beyond the end."""
+    problem = cells.problem("lstm", T)
+    flags = np.zeros((2, T, cells.BATCH), bool)
+    flags[0, [0, 4, 6], [0, 1, 1]], flags[1, [1, 5, 9], [0, 0, 1]] = True, True
+    resets, masked = map(jnp.asarray, flags)
+    xs = jnp.where(masked[..., None], jnp.nan, problem.xs)
+    cell, zeros = problem.f, jax.tree.map(jnp.zeros_like, problem.init)
+
+    def step(params, carry, inputs):
+        return with_resets(with_mask(functools.partial(cell, params)), zeros)(carry, inputs)
+
+    problem = problem._replace(f=step, xs=((xs, ~masked), resets))
+    actual = scan_gradients(problem, horizon, stride, sharded())
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(actual[0]))
+    assert largest_error(actual, expected_gradients(problem, horizon, stride)) < 1e-12
+
+
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("placed", [True, False])
+def test_batch_on_another_axis_of_the_mesh(axis_type, placed):
+    problem = cells.problem("gru", T)
+    devices = jax.devices()[:8]
+    mesh = jax.make_mesh((2, 4), ("data", "time"), axis_types=(axis_type,) * 2, devices=devices)
+    given = problem
+    if placed:
+        place = lambda leaf, *spec: jax.device_put(leaf, NamedSharding(mesh, PartitionSpec(*spec)))
+        given = problem._replace(
+            init=place(problem.init, "data"),
+            xs=place(problem.xs, "time", "data"),
+            carry_ct=place(problem.carry_ct, "data"),
+            ys_ct=place(problem.ys_ct, "time", "data"),
+        )
+    scan = functools.partial(time_sharded_scan, mesh=mesh)
+    actual = jax.device_get(scan_gradients(given, 3, 2, scan))
+    assert largest_error(actual, expected_gradients(problem, 3, 2)) < 1e-12
+
+
+@SCHEDULES
+def test_parameters_in_the_carry_are_not_cut(horizon, stride):
+    problem = cells.problem("gru", T)
+    cell = problem.f
+
+    def step(_, carry, x):
+        params, state = carry
+        state, y = cell(params, state, x)
+        return (params, state), y
+
+    carry_ct = jax.tree.map(jnp.ones_like, problem.params), problem.carry_ct
+    init = problem.params, problem.init
+    problem = problem._replace(f=step, params=(), init=init, carry_ct=carry_ct)
+    actual = scan_gradients(problem, horizon, stride, sharded())
+    assert largest_error(actual, expected_gradients(problem, horizon, stride)) < 1e-12
+
+
+def test_results_are_those_of_lax_scan_and_stay_where_their_steps_are():
+    problem = cells.problem("counting_rnn", T)
+    step = functools.partial(problem.f, problem.params)
+    mesh = mesh_of(DEVICES)
+    run = jax.jit(lambda xs: time_sharded_scan(step, problem.init, xs, mesh=mesh, horizon=2))
+    carry, ys = run(problem.xs)
+    expected = jax.lax.scan(step, problem.init, problem.xs)
+    assert jax.tree.structure((carry, ys)) == jax.tree.structure(expected)
+    for leaf, other in zip(jax.tree.leaves((carry, ys)), jax.tree.leaves(expected), strict=True):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf, other = map(jax.random.key_data, (leaf, other))
+        np.testing.assert_allclose(leaf, other, rtol=1e-12)
+    assert ys[0].sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec("time")), ys[0].ndim)
+
+
+def test_second_derivative_is_that_of_truncated_scan():
+    problem = cells.problem("tanh_rnn", T)
+
+    def loss(scan, bias):
+        params = {"cell": problem.params["cell"] | {"bias": bias}}
+        step = functools.partial(problem.f, params)
+        results = scan(step, problem.init, problem.xs, horizon=3)
+        return definition.inner((problem.carry_ct, problem.ys_ct), results)
+
+    hessians = [
+        jax.jit(jax.hessian(functools.partial(loss, scan)))(problem.params["cell"]["bias"])
+        for scan in (sharded(), truncated_scan)
+    ]
+    assert largest_error(*hessians) < 1e-12
+
+
+def backward_collectives(problem, num_devices, **schedule):
+    """Those of the compiled backward alone: in all, and in loops."""
+
+    def results(params, init, xs):
+        return sharded(num_devices)(functools.partial(problem.f, params), init, xs, **schedule)
+
+    forward = jax.jit(lambda *args: jax.vjp(results, *args))
+    _, pull = forward(problem.params, problem.init, problem.xs)
+    errors = problem.carry_ct, problem.ys_ct
+    program = jax.jit(lambda pull, errors: pull(errors)).lower(pull, errors).compile()
+    return collectives.count(program.as_text())
+
+
+@pytest.mark.parametrize(
+    "module, name, num_arrays", [(cells, "lstm", 5), (elementwise_cells, "gated_average", 3)]
+)
+def test_backward_sends_each_array_once_and_nothing_in_a_loop(module, name, num_arrays):
+    """Carries, inputs and ȳ; beside them only the sum of what all steps read."""
+    problem = module.problem(name, 32)
+    total, in_loops = backward_collectives(problem, 8, horizon=5)
+    assert total["collective-permute"] == num_arrays
+    assert set(total) == {"collective-permute", "all-reduce"}
+    assert not in_loops
+
+
+def test_backward_of_blocks_within_devices_sends_no_steps():
+    problem = cells.problem("lstm", 32)
+    total, in_loops = backward_collectives(problem, 8, horizon=4, stride=4)
+    assert set(total) == {"all-reduce"} and not in_loops
+
+
+@pytest.mark.parametrize("horizon, stride", [(1, 1), (3, 1), (3, 2), (4, 4), (7, 5), (20, 3)])
+def test_reach_is_the_last_step_whose_error_crosses(horizon, stride):
+    for num_devices in (1, 2, 3, 4, 6):
+        size = T // num_devices
+        ends = [min(first + stride, T) - 1 for first in range(0, T, stride)]
+        lasts = range(size - 1, T - 1, size)
+        reaching = [end - last for last in lasts for end in ends if last > end - horizon]
+        assert window_reach(T, num_devices, horizon, stride) == max(reaching, default=0)
+
+
+@pytest.mark.parametrize(
+    "changes, error, text",
+    [
+        (
+            {"horizon": None},
+            ValueError,
+            "horizon must be an integer, got None; untruncated errors would go through all devices "
+            "one after the other.",
+        ),
+        ({"horizon": 0}, ValueError, "horizon must be >= 1, got 0."),
+        ({"mesh": 4}, TypeError, "mesh must be a jax.sharding.Mesh, got int."),
+        ({"axis": "data"}, ValueError, "mesh has no axis 'data', it has 'time'."),
+        (
+            {"xs": jnp.ones(10)},
+            ValueError,
+            "the number of steps, 10, must be a multiple of the 4 devices along 'time'; pad it "
+            "(see with_mask).",
+        ),
+        (
+            {"xs": None},
+            ValueError,
+            "xs must hold an array [T, ...], whose time the devices share.",
+        ),
+    ],
+)
+def test_wrong_arguments_fail_in_one_line(changes, error, text):
+    args = {"init": 0.0, "xs": jnp.ones(8), "mesh": mesh_of(DEVICES), "horizon": 3} | changes
+    with pytest.raises(error) as raised:
+        time_sharded_scan(lambda c, x: (c, x), **args)
+    assert str(raised.value) == f"time_sharded_scan: {text}"
+
+
+def test_forward_mode_fails_in_one_line():
+    run = lambda xs: sharded()(lambda c, x: (c * x, c), jnp.float64(1.0), xs, horizon=3)
+    with pytest.raises(TypeError, match=r"^time_sharded_scan: forward-mode differentiation"):
+        jax.jvp(run, (jnp.ones(8),), (jnp.ones(8),))
