@@ -6,9 +6,14 @@ The text is under the Linguistic Data Consortium's licence: fetch it if you may 
 is 34 MB; the three files that are kept are 6 MB.
 """
 
+import contextlib
+import fcntl
+import gzip
 import hashlib
 import http.client
+import io
 import os
+import shutil
 import tarfile
 import tempfile
 import urllib.error
@@ -22,9 +27,11 @@ from experiments.record import files, launch
 from experiments.record.errors import UserError
 from experiments.text import data
 
-HOST = "http://www.fit.vutbr.cz/~imikolov/rnnlm/"
+HOST = "https://www.fit.vutbr.cz/~imikolov/rnnlm/"
 TIMEOUT = 60.0  # seconds without a byte
 CHUNK = 1 << 20
+LARGEST_ARCHIVE, LARGEST_CONTENT = 100 << 20, 500 << 20  # bytes: the real ones have 34 and 160 MB
+SCRATCH = ".download-"
 
 flags.DEFINE_string("url", HOST + "simple-examples.tgz", "Where the archive is.")
 flags.DEFINE_string("to", None, "Folder for the three files; default the user's cache folder.")
@@ -39,7 +46,7 @@ def download(url: str, folder: Path) -> dict[str, Path]:
     paths = {split: folder / f"ptb.{split}.txt" for split in data.SPLITS}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as scratch:
+        with _alone(folder), tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as scratch:
             archive = Path(scratch) / "archive.tgz"
             _fetch(url, archive)
             texts = _checked_texts(archive, url)
@@ -52,12 +59,30 @@ def download(url: str, folder: Path) -> dict[str, Path]:
     return paths
 
 
+@contextlib.contextmanager
+def _alone(folder):
+    """Holds other downloads off, and removes what a killed one has left."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process downloads to {folder}.") from None
+        for left in folder.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(held)
+
+
 def _fetch(url, archive):
     """Copies what `url` holds to a file, whole."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, open(archive, "wb") as file:
             while chunk := response.read(CHUNK):
                 file.write(chunk)
+                if file.tell() > LARGEST_ARCHIVE:
+                    raise UserError(f"{url} is larger than {LARGEST_ARCHIVE >> 20} MiB.")
             expected = int(response.headers.get("Content-Length", file.tell()))
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         said = " ".join(str(error).split())
@@ -71,7 +96,10 @@ def _checked_texts(archive, url):
     """The three texts of the archive, by split."""
     texts = {}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with (
+            gzip.open(archive) as content,
+            tarfile.open(fileobj=_Limited(content), mode="r:") as tar,
+        ):
             for member in tar:
                 folder, _, name = member.name.rpartition("/data/")
                 for split in data.SPLITS:
@@ -88,8 +116,37 @@ def _checked_texts(archive, url):
     return texts
 
 
+class _Limited(io.RawIOBase):
+    """A file that refuses to be read beyond `LARGEST_CONTENT`."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def readable(self):
+        return True
+
+    def seekable(self):
+        return True
+
+    def seek(self, *args):
+        return self._checked(self._file.seek(*args))
+
+    def tell(self):
+        return self._file.tell()
+
+    def readinto(self, buffer):
+        num = self._file.readinto(buffer)
+        self._checked(self._file.tell())
+        return num
+
+    def _checked(self, position):
+        if position > LARGEST_CONTENT:
+            raise tarfile.TarError(f"it unpacks to more than {LARGEST_CONTENT >> 20} MiB")
+        return position
+
+
 def main():
-    folder = Path(flags.FLAGS.to).expanduser() if flags.FLAGS.to else files.cache_dir() / "ptb"
+    folder = files.user_path(flags.FLAGS.to) if flags.FLAGS.to else files.cache_dir() / "ptb"
     for path in download(flags.FLAGS.url, folder).values():
         print(path)
 

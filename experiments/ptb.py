@@ -36,6 +36,13 @@ from experiments.lm import run, training
 from experiments.lm.settings import Settings
 from experiments.record import files, launch, trace
 
+flags.DEFINE_integer(
+    "checkpoint_every",
+    None,
+    "Updates after which the state is kept within an epoch too, at the end of a compiled call; at "
+    "the end of an epoch it always is.",
+    lower_bound=1,
+)
 flags.DEFINE_bool("tensorboard", False, "Write the epochs for TensorBoard, into the workdir.")
 flags.DEFINE_bool(
     "profile", False, "Write a JAX trace of a twentieth of the first epoch's updates."
@@ -51,8 +58,10 @@ def main():
     corpus = common.corpus_from_flags()
     print(corpus, flush=True)
     model = common.model_from_flags(corpus)
+    left_out = _left_out(training.cut(corpus, settings))
     workdir = common.workdir_from_flags() or _new(settings)
     header = f"{model.cell} RNN, {settings.schedule}; results in {workdir}\n{_details(settings)}"
+    header += f"\n{left_out}"
     try:
         with files.removed_if_empty(workdir):
             result = run.train(
@@ -62,13 +71,12 @@ def main():
                 settings,
                 began=functools.partial(_print_start, header, settings.num_epochs),
                 report=_print_epoch,
+                checkpoint_every=FLAGS.checkpoint_every,
                 tensorboard=FLAGS.tensorboard,
                 profile=FLAGS.profile,
             )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"finished epochs are kept; go on with: {_again(workdir)}"
-        ) from None
+    except KeyboardInterrupt as stop:
+        raise type(stop)(f"what was learnt is kept; go on with: {_again(workdir)}") from None
     _print_result(result, settings)
     if FLAGS.tensorboard:
         print(f"TensorBoard: tensorboard --logdir={workdir / run.TENSORBOARD}")
@@ -100,10 +108,17 @@ def _details(settings: Settings) -> str:
     return f"{named}, learning rate {settings.learning_rate:g}; {rest}"
 
 
-def _print_start(header: str, num_epochs: int, num_finished: int) -> None:
+def _left_out(text: training.Data) -> str:
+    """How many tokens no loss is of."""
+    counts = ", ".join(f"{name} {part.num_left_out:,}" for name, part in text._asdict().items())
+    return f"tokens left out, since they do not fill a sequence: {counts}"
+
+
+def _print_start(header: str, num_epochs: int, num_finished: int, num_updates: int) -> None:
     print(header)
-    if num_finished:
-        print(f"going on after epoch {num_finished} of {num_epochs}")
+    if num_finished or num_updates:
+        within = f" and {num_updates} updates of the next" if num_updates else ""
+        print(f"going on after epoch {num_finished} of {num_epochs}{within}")
     print("epoch   train   perplexity   valid   perplexity   tokens/s   seconds", flush=True)
 
 

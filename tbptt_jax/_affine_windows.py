@@ -84,7 +84,7 @@ def windows(maps: Maps, length: int, stride: int) -> dict[int, jax.Array]:
     Returns:
       By leaf [T, ...].
     """
-    maps = _each_its_own(maps)
+    maps = each_its_own(maps)
     if stride == 1:
         return _sliding(maps, length)
     num = _num(maps)
@@ -146,8 +146,10 @@ def _num(maps):
     return len(jax.tree.leaves(maps.b)[0])
 
 
-def _each_its_own(maps: Maps) -> Maps:
+def each_its_own(maps: Maps) -> Maps:
     """With every factor spelt out for every map."""
+    if not maps.b:
+        return maps
     num = _num(maps)
     spelt = lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape[1:]))
     return Maps(jax.tree.map(spelt, maps.a), maps.b)

@@ -1,4 +1,4 @@
-"""Carries that mix nothing: steps whose Jacobian of the carry is elementwise.
+"""Elementwise carries: each entry of the new carry depends on the same entry of the old alone.
 
 Of such a step an entry of the new carry depends on the entries of the old one at the same place
 alone, as in a leaky integrator, a gated average or a diagonal state-space model. Its pullback is
@@ -212,7 +212,7 @@ def coefficients(
     pull = pullback(lambda carry: step(constants, carry, x)[0], carry)
     zeros = jax.tree.map(jnp.zeros_like, kind.to_parts(inexact(carry)))
     a = {}
-    for place in range(max(map(len, kind.groups))):
+    for place in range(max(map(len, kind.groups), default=0)):
         chosen = [group[place] for group in kind.groups if place < len(group)]
         ones = {i: jnp.ones_like(leaf) if i in chosen else leaf for i, leaf in zeros.items()}
         (column,) = pull(kind.from_parts(list(ones.values())))

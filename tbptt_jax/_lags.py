@@ -85,34 +85,20 @@ def lag_spectrum(
     horizon = check_positive(NAME, "horizon", horizon)
 
     def spectrum(params, init, xs, targets):
-        params = jax.tree.map(jnp.asarray, params)
-        _check_lengths(params, xs)
-        without, rest, _ = partition(NAME, functools.partial(cell, params), init, xs)
-        step = lambda params, carry, x: without(functools.partial(cell, params))(carry, x)
-
-        def keep_carry(carry, x):
-            new_carry, y = pair(NAME, "cell", "(carry, y)", step(params, carry, x))
-            return new_carry, (carry, y)
-
-        carries, ys = jax.lax.scan(keep_carry, rest(init), xs)[1]
-        own, ys_ct = _loss_gradient(sequence_loss_fn, params, ys, targets)
-        all_steps = jax.vmap(step, (None, 0, 0))
-        check_vmappable(NAME, all_steps, params, carries, xs)
-        check_linear(NAME, step, params, rest(init), take(xs, 0))
-        pull = pullback(all_steps, params, carries, xs)
+        run = backward(NAME, cell, sequence_loss_fn, params, init, xs, targets)
 
         def sweep(errors, _):
             """The part at one lag, and the errors at the next."""
             own, *step_errors = errors
-            part, entering, _ = pull(tuple(step_errors))
+            part, entering, _ = run.pull(tuple(step_errors))
             part = jax.tree.map(jnp.add, part, own)
             nothing, no_ys_ct = jax.tree.map(jnp.zeros_like, (own, step_errors[1]))
             return (nothing, of_next_step(entering), no_ys_ct), LagSpectrum(
-                *_norms(part), part if parts else None
+                *norms_of(part), part if parts else None
             )
 
-        no_carry_ct = jax.tree.map(jnp.zeros_like, inexact(carries))
-        return jax.lax.scan(sweep, (own, no_carry_ct, ys_ct), None, horizon)[1]
+        no_carry_ct = jax.tree.map(jnp.zeros_like, inexact(run.carries))
+        return jax.lax.scan(sweep, (run.own, no_carry_ct, run.ys_ct), None, horizon)[1]
 
     return spectrum
 
@@ -162,26 +148,77 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
     return jnp.minimum(1 + short, norms.size)
 
 
-def _check_lengths(params, xs):
+class Backward(NamedTuple):
+    """A forward pass, and what its gradient is made of.
+
+    Attributes:
+      step: `(params, carry, x) -> (carry, y)`, without the leaves of the carry that are handed on.
+      params: as arrays.
+      xs: [T, ...], inputs.
+      carries: [T, ...], the carry that enters each step.
+      own: the gradient of the loss for the parameters that it reads itself.
+      ys_ct: [T, ...], the error of each output.
+      pull: `(carry_cts, ys_ct)`, errors on what leaves each step, -> those of `params`, `carries`
+        and `xs`, summed over steps for the first.
+    """
+
+    step: Callable[[Any, Any, Any], tuple[Any, Any]]
+    params: Any
+    xs: Any
+    carries: Any
+    own: Any
+    ys_ct: Any
+    pull: Callable[[Any], Any]
+
+
+def backward(
+    function: str,
+    cell: Callable,
+    sequence_loss_fn: Callable,
+    params: Any,
+    init: Any,
+    xs: Any,
+    targets: Any,
+) -> Backward:
+    """Runs a cell forward; the arguments are checked, and `function` named where they are wrong."""
+    params = jax.tree.map(jnp.asarray, params)
+    _check_lengths(function, params, xs)
+    without, rest, _ = partition(function, functools.partial(cell, params), init, xs)
+    step = lambda params, carry, x: without(functools.partial(cell, params))(carry, x)
+
+    def keep_carry(carry, x):
+        new_carry, y = pair(function, "cell", "(carry, y)", step(params, carry, x))
+        return new_carry, (carry, y)
+
+    carries, ys = jax.lax.scan(keep_carry, rest(init), xs)[1]
+    own, ys_ct = _loss_gradient(function, sequence_loss_fn, params, ys, targets)
+    all_steps = jax.vmap(step, (None, 0, 0))
+    check_vmappable(function, all_steps, params, carries, xs)
+    check_linear(function, step, params, rest(init), take(xs, 0))
+    pull = pullback(all_steps, params, carries, xs)
+    return Backward(step, params, xs, carries, own, ys_ct, pull)
+
+
+def _check_lengths(function, params, xs):
     """Something to sweep over, and something to take the gradient for."""
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(xs)]
     if not shapes or not all(shape and shape[0] for shape in shapes):
-        raise ValueError(f"{NAME}: xs must be [T, ...] with T >= 1, got {shapes}.")
+        raise ValueError(f"{function}: xs must be [T, ...] with T >= 1, got {shapes}.")
     if not jax.tree.leaves(inexact(params)):
-        raise ValueError(f"{NAME}: params must have a floating-point leaf, got none.")
+        raise ValueError(f"{function}: params must have a floating-point leaf, got none.")
 
 
-def _loss_gradient(sequence_loss_fn, params, ys, targets):
+def _loss_gradient(function, sequence_loss_fn, params, ys, targets):
     """The gradient of the loss for what it reads itself: the parameters and the outputs."""
 
     def loss(params, ys):
-        return real_scalar(NAME, sequence_loss_fn(params, ys, targets), "sequence_loss_fn")
+        return real_scalar(function, sequence_loss_fn(params, ys, targets), "sequence_loss_fn")
 
     one = jnp.ones_like(jax.eval_shape(loss, params, ys))
     return pullback(loss, params, ys)(one)
 
 
-def _norms(part):
+def norms_of(part):
     """L1 and L2 of the whole tree, and of each leaf."""
     l1 = lambda leaf: jnp.sum(jnp.abs(leaf).astype(float))
     leaf_l1, leaf_l2 = jax.tree.map(l1, part), jax.tree.map(_l2, part)

@@ -7,6 +7,7 @@ from absl import flags
 
 from experiments.lm import models, optimizers, settings, styles
 from experiments.record.errors import UserError
+from experiments.record.files import user_path
 from experiments.text import byte_pairs, data, tokenizer
 
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
@@ -30,7 +31,8 @@ flags.DEFINE_enum(
     "lr_schedule",
     "constant",
     optimizers.SCHEDULES,
-    "Learning rate over the updates of the whole run; all but constant end at 0.",
+    "Learning rate over the updates of the whole run: constant; halved after each epoch from the "
+    "fourth on; or one that ends at 0.",
 )
 flags.DEFINE_integer(
     "warmup_updates",
@@ -84,6 +86,13 @@ flags.DEFINE_enum(
     settings.SEAMS,
     "Between two sequences: cut, as in the article, or exact, where errors reach their whole "
     "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
+)
+flags.DEFINE_enum(
+    "evaluate",
+    "sequences",
+    settings.EVALUATED,
+    "What validation and test losses are of: the tokens that fill whole sequences, as in the "
+    "article, or all, so that losses of runs with other sequence lengths are of the same tokens.",
 )
 flags.DEFINE_enum(
     "backward",
@@ -163,13 +172,13 @@ def corpus_from_flags() -> data.Corpus:
     ):
         if contradicts:
             raise UserError(f"--text does not go with --{name}={values[name].value}; drop one.")
-    return data.read_text(Path(values.text).expanduser(), percent(values.split), kind)
+    return data.read_text(user_path(values.text), percent(values.split), kind)
 
 
 def workdir_from_flags() -> Path | None:
     """The folder of a run, if one is named."""
     workdir = flags.FLAGS.workdir
-    return None if workdir is None else Path(workdir).expanduser()
+    return None if workdir is None else user_path(workdir)
 
 
 def percent(split: str) -> list[Fraction]:
@@ -244,5 +253,6 @@ def settings_from_flags() -> settings.Settings:
         warmup_updates=values.warmup_updates,
         clip_norm=values.clip_norm,
         weight_decay=values.weight_decay,
+        evaluate=None if values.evaluate == "sequences" else values.evaluate,
         patience=values.patience,
     )

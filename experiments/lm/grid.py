@@ -52,9 +52,9 @@ def cell(
     return kept.kept(folder / f"{name}.json", run.config(settings, model, corpus), train)
 
 
-def _print_start(num_finished):
-    if num_finished:
-        print(f"  going on after epoch {num_finished}", flush=True)
+def _print_start(num_finished, num_updates):
+    if num_finished or num_updates:
+        print(f"  going on after epoch {num_finished} and {num_updates} updates", flush=True)
 
 
 def _print_epoch(epoch):

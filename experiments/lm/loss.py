@@ -11,15 +11,21 @@ from experiments.lm.settings import Settings
 from tbptt_jax import init_stream, stream_scan, truncated_scan, windowed_value_and_grad
 
 
-def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
+def make_loss(
+    model: models.LanguageModel, settings: Settings, *, is_filled_up: bool = False
+) -> Callable:
     """Builds (params, carry, (inputs, targets)) -> (loss, carry) for one sequence.
 
     The loss is the mean over the T·B tokens, and its gradient is BPTT(horizon; stride). The carry
-    is what `first_carry` gives: that of the model, or the state of a stream without seams.
+    is what `first_carry` gives: that of the model, or the state of a stream without seams. Where
+    `is_filled_up`, targets of -1 do not count, and there is no gradient by windows.
     """
     step = functools.partial(models.step, model)
-    run = _loss_by_windows if settings.backward == "windows" else _loss_by_sweeps
-    run = run(step, settings.schedule, settings.seams)
+    if settings.backward == "windows":
+        run = _loss_by_windows(step, settings.schedule)
+    else:
+        mean_loss = functools.partial(models.mean_loss, is_filled_up=is_filled_up)
+        run = _loss_by_sweeps(step, mean_loss, settings.schedule, settings.seams)
 
     def loss_fn(params, carry, batch):
         inputs, targets = batch
@@ -32,7 +38,7 @@ def make_loss(model: models.LanguageModel, settings: Settings) -> Callable:
     return loss_fn
 
 
-def _loss_by_sweeps(step, schedule, seams):
+def _loss_by_sweeps(step, mean_loss, schedule, seams):
     """The loss through `truncated_scan`, or `stream_scan`."""
     if seams == "exact":
         scan = stream_scan
@@ -41,12 +47,12 @@ def _loss_by_sweeps(step, schedule, seams):
 
     def run(params, carry, inputs, targets):
         carry, ys = scan(functools.partial(step, params), carry, inputs)
-        return models.mean_loss(params, ys, targets), carry
+        return mean_loss(params, ys, targets), carry
 
     return run
 
 
-def _loss_by_windows(step, schedule, _):
+def _loss_by_windows(step, schedule):
     """The same from the definition, slow."""
     mean_loss = lambda *args: models.mean_loss(*args) / schedule.seq_len
     value_and_grad = windowed_value_and_grad(

@@ -1,4 +1,4 @@
-"""A training run in a folder of its own: it begins there, or goes on from its last epoch."""
+"""A training run in a folder of its own: it begins there, or goes on from its last checkpoint."""
 
 import contextlib
 import functools
@@ -11,14 +11,15 @@ import jax.numpy as jnp
 
 from experiments.charts import losses as losses_chart
 from experiments.lm import models, training
+from experiments.lm.epoch import DivergenceError, Progress
 from experiments.lm.settings import Settings
-from experiments.record import interrupts, run_folder, trace
+from experiments.record import checkpoints, interrupts, memory, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
 from experiments.text import data, tokenizer
 
-MODEL = ("cell", "embed_size", "state_size", "layers", "precision")
-LOSSES, TENSORBOARD, PROFILE = "losses.png", "tensorboard", "profile"
+MODEL = ("cell", "embed_size", "state_size", "layers", "precision", "init_scale")
+LOSSES, TENSORBOARD, PROFILE, DIVERGED = "losses.png", "tensorboard", "profile", "diverged"
 TRACED_CALL = 2  # the first may still find cold caches
 
 
@@ -45,16 +46,21 @@ def train(
     model: models.LanguageModel,
     corpus: data.Corpus,
     settings: Settings,
-    began: Callable[[int], None],
+    began: Callable[[int, int], None],
     report: Callable[[training.Epoch], None],
     *,
+    checkpoint_every: int | None = None,
     tensorboard: bool = False,
     profile: bool = False,
 ) -> training.Result:
-    """Trains for the epochs that are left, and keeps the losses and the last state in `workdir`.
+    """Trains for what is left of the epochs, and keeps the losses and the last state in `workdir`.
 
-    `began` is told how many epochs were finished before, `report` of every new one. Where it stops,
-    for whatever reason, losses.png shows the epochs that are finished.
+    A finished run goes on where `settings` have more epochs and nothing else depends on their
+    number.
+
+    `began` is told how many epochs were finished before, and how many updates of the next one;
+    `report` of every new epoch. Where it stops, for whatever reason, losses.png shows the epochs
+    that are finished.
 
     Args:
       workdir: the folder.
@@ -63,6 +69,7 @@ def train(
       settings: how.
       began: called before the first update.
       report: called after each epoch.
+      checkpoint_every: updates after which the state is kept within an epoch too.
       tensorboard: whether to write each epoch into `workdir`/tensorboard too.
       profile: whether to write a trace of some updates into `workdir`/profile.
 
@@ -70,15 +77,19 @@ def train(
       UserError: the folder holds another run, or one that is damaged or goes on elsewhere.
     """
     text = training.cut(corpus, settings)
-    progress = training.start(model, text, settings)
+    start = functools.partial(training.start, model, text, settings)
+    memory.check_fits(jax.eval_shape(start))
+    progress = start()
     of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
-    run_folder.begin(workdir, config(settings, model, corpus) | {"tokenizer": of_tokenizer})
+    may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
+    found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}
+    run_folder.begin(workdir, found, may_grow)
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
         with interrupts.held_back():
             tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
-        began(len(epochs))
+        began(len(epochs), int(progress.position))
         stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
         log = lambda _: None
         if tensorboard:
@@ -87,14 +98,29 @@ def train(
         if profile:
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
-        def keep(epoch: training.Epoch, progress: training.Progress):
+        def number(progress: Progress) -> int:
+            # An epoch that has no validation loss yet is another state than one that has.
+            return int(progress.epoch) * (text.train.num + 1) + int(progress.position)
+
+        def keep(progress: Progress):
+            with interrupts.held_back():
+                run_folder.save(workdir, number(progress), progress, epochs)
+
+        def keep_epoch(epoch: training.Epoch, progress: Progress):
             with interrupts.held_back():
                 epochs.append(epoch._asdict())
-                run_folder.save(workdir, progress, epochs)
+                keep(progress)
                 log(epochs[-1])
                 report(epoch)
 
-        result = training.train(model, text, settings, progress, keep, wrap)
+        try:
+            result = training.train(
+                model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap
+            )
+        except DivergenceError as error:
+            where = workdir / DIVERGED
+            checkpoints.save(where, number(error.progress), error.progress, {}, None)
+            raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
 
@@ -110,7 +136,7 @@ def load(workdir: Path) -> Trained:
     config = run_folder.config(workdir)
     with run_folder.still(workdir):
         saved = run_folder.saved(workdir)
-    if saved is None:
+    if saved is None or not saved["best_epoch"]:
         raise UserError(f"the run in {workdir} has finished no epoch; let it go on.")
     try:
         num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]

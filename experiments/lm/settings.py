@@ -7,6 +7,7 @@ from experiments.lm.styles import Schedule
 BACKWARDS = ("sweeps", "windows")
 CARRIES = ("clean", "dropped")
 SEAMS = ("cut", "exact")
+EVALUATED = ("sequences", "all")
 
 
 class Settings(NamedTuple):
@@ -26,4 +27,5 @@ class Settings(NamedTuple):
     warmup_updates: int | None = None  # a tenth of the run's if None
     clip_norm: float | None = None  # of the whole gradient
     weight_decay: float | None = None  # the optimizer's own default if None
+    evaluate: str | None = None  # "all": every token, not those alone that fill sequences
     patience: int | None = None  # epochs without a better validation loss that end the run

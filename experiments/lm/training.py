@@ -1,4 +1,4 @@
-"""Training on sequences: an epoch as a few compiled calls, evaluation, and the one loop."""
+"""Training on sequences: the loop over epochs, and evaluation."""
 
 import functools
 import math
@@ -11,17 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.typing import ArrayLike
-from tqdm import tqdm
 
 from experiments.lm import models, optimizers
+from experiments.lm.epoch import (
+    Calls,
+    Progress,
+    compile_loop,
+    kept_if_stopped,
+    progress_bar,
+    train_epoch,
+)
 from experiments.lm.loss import first_carry, make_loss
 from experiments.lm.settings import Settings
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
-from experiments.text.sequences import Sequences, sequences
+from experiments.text.sequences import EveryToken, Sequences, sequences
 from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
-CALLS_PER_EPOCH = 20
+BEST = "best_epoch", "best_valid_loss", "best_params"
 
 
 class Data(NamedTuple):
@@ -30,17 +37,6 @@ class Data(NamedTuple):
     train: Sequences
     valid: Sequences
     test: Sequences
-
-
-class Progress(NamedTuple):
-    """All that a run needs to go on after an epoch, for bit-identical results; arrays alone."""
-
-    epoch: jax.Array  # [], int32: epochs finished
-    params: Any
-    opt_state: Any
-    best_epoch: jax.Array  # [], int32
-    best_valid_loss: jax.Array  # [], float32
-    best_params: Any
 
 
 class Epoch(NamedTuple):
@@ -73,7 +69,8 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
     """Builds (params, sequences) -> mean loss over their words, without dropout."""
     schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
     settings = settings._replace(schedule=schedule, backward="sweeps")
-    eval_step = make_eval_step(make_loss(model, settings))
+    is_filled_up = settings.evaluate == "all"
+    eval_step = make_eval_step(make_loss(model, settings, is_filled_up=is_filled_up))
 
     @jax.jit
     def evaluate_slice(params, carry, part, num):
@@ -88,13 +85,15 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
 
     def evaluate(params, text):
         carry = first_carry(model, settings, models.Inputs(text.read(0, 1).inputs[0]))
-        losses = []
-        with _progress_bar(text, "evaluation") as bar:
+        losses, counts = [], []
+        with progress_bar(text, "evaluation") as bar:
             for part, num in text.slices():
                 carry, of_slice = evaluate_slice(params, carry, part, num)
                 losses.append(np.asarray(of_slice)[:num])  # waits: one slice in memory at a time
-                bar.update(num * text.seq_len * text.batch_size)
-        return jnp.mean(np.concatenate(losses))
+                counts.append(np.sum(part.targets[:num] >= 0, axis=(1, 2)))
+                bar.update(num * text.num_tokens_of_sequence)
+        mean = np.average(np.concatenate(losses), weights=np.concatenate(counts))
+        return np.float32(mean)  # as it is kept
 
     return evaluate
 
@@ -105,8 +104,11 @@ def cut(corpus: Corpus, settings: Settings) -> Data:
     Raises:
       UserError: a text is too short for one sequence.
     """
-    batch_size, seq_len = settings.batch_size, settings.schedule.seq_len
-    return Data(*(sequences(getattr(corpus, name), batch_size, seq_len, name) for name in SPLITS))
+    sizes = settings.batch_size, settings.schedule.seq_len
+    data = Data(*(sequences(getattr(corpus, name), *sizes, name) for name in SPLITS))
+    if settings.evaluate != "all":
+        return data
+    return data._replace(valid=EveryToken(*data.valid), test=EveryToken(*data.test))
 
 
 def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformation:
@@ -123,7 +125,9 @@ def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progre
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
     opt_state = make_optimizer(text, settings).init(params)
     zero = jnp.zeros((), jnp.int32)
-    return Progress(zero, params, opt_state, zero, jnp.float32(jnp.inf), params)
+    carry = _first_carry(model, text, settings, jax.random.key(0))
+    best = zero, jnp.float32(jnp.inf), params
+    return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()))
 
 
 def is_finished(progress: Progress, settings: Settings) -> bool:
@@ -140,39 +144,45 @@ def train(
     settings: Settings,
     progress: Progress,
     report: Callable[[Epoch, Progress], None],
+    keep: Callable[[Progress], None] = lambda progress: None,
+    keep_every: int | None = None,
     wrap: Callable[[Callable], Callable] = lambda train_loop: train_loop,
 ) -> Result:
     """Trains for the epochs that are left, reports each, and tests the best one's parameters.
 
     The carry is zero at the start of an epoch, and an epoch's random numbers depend on the seed and
-    its number alone; so a run can go on from any epoch's progress as if it had never stopped.
-    `wrap` is given the compiled loop of updates, and returns what is called in its place.
+    its number alone; so a run can go on from any progress as if it had never stopped. Within an
+    epoch `keep` is given it after the call in which `keep_every` updates are reached, and where
+    Ctrl-C or SIGTERM stops the run, at the end of a call. `wrap` is given the compiled loop of
+    updates, and returns what is called in its place.
 
     Raises:
-      UserError: a loss is not finite.
+      UserError: a loss is not finite, or far above that of a guess.
     """
     batch_fn = functools.partial(train_batch, model, settings)
     optimizer = make_optimizer(text, settings)
     train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
     evaluate = make_evaluate(model, settings)
     if not is_finished(progress, settings):
-        # No update: compiles the loop before the clock starts.
-        state, key = _begin_epoch(model, text, settings, progress)
-        part, _ = next(text.train.slices(CALLS_PER_EPOCH))
-        train_loop(state, (part, key), 0, 0)
-    train_loop = wrap(train_loop)
+        # Before the clock starts.
+        compile_loop(train_loop, text.train, *_begin_epoch(model, text, settings, progress))
+    calls = Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
     while not is_finished(progress, settings):
         began, epoch = time.perf_counter(), int(progress.epoch) + 1
         state, key = _begin_epoch(model, text, settings, progress)
-        state, train_loss = _train_epoch(train_loop, state, text.train, key, epoch)
+        num_tokens = (text.train.num - int(progress.position)) * text.train.num_tokens_of_sequence
+        progress, train_loss = train_epoch(calls, state, text.train, key, progress)
         trained = time.perf_counter()
-        valid_loss = float(evaluate(state.params, text.valid))
-        _check_finite(valid_loss, f"the validation loss of epoch {epoch}")
-        best = progress[3:]
+        with kept_if_stopped(keep, lambda progress=progress: progress):
+            valid_loss = float(evaluate(progress.params, text.valid))
+        _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         if valid_loss < progress.best_valid_loss:
-            best = jnp.int32(epoch), jnp.float32(valid_loss), state.params
-        progress = Progress(jnp.int32(epoch), state.params, state.opt_state, *best)
-        rate = text.train.num_tokens / (trained - began)
+            best = jnp.int32(epoch), jnp.float32(valid_loss), progress.params
+            progress = progress._replace(**dict(zip(BEST, best, strict=True)))
+        progress = progress._replace(
+            epoch=jnp.int32(epoch), position=jnp.int32(0), total_loss=np.zeros(())
+        )
+        rate = num_tokens / (trained - began)
         seconds = time.perf_counter() - began
         report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
     test_loss = float(evaluate(progress.best_params, text.test))
@@ -180,39 +190,22 @@ def train(
 
 
 def _begin_epoch(model, text, settings, progress):
-    """The learner at the start of the next epoch, and that epoch's key."""
+    """The learner where the next epoch begins or goes on, and that epoch's key."""
     key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
-    inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
-    carry = first_carry(model, settings, inputs)
+    carry = progress.carry if progress.position else _first_carry(model, text, settings, key)
     # The calls donate their state, and `progress` must live on.
     copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
     return LearnerState(*copies), key
 
 
-def _train_epoch(train_loop, state, text, key, epoch):
-    """All sequences of a text, in a few compiled calls with progress between them."""
-    total = 0.0
-    with _progress_bar(text, f"epoch {epoch}") as bar:
-        for part, num in text.slices(CALLS_PER_EPOCH):
-            state, metrics = train_loop(state, (part, key), part.first, part.first + num)
-            loss = float(metrics.loss)
-            _check_finite(loss, f"the training loss of epoch {epoch}")
-            total += loss * num
-            bar.update(num * text.seq_len * text.batch_size)
-    return state, total / text.num
+def _first_carry(model, text, settings, key):
+    inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
+    return first_carry(model, settings, inputs)
 
 
-def _progress_bar(text, caption):
-    return tqdm(
-        total=text.num_tokens,
-        desc=caption,
-        unit=" tokens",
-        unit_scale=True,
-        leave=False,
-        disable=None,
-    )
-
-
-def _check_finite(loss, what):
-    if not math.isfinite(loss):
-        raise UserError(f"{what} is {loss}; a smaller --learning_rate may help.")
+def _check(loss, largest, what):
+    if not loss <= largest:
+        raise UserError(
+            f"{what} is {loss:.4g}, where a guess among all words has {largest / 10:.3g}; a "
+            "smaller --learning_rate may help."
+        )

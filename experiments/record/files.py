@@ -1,9 +1,13 @@
 """Files that are written whole or not at all, and the folders that they lie in."""
 
 import contextlib
+import errno
 import itertools
 import json
 import os
+import re
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,37 @@ from experiments.record.errors import UserError
 
 def cache_dir() -> Path:
     """Where downloaded text, tokens and compiled programs are kept for this user."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tbptt_jax"
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder) / "tbptt_jax"
+    try:
+        return Path.home() / ".cache" / "tbptt_jax"
+    except RuntimeError:  # a user without a home, as in a container
+        return Path(tempfile.gettempdir()) / f"tbptt_jax-of-user-{os.getuid()}"
+
+
+def private_folder(folder: Path) -> Path:
+    """Makes a folder that this user alone may read and write, whatever the umask is.
+
+    Raises:
+      OSError: it cannot be made, or is another user's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
+
+
+def user_path(name: str) -> Path:
+    """A path as it was typed; ~ and ~user are home folders.
+
+    Raises:
+      UserError: there is no such user, or it is no path of this machine.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]+://", name):
+        raise UserError(f"{name} is an address; name a folder or file of this machine.")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UserError(f"{name} names a home folder that does not exist.") from None
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -61,6 +95,8 @@ def read_json(path: Path, of_pairs: Callable[[list], Any] = dict) -> Any:
     def refuse(name):
         raise ValueError(f"{path} holds {name}")
 
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
+        raise OSError(errno.EINVAL, f"{path.name} is a pipe or a device", str(path))
     text = path.read_text(encoding="utf-8")
     return json.loads(text, parse_constant=refuse, object_pairs_hook=of_pairs)
 

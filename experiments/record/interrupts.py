@@ -1,18 +1,64 @@
-"""Ctrl-C, held back where work must not stop half-way."""
+"""Ctrl-C and SIGTERM: a conventional exit code, and no stop half-way through a save."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
+
+SIGNALS = signal.SIGINT, signal.SIGTERM
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a scheduler sends it."""
+
+
+def exit_code(stop: KeyboardInterrupt) -> int:
+    """That of a shell's command which the signal has ended."""
+    return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """SIGTERM raises as Ctrl-C does; a second signal ends the process at once, without a word."""
+
+    def stop(number, _):
+        for each in SIGNALS:
+            signal.signal(each, _end_at_once)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    # A process in the background does not get Ctrl-C.
+    caught = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    with _handled(caught, stop):
+        yield
 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Ctrl-C within the block takes effect at its end; for the main thread."""
+    """A signal within the block takes effect at its end; for the main thread."""
     caught = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+
+    def keep(number, frame):
+        if caught:
+            _end_at_once(number, frame)
+        caught.append(number)
+
+    try:
+        with _handled(SIGNALS, keep):
+            yield
+    finally:
+        for number in caught:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
+def _handled(signals, handler):
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-        for number in caught[:1]:
-            signal.raise_signal(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_at_once(number, _):
+    os._exit(128 + number)

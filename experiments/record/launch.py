@@ -1,26 +1,34 @@
 """How a command runs: under absl's and JAX's flags, keeping compiled programs."""
 
 import functools
+import io
 import math
+import os
+import re
+import signal
 import sys
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 from absl import app, flags, logging
 
+from experiments.record import interrupts
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
-from experiments.record.files import cache_dir
+from experiments.record.files import cache_dir, private_folder
 
 PACKAGES = ("experiments", "benchmarks")
-INTERRUPTED = 128 + 2  # the exit code of a shell's command that SIGINT has ended
+LARGEST_INTEGER = 2**31 - 1  # of a flag
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs a command under absl's and JAX's own flags; a user's error ends in one line.
 
-    So does Ctrl-C, with what the KeyboardInterrupt says, where the command says something. A
-    command's module may have `DEFAULTS`, its own default values of flags that it shares.
+    So do Ctrl-C and SIGTERM, with what the KeyboardInterrupt says, where the command says
+    something, and the end of the program that reads the output. A command's module may have
+    `DEFAULTS`, its own default values of flags that it shares.
     """
 
     def guarded(argv):
@@ -31,7 +39,12 @@ def run(main: Callable[[], None]) -> None:
             _keep_compiled_programs()
             _find_device()
             environment()  # now: the checkout may change while the main works
-            main()
+            with interrupts.raised():
+                main()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            print("stopped: nothing reads the output; what was written stays.", file=sys.stderr)
+            sys.exit(128 + signal.SIGPIPE)
         except (UserError, OSError) as error:
             sys.exit(f"error: {error}")
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
@@ -40,10 +53,13 @@ def run(main: Callable[[], None]) -> None:
             sys.exit(f"error: out of memory; smaller sizes may fit ({_first_line(error)}).")
         except KeyboardInterrupt as stop:
             print(f"interrupted; {str(stop) or 'what was written stays.'}", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+            sys.exit(interrupts.exit_code(stop))
 
     for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
         flags.FLAGS.set_default(name, value)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
     app.run(guarded, flags_parser=functools.partial(_parse, main.__module__))
@@ -76,13 +92,34 @@ def _check_flags(module: str):
             raise UserError(f"--{flag}= is empty; leave it out, or give it a value.")
         if flag in key and isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{flag}={value} must be a finite number.")
+        if flag in key and isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+            raise UserError(f"--{flag}={value} is beyond {LARGEST_INTEGER}.")
 
 
 def _keep_compiled_programs():
     """JAX's persistent compilation cache, unless one of its own flags says otherwise."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "compiled"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
+        return
+    folder = cache_dir() / "compiled"
+    try:
+        private_folder(folder)
+    except OSError as error:
+        said = error.strerror or error
+        print(f"warning: compiled programs are not kept: {folder}: {said}.", file=sys.stderr)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    warnings.showwarning = functools.partial(_drop_damaged_program, folder, warnings.showwarning)
+
+
+def _drop_damaged_program(folder: Path, show: Callable, message, *args, **kwargs) -> None:
+    """JAX warns of an entry that it cannot read, and compiles; it writes none that is there."""
+    found = re.match(r"Error reading persistent compilation cache entry for '(.*?)'", str(message))
+    if found is None:
+        show(message, *args, **kwargs)
+        return
+    for entry in folder.glob(f"{found[1]}-*"):
+        entry.unlink(missing_ok=True)
 
 
 def _find_device():

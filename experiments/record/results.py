@@ -10,7 +10,9 @@ from absl import flags
 
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
-from experiments.record.files import replace
+from experiments.record.files import replace, user_path
+
+ROOT = Path(__file__).parents[2].resolve()
 
 flags.DEFINE_string("out", "runs/results", "Folder to write into.")
 flags.DEFINE_string("results", "results", "Folder of results to read.")
@@ -22,7 +24,7 @@ def folder() -> Path:
     Raises:
       UserError: it is a file, or cannot be made.
     """
-    path = Path(flags.FLAGS.out).expanduser()
+    path = user_path(flags.FLAGS.out)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -36,7 +38,7 @@ def finished() -> Path:
     Raises:
       UserError: it is not there.
     """
-    path = Path(flags.FLAGS.results).expanduser()
+    path = user_path(flags.FLAGS.results)
     if not path.is_dir():
         raise UserError(f"--results={path} is no folder of results.")
     return path
@@ -51,8 +53,8 @@ def write(out: Path, name: str, found: dict[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: a number in it is not finite.
     """
-    main = Path(sys.argv[0])
-    command = " ".join([f"python -m {main.parent.name}.{main.stem}", *sys.argv[1:]])
+    main = Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("")
+    command = " ".join([f"python -m {'.'.join(main.parts)}", *sys.argv[1:]])
     path = out / f"{name}.json"
     found = {"command": command} | environment() | found
     text = json.dumps(found, indent=1, allow_nan=False)

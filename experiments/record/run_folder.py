@@ -1,33 +1,38 @@
-"""What a run leaves in its folder: config.json, metrics.jsonl, and the last epoch's checkpoint."""
+"""What a run leaves in its folder: config.json, metrics.jsonl, and checkpoints."""
 
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+import math
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
+from experiments.record import checkpoints
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
 
-CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoints", "lock"
 JAX_CONFIG = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
 
 
-def begin(workdir: Path, config: dict[str, Any]) -> None:
+def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -> None:
     """Creates `workdir` with config.json, or makes sure that it holds a run of the same settings.
 
     Args:
       workdir: the folder.
       config: JSON-like settings; `environment()` is written beside them and not compared.
+      may_grow: names of those that may be larger than before.
 
     Raises:
       UserError: it is a file, cannot be written, or holds a run with other settings.
     """
+    if not _is_text(str(workdir)):  # Orbax cannot write there
+        raise UserError(f"--workdir={workdir} has bytes that are no UTF-8; name another folder.")
     path = workdir / CONFIG
     config = config | {"jax_config": {name: getattr(jax.config, name) for name in JAX_CONFIG}}
     try:
@@ -42,18 +47,29 @@ def begin(workdir: Path, config: dict[str, Any]) -> None:
             return
         found = dict(read_json(path))
     except FileExistsError:
-        raise UserError(f"--workdir={workdir} is a file; name a folder.") from None
+        what = "a link that leads nowhere" if workdir.is_symlink() else "a file"
+        raise UserError(f"--workdir={workdir} is {what}; name a folder.") from None
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}.") from None
     except (ValueError, TypeError):
         raise UserError(f"{path} is damaged; name another --workdir, or remove it.") from None
     kept, asked = _flat(found), _flat(config)
+    grown = {name: config[name] for name in may_grow if config[name] > found.get(name, math.inf)}
     for name, value in asked.items():
-        if kept.get(name) != value:
+        if kept.get(name) != value and name not in grown:
             raise UserError(
                 f"--workdir={workdir} holds a run with {name} {kept.get(name)}, not {value}; "
                 "name another."
             )
+    if grown:
+        replace(path, json.dumps(found | grown, indent=2) + "\n")
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _flat(config: dict[str, Any]) -> dict[str, Any]:
@@ -65,34 +81,37 @@ def _flat(config: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def save(workdir: Path, tree: Any, epochs: list[dict[str, Any]]) -> None:
-    """Keeps the state after the last of `epochs` and the metrics of them all, in one checkpoint.
+def save(workdir: Path, step: int, tree: Any, epochs: list[dict[str, Any]]) -> None:
+    """Keeps the state after so many steps and the metrics of all epochs, in one checkpoint.
 
     metrics.jsonl is written from it, so the two cannot disagree for longer than that takes.
+
+    Raises:
+      UserError: it cannot be written.
     """
-    with _checkpoints(workdir) as manager:
-        kept = {
-            "state": ocp.args.StandardSave(tree),
-            "epochs": ocp.args.JsonSave({"epochs": epochs}),
-        }
-        manager.save(len(epochs), args=ocp.args.Composite(**kept))
+    loss = epochs[-1]["valid_loss"] if epochs else None
+    checkpoints.save(workdir / CHECKPOINTS, step, tree, {"epochs": epochs}, loss)
     write_metrics(workdir, epochs)
 
 
 def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
     """The state and the metrics that were saved last; `like` and no metrics where none were.
 
-    metrics.jsonl is written again from the checkpoint.
+    metrics.jsonl is written again from the checkpoint, the newest that is not damaged.
 
     Raises:
-      UserError: the checkpoint is damaged, or is missing beside a metrics.jsonl.
+      UserError: all checkpoints are damaged, or none is there beside a metrics.jsonl.
     """
-    state, epochs = _read_checkpoint(workdir, like)
-    if epochs:
-        write_metrics(workdir, epochs)
-    elif (workdir / METRICS).exists():
-        raise UserError(f"{workdir} holds {METRICS} without a checkpoint; name another --workdir.")
-    return state, epochs
+    found = checkpoints.restore(workdir / CHECKPOINTS, like)
+    if found is None:
+        if (workdir / METRICS).exists():
+            raise UserError(
+                f"{workdir} holds {METRICS} without a checkpoint; name another --workdir."
+            )
+        return like, []
+    state, about = found
+    write_metrics(workdir, about["epochs"])
+    return state, about["epochs"]
 
 
 def config(workdir: Path) -> dict[str, Any]:
@@ -116,33 +135,10 @@ def saved(workdir: Path) -> dict[str, Any] | None:
     Nothing is written.
 
     Raises:
-      UserError: the checkpoint is damaged.
+      UserError: all checkpoints are damaged.
     """
-    if not (workdir / CHECKPOINTS).is_dir():
-        return None
-    return _read_checkpoint(workdir, None, read_only=True)[0]
-
-
-def _read_checkpoint(
-    workdir: Path, like: Any, *, read_only: bool = False
-) -> tuple[Any, list[dict[str, Any]]]:
-    """State and metrics; `like` and no metrics where there is no checkpoint."""
-    state, epochs, fault = like, [], None
-    with _checkpoints(workdir, read_only) as manager:  # not left open: orbax ends badly
-        epoch = manager.latest_step()
-        try:
-            if epoch is not None:
-                kept = {"state": ocp.args.StandardRestore(like), "epochs": ocp.args.JsonRestore()}
-                restored = manager.restore(epoch, args=ocp.args.Composite(**kept))
-                state, epochs = restored["state"], restored["epochs"]["epochs"]
-        except Exception as error:
-            fault = error
-    if fault is not None:
-        raise UserError(
-            f"the checkpoint in {workdir / CHECKPOINTS} is damaged ({type(fault).__name__}); "
-            f"remove {workdir} to start again."
-        ) from fault
-    return state, epochs
+    found = checkpoints.read(workdir / CHECKPOINTS)
+    return None if found is None else found[0]
 
 
 @contextlib.contextmanager
@@ -152,7 +148,7 @@ def alone(workdir: Path) -> Iterator[None]:
     Raises:
       UserError: another process holds it.
     """
-    with open(workdir / "lock", "w") as lock:
+    with _opened_lock(workdir, os.O_RDWR | os.O_CREAT) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -167,16 +163,28 @@ def still(workdir: Path) -> Iterator[None]:
     Raises:
       UserError: there is no run, or a process holds it.
     """
-    try:
-        lock = open(workdir / "lock")  # noqa: SIM115
-    except OSError:
-        raise UserError(f"{workdir} holds no run that has begun.") from None
-    with lock:
+    if not (workdir / LOCK).exists():
+        raise UserError(f"{workdir} holds no run that has begun.")
+    with _opened_lock(workdir, os.O_RDONLY) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"the run in {workdir} goes on; wait for its end.") from None
         yield
+
+
+@contextlib.contextmanager
+def _opened_lock(workdir: Path, flags: int) -> Iterator[int]:
+    """The lock's file, which is not followed where it is a link, and never emptied."""
+    try:
+        lock = os.open(workdir / LOCK, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        said = "it is a link" if (workdir / LOCK).is_symlink() else error.strerror
+        raise UserError(f"{workdir / LOCK} cannot be opened: {said}.") from None
+    try:
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def write_metrics(workdir: Path, lines: list[dict[str, Any]]) -> None:
@@ -189,14 +197,3 @@ def epochs(workdir: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that tell of an epoch."""
     lines = (workdir / METRICS).read_text(encoding="utf-8").splitlines()
     return [line for line in map(json.loads, lines) if "epoch" in line]
-
-
-def _checkpoints(workdir: Path, read_only: bool = False) -> ocp.CheckpointManager:
-    """One checkpoint, written before its save returns; what a killed save left is cleaned up."""
-    options = ocp.CheckpointManagerOptions(
-        max_to_keep=1,
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=not read_only,
-        create=not read_only,
-    )
-    return ocp.CheckpointManager((workdir / CHECKPOINTS).absolute(), options=options)

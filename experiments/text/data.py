@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 
 from experiments.record.errors import UserError
-from experiments.record.files import cache_dir
+from experiments.record.files import cache_dir, user_path
 from experiments.text import embedded, text_files, token_cache, tokenised
 from experiments.text.text_files import Part
 from experiments.text.token_file import TokenFile
@@ -78,7 +78,7 @@ def read_corpus(
         if data_dir is not None:
             raise UserError("--corpus=embedded reads no --data_dir; take --corpus=ptb for files.")
         return _embedded_corpus(settings)
-    folder = Path(data_dir).expanduser() if data_dir is not None else cache_dir() / "ptb"
+    folder = user_path(str(data_dir)) if data_dir is not None else cache_dir() / "ptb"
     paths = find_splits(folder)
     if paths is None:
         if corpus == "auto" and data_dir is None:

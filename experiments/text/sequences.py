@@ -42,7 +42,17 @@ class Sequences(NamedTuple):
     @property
     def num_tokens(self) -> int:
         """S·T·B, how many tokens are inputs."""
-        return self.num * self.seq_len * self.batch_size
+        return self.num * self.num_tokens_of_sequence
+
+    @property
+    def num_left_out(self) -> int:
+        """How many tokens are no targets, but for the first, which cannot be one."""
+        return len(self.tokens) - 1 - self.num_tokens
+
+    @property
+    def num_tokens_of_sequence(self) -> int:
+        """T·B."""
+        return self.seq_len * self.batch_size
 
     def read(self, start: int, stop: int, size: int | None = None) -> Slice:
         """The sequences start..stop-1, filled up by zeros to `size` where that is given."""
@@ -64,18 +74,57 @@ class Sequences(NamedTuple):
 
         return Slice(cut(streams[:, :-1]), cut(streams[:, 1:]), start)
 
-    def slices(self, least: int = 1) -> Iterator[tuple[Slice, int]]:
-        """All sequences in slices of one shape, each beside its number of sequences.
+    def slices(self, least: int = 1, position: int = 0) -> Iterator[tuple[Slice, int]]:
+        """The sequences in slices of one shape, each beside its number of sequences.
 
         There are `least` slices, or fewer where there are not so many sequences, or more where one
-        would have more than `SLICE_TOKENS` tokens. Each is read when it is asked for.
+        would have more than `SLICE_TOKENS` tokens. Each is read when it is asked for; those before
+        `position`, where one of them ends, are left out.
         """
         largest = max(1, SLICE_TOKENS // (self.seq_len * self.batch_size))
         num_slices = min(self.num, max(least, math.ceil(self.num / largest)))
         bounds = np.linspace(0, self.num, num_slices + 1).round().astype(int).tolist()
         size = max(stop - start for start, stop in itertools.pairwise(bounds))
         for start, stop in itertools.pairwise(bounds):
-            yield self.read(start, stop, size), stop - start
+            if start >= position:
+                yield self.read(start, stop, size), stop - start
+
+
+class EveryToken(Sequences):
+    """The same, but every token after the first is a target, once; -1 is the target of none.
+
+    The last sequence of each stream is filled up, and so is the last stream.
+    """
+
+    __slots__ = ()
+
+    @property
+    def length(self) -> int:
+        """How many targets a stream has."""
+        return -(-(len(self.tokens) - 1) // self.batch_size)
+
+    @property
+    def num(self) -> int:
+        """S, how many sequences there are."""
+        return -(-self.length // self.seq_len)
+
+    @property
+    def num_left_out(self) -> int:
+        """None is."""
+        return 0
+
+    def read(self, start: int, stop: int, size: int | None = None) -> Slice:
+        """The sequences start..stop-1, filled up to `size` where that is given."""
+        shape = (size or stop - start) * self.seq_len, self.batch_size
+        inputs, targets = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
+        for stream in range(self.batch_size):
+            first = stream * self.length + start * self.seq_len
+            end = min((stream + 1) * self.length, len(self.tokens) - 1)
+            num = max(min(end - first, (stop - start) * self.seq_len), 0)
+            used = self.tokens[first : first + num + 1]
+            inputs[:num, stream], targets[:num, stream] = used[:num], used[1 : num + 1]
+        cut = lambda used: used.reshape(-1, self.seq_len, self.batch_size)
+        return Slice(cut(inputs), cut(targets), start)
 
 
 def num_sequences(length: int, seq_len: int) -> int:

@@ -1,6 +1,8 @@
 """Cells of libraries: the benchmark times the gradient of the definition."""
 
 import functools
+import json
+from pathlib import Path
 
 import definition
 import jax
@@ -52,3 +54,17 @@ def test_what_is_measured_is_drawn(tmp_path, capsys):
     report = {"rows": rows, "memory": TINY._asdict(), "num_cores": 2, "cpu": "a processor"}
     cells.cells_chart.draw(report, tmp_path / "cells.png")
     assert (tmp_path / "cells.png").stat().st_size > 0
+
+
+def test_readme_has_the_measured_numbers():
+    root = Path(__file__).parents[2]
+    rows = json.loads((root / "benchmarks/results/cells.json").read_text())["rows"]
+    lines = (root / "README.md").read_text().splitlines()
+    named = {row["cell"]: row for row in rows if row["state"] == cells.TABLE.state}
+    shown = [name for name in named if any(line.startswith(f"| {name} |") for line in lines)]
+    assert len(shown) == 5
+    for name in shown:
+        row = named[name]
+        (_, with_readout, _), (_, alone, _) = row["readout"]["ratio"], row["alone"]["ratio"]
+        memory = row["temporary_bytes"]["true"] / row["temporary_bytes"]["full"]
+        assert f"| {name} | {with_readout:.2f} | {alone:.1f} | {memory:.2f} |" in lines

@@ -119,3 +119,32 @@ def test_folder_that_is_a_file_is_refused(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write to"):
         download_ptb.download(server + "/whole", tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["LARGEST_ARCHIVE", "LARGEST_CONTENT"])
+def test_downloads_that_would_fill_the_disk_or_memory_are_refused(
+    server, name, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(download_ptb, name, 20_000 if name == "LARGEST_CONTENT" else 100)
+    with pytest.raises(UserError, match=r"larger than 0 MiB|unpacks to more than 0 MiB"):
+        download_ptb.download(server + "/whole", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_download_has_left_is_removed_by_the_next(server, tmp_path):
+    (tmp_path / ".download-abc").mkdir()
+    (tmp_path / ".download-abc" / "archive.tgz").write_text("half")
+    download_ptb.download(server + "/whole", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_two_downloads_into_one_folder_do_not_meet(server, tmp_path):
+    with (
+        download_ptb._alone(tmp_path),
+        pytest.raises(UserError, match="another process downloads"),
+    ):
+        download_ptb.download(server + "/whole", tmp_path)
+
+
+def test_the_address_is_authenticated():
+    assert download_ptb.HOST.startswith("https://")

@@ -13,6 +13,7 @@ from texts import PTB, TEXTS, TINY, needs_ptb, write
 
 from experiments import ptb
 from experiments.lm import training
+from experiments.lm.epoch import DivergenceError
 from experiments.record import files, run_folder
 
 pytestmark = pytest.mark.standard
@@ -64,7 +65,7 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
     assert config["jax_config"]["jax_enable_x64"] is False
     *epochs, result = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert [epoch["epoch"] for epoch in epochs] == [1, 2]
-    for epoch, line in zip(epochs, lines[4:6], strict=True):
+    for epoch, line in zip(epochs, lines[5:7], strict=True):
         assert f"{epoch['train_loss']:.3f}" in line and f"{epoch['valid_loss']:.3f}" in line
     assert result["best_valid_loss"] == min(epoch["valid_loss"] for epoch in epochs)
     assert f"test loss of those parameters {result['test_loss']:.3f}" in lines[-1]
@@ -112,6 +113,42 @@ def test_workdir_that_is_a_file_is_left_as_it_was(main, tmp_path):
     assert run.read_text() == "precious"
 
 
+def test_links_pipes_and_odd_names_are_named_as_what_they_are(main, finished, tmp_path):
+    run = tmp_path / "run"
+    (finished / "lock").unlink()
+    (tmp_path / "precious").write_text("precious")
+    (finished / "lock").symlink_to("../precious")
+    assert "run/lock cannot be opened: it is a link" in main()[0]
+    assert (tmp_path / "precious").read_text() == "precious"
+    (finished / "config.json").unlink()
+    os.mkfifo(finished / "config.json")
+    assert "config.json is a pipe or a device" in main()[0]  # and does not wait for ever
+    run.rename(tmp_path / "away")
+    run.symlink_to("nowhere")
+    assert "run is a link that leads nowhere" in main()[0]
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/r\xffn")
+    assert "has bytes that are no UTF-8" in main(f"--workdir={odd}")[0]
+
+
+@pytest.mark.parametrize("damage", ["", "no_newline", "bom", "nan", "no_field"])
+def test_metrics_that_were_edited_are_written_again(main, finished, damage):
+    """They are the checkpoint's; what stands in the file counts for nothing."""
+    metrics, before = finished / "metrics.jsonl", losses(finished)
+    text = metrics.read_text()
+    metrics.write_text(
+        {
+            "": "",
+            "no_newline": text.rstrip("\n"),
+            "bom": f"\ufeff{text}",
+            "nan": text.replace("1,", "NaN,"),
+            "no_field": text.replace("valid_loss", "other"),
+        }[damage]
+    )
+    for _ in range(2):
+        assert main()[0] in (None, 0)
+        assert losses(finished) == before and metrics.read_text().endswith("\n")
+
+
 def test_workdir_that_holds_another_run_is_left_as_it_was(main, finished):
     before = contents(finished)
     for arg, said in [
@@ -142,19 +179,22 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
 
 @pytest.fixture
 def diverge_in_epoch_2(monkeypatch):
-    check = training._check_finite
+    train_epoch = training.train_epoch
 
-    def diverge(loss, what):
-        check(float("nan") if "training loss of epoch 2" in what else loss, what)
+    def diverge(calls, state, text, key, progress):
+        if progress.epoch == 1:
+            raise DivergenceError("the training loss of epoch 2 is nan.", progress)
+        return train_epoch(calls, state, text, key, progress)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_check_finite", diverge)
+        patch.setattr(training, "train_epoch", diverge)
         yield patch
 
 
 def test_losses_before_a_divergence_are_kept(main, tmp_path, diverge_in_epoch_2):
     code, out, _ = main()
     assert code.startswith("error: the training loss of epoch 2 is nan")
+    assert code.endswith(f"The state before that update is in {tmp_path / 'run' / 'diverged'}.")
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["epoch"] == 1 and f"{json.loads(line)['valid_loss']:.3f}" in out
 

@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from experiments import ptb
 from experiments.lm import training
-from experiments.record import launch, run_folder
+from experiments.record import run_folder
 
 pytestmark = pytest.mark.standard
 
@@ -57,12 +57,12 @@ def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
         interrupted_in(patch, module, name, call_number)
-        assert commands.exit_of(ptb, *flags_of_text, "--seed=3") == launch.INTERRUPTED == 130
+        assert commands.exit_of(ptb, *flags_of_text, "--seed=3") == 130
     out, err = capsys.readouterr()
     (line,) = err.splitlines()
     assert out.splitlines()[-1].startswith("    1 ")
     said, command = line.split(": ")
-    assert said == "interrupted; finished epochs are kept; go on with"
+    assert said == "interrupted; what was learnt is kept; go on with"
     name, *args = shlex.split(command)[2:]
     (workdir,) = (tmp_path / "runs").iterdir()
     assert name == "experiments.ptb" and args[-1] == f"--workdir={workdir.relative_to(tmp_path)}"
@@ -71,6 +71,32 @@ def test_ctrl_c_keeps_finished_epochs_and_says_how_to_go_on(
     assert commands.exit_of(ptb, *args) in (None, 0)
     assert "going on after epoch 1 of 2" in capsys.readouterr().out
     assert [line["epoch"] for line in losses(workdir)[:2]] == [1, 2]
+
+
+def test_tokens_that_no_loss_is_of_are_counted_and_evaluated_on_request(main, tmp_path):
+    """480, 120 and 90 tokens, in 4 streams and sequences of 6."""
+    _, out, _ = main("--num_epochs=1")
+    assert "do not fill a sequence: train 23, valid 23, test 17" in out
+    _, out, _ = main("--num_epochs=1", "--evaluate=all", f"--workdir={tmp_path / 'all'}")
+    assert "do not fill a sequence: train 23, valid 0, test 0" in out
+    some, every = losses(tmp_path / "run"), losses(tmp_path / "all")
+    assert some[0]["train_loss"] == every[0]["train_loss"]
+    assert some[0]["valid_loss"] != every[0]["valid_loss"]
+
+
+def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(main, tmp_path):
+    assert main("--num_epochs=4", f"--workdir={tmp_path / 'long'}")[0] in (None, 0)
+    assert main("--num_epochs=2")[0] in (None, 0)
+    _, out, _ = main("--num_epochs=4")
+    assert "going on after epoch 2 of 4" in out
+    assert losses(tmp_path / "run") == losses(tmp_path / "long")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["num_epochs"] == 4
+    assert "holds a run with num_epochs 4, not 3" in main("--num_epochs=3")[0]
+
+
+def test_a_run_whose_rate_depends_on_its_length_is_not_extended(main):
+    assert main("--lr_schedule=cosine")[0] in (None, 0)
+    assert "num_epochs 2, not 3" in main("--lr_schedule=cosine", "--num_epochs=3")[0]
 
 
 def test_run_without_patience_left_is_over_and_stays_over(main, tmp_path):

@@ -37,8 +37,8 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
     real = grid.run_folder.save
     with pytest.MonkeyPatch.context() as patch:
 
-        def save(workdir, tree, epochs):
-            real(workdir, tree, epochs)
+        def save(workdir, number, tree, epochs):
+            real(workdir, number, tree, epochs)
             if len(epochs) == 2:
                 raise KeyboardInterrupt
 

@@ -1,6 +1,7 @@
 """Training: updates against a plain loop, reproducibility, what is kept and evaluated."""
 
 import functools
+import itertools
 import math
 
 import chex
@@ -12,6 +13,7 @@ import pytest
 from small_model import SETTINGS, B, build, corpus, run
 
 from experiments.lm import models, training
+from experiments.lm.epoch import DivergenceError
 from experiments.lm.loss import make_loss
 from experiments.lm.settings import CARRIES, SEAMS, Settings
 from experiments.lm.styles import schedule
@@ -98,6 +100,40 @@ def test_run_goes_on_from_any_epoch_as_if_never_stopped(model, other):
         chex.assert_trees_all_equal(kept[-1], ends[-1])
 
 
+@pytest.mark.parametrize("other", [{}, {"seams": "exact", "lr_schedule": "cosine"}])
+def test_run_goes_on_within_an_epoch_as_if_never_stopped(other):
+    """From a state that was kept every so many updates, and from that of a stop in a call."""
+    settings = SETTINGS._replace(num_epochs=2, **other)
+    model, text = models.LanguageModel(12, 5, 6), training.cut(corpus(), settings)
+    start, curve, kept = training.start(model, text, settings), [], []
+
+    def train(progress, **options):
+        curve.clear()
+        report = lambda epoch, progress: curve.append((epoch[:3], jax.device_get(progress)))
+        return training.train(model, text, settings, progress, report, **options)
+
+    keep = lambda progress: kept.append(jax.device_get(progress))
+    result, whole = train(start, keep=keep, keep_every=5), curve.copy()
+    assert [int(progress.position) for progress in kept] == [6, 11, 16, 21] * 2
+
+    def stopping(train_loop):
+        calls = itertools.count()
+
+        def call(*args):
+            if next(calls) == 30:
+                raise KeyboardInterrupt
+            return train_loop(*args)
+
+        return call
+
+    with pytest.raises(KeyboardInterrupt):
+        train(start, keep=keep, wrap=stopping)
+    assert kept[-1].epoch == 1 and kept[-1].position > 0
+    for progress in (kept[1], kept[5], kept[-1]):
+        assert train(progress) == result
+        chex.assert_trees_all_equal(curve, whole[int(progress.epoch) :])
+
+
 def test_training_learns_and_tests_the_best_parameters():
     settings = SETTINGS._replace(num_epochs=8, keep_prob=1.0, learning_rate=0.05)
     result, losses = run(settings)
@@ -107,6 +143,27 @@ def test_training_learns_and_tests_the_best_parameters():
     assert result.best_epoch == valid_losses.index(min(valid_losses)) + 1 < 8
     shorter, _ = run(settings._replace(num_epochs=result.best_epoch))
     assert shorter == result
+
+
+@pytest.mark.parametrize("seams", SEAMS)
+def test_evaluation_of_all_tokens_does_not_depend_on_the_sequence_length(seams):
+    model, params = build("lstm")
+    tokens = corpus().valid[:58]
+    found = []
+    for seq_len in (3, 5, 7, 13):
+        settings = Settings(schedule("true", 3, seq_len=seq_len), batch_size=B, seams=seams)
+        settings = settings._replace(evaluate="all")
+        text = training.cut(corpus()._replace(valid=tokens), settings).valid
+        found.append(float(training.make_evaluate(model, settings)(params, text)))
+    np.testing.assert_allclose(found, found[0], rtol=1e-6)
+    losses = []
+    for stream in range(B):  # ⌈57 / 4⌉ = 15 targets each, the last one 12
+        carry = models.init_carry(model, 1)
+        for at in range(15 * stream, min(15 * (stream + 1), 57)):
+            carry, y = models.step(model, params, carry, models.Inputs(jnp.array([tokens[at]])))
+            losses.append(models.mean_loss(params, y, jnp.array([tokens[at + 1]])))
+    assert len(losses) == 57
+    np.testing.assert_allclose(found[0], np.mean(losses), rtol=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["vanilla", "lstm"])
@@ -121,6 +178,42 @@ def test_bfloat16_comes_to_about_the_same_loss(cell):
 def test_loss_that_is_not_finite_ends_the_run_in_one_line(settings):
     with pytest.raises(UserError, match=r"loss of epoch . is (nan|inf).*--learning_rate"):
         run(settings)
+
+
+def test_loss_that_is_absurd_ends_the_run_though_it_is_finite():
+    model = models.LanguageModel(12, 5, 6)
+    text = training.cut(corpus(), SETTINGS)
+    progress = training.start(model, text, SETTINGS)
+    absurd = jax.tree.map(lambda leaf: leaf * 1e4, progress.params)
+    progress = progress._replace(params=absurd)
+    with pytest.raises(DivergenceError, match=r"at update 1 of epoch 1.* has a loss of 2\.48"):
+        training.train(model, text, SETTINGS, progress, lambda *_: None)
+
+
+def test_the_update_that_diverged_is_named_and_the_state_before_it_is_there():
+    """A loop whose 9th update makes the loss of the 10th absurd."""
+    model = models.LanguageModel(12, 5, 6)
+    text = training.cut(corpus(), SETTINGS)
+
+    def worse(train_loop):
+        def call(state, source, start, stop):
+            for i in range(start, stop):
+                state, metrics = train_loop(state, source, i, i + 1)
+                if i == 8:
+                    params = jax.tree.map(lambda leaf: leaf * 1e4, state.params)
+                    state = state._replace(params=params)
+                if not metrics.loss < 25:
+                    break
+            return state, metrics
+
+        return call
+
+    start = training.start(model, text, SETTINGS)
+    with pytest.raises(DivergenceError, match=r"^the training loss .* at update 10 of") as error:
+        training.train(model, text, SETTINGS, start, lambda *_: None, wrap=worse)
+    progress = error.value.progress
+    assert progress.position == 9 and progress.epoch == 0
+    assert max(jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(progress.params)) > 1e3
 
 
 @pytest.mark.parametrize("seams", SEAMS)

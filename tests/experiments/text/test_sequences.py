@@ -8,7 +8,7 @@ import pytest
 from experiments.record.errors import UserError
 from experiments.text import sequences as lm_sequences
 from experiments.text import token_file
-from experiments.text.sequences import sequences
+from experiments.text.sequences import EveryToken, sequences
 from experiments.text.token_file import TokenFile
 
 
@@ -25,6 +25,33 @@ def test_sequences_are_contiguous_streams_with_targets_shifted_by_one(batch_size
     for stream in range(batch_size):
         followed = inputs[:, :, stream].ravel()
         np.testing.assert_array_equal(followed, stream * length + np.arange(followed.size))
+
+
+@pytest.mark.parametrize(
+    "batch_size, seq_len, total",
+    [(2, 3, 17), (3, 4, 30), (1, 5, 6), (4, 1, 9), (4, 2, 6), (5, 3, 7)],
+)
+def test_every_token_but_the_first_is_a_target_once(batch_size, seq_len, total):
+    text = EveryToken(np.arange(total, dtype=np.uint8), batch_size, seq_len)
+    inputs, targets, _ = text.read(0, text.num)
+    assert inputs.shape == targets.shape == (text.num, seq_len, batch_size)
+    is_target = targets >= 0
+    np.testing.assert_array_equal(targets[is_target], inputs[is_target] + 1)
+    assert sorted(targets[is_target]) == list(range(1, total))
+    for stream in range(batch_size):
+        followed = targets[:, :, stream].ravel()
+        num = np.sum(followed >= 0)
+        assert np.all(followed[num:] == -1) and np.all(np.diff(followed[:num]) == 1)
+    some, _, first = text.read(1, 2, 3)
+    assert some.shape[0] == 3 and first == 1
+    np.testing.assert_array_equal(some[0], inputs[1] if text.num > 1 else 0)
+    slices = np.concatenate([part.targets[:num] for part, num in text.slices(2)])
+    np.testing.assert_array_equal(slices, targets)
+
+
+def test_tokens_that_are_left_out_are_counted():
+    assert sequences(np.arange(17), 2, 3, "train").num_left_out == 16 - 12
+    assert EveryToken(np.arange(17), 2, 3).num_left_out == 0
 
 
 def test_text_too_short_for_the_batch_is_refused():

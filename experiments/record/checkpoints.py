@@ -1,0 +1,172 @@
+"""Checkpoints with checksums: a damaged one is set aside, and the one before it is restored.
+
+A checkpoint is a folder with a number for its name, as Orbax writes it. It counts once its
+checksums.json is there, which is written last and removed first.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from experiments.record.errors import UserError
+from experiments.record.files import read_json, replace
+
+NUM_NEWEST = 2  # that are kept, beside the best
+CHECKSUMS = "checksums.json"
+
+
+def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float | None) -> None:
+    """Keeps arrays and what is told about them as one; older ones go, but for the best.
+
+    Args:
+      folder: of the checkpoints.
+      step: a number above those of all others, or that of the newest, which is then left as it is.
+      state: a pytree of arrays.
+      about: JSON-like.
+      loss: the lowest is the best; None where there is none yet.
+
+    Raises:
+      UserError: it cannot be written; those that were there before are whole.
+    """
+    items = {
+        "state": ocp.args.StandardSave(_without_empty(state)),
+        "about": ocp.args.JsonSave(about),
+    }
+    if (folder / str(step) / CHECKSUMS).exists():
+        return
+    try:
+        _remove_unfinished(folder)
+        with _manager(folder, create=True) as manager:
+            manager.save(step, args=ocp.args.Composite(**items))
+        sums = {"loss": loss, "files": _sums(folder / str(step))}
+        replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
+        _keep_few(folder)
+    except Exception as error:  # of the file system, by way of Orbax and TensorStore
+        raise UserError(
+            f"the state cannot be written to {folder} ({reason(error)}); the last one that could "
+            "is kept. Make room, and give the same command and --workdir to go on."
+        ) from error
+
+
+def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
+    """The newest whole state, and what was told about it; None where nothing was saved.
+
+    Newer ones that are damaged are set aside, into damaged-checkpoint-N beside `folder`.
+
+    Args:
+      folder: of the checkpoints.
+      like: the state's structure, shapes and dtypes.
+
+    Raises:
+      UserError: all are damaged.
+    """
+    _remove_unfinished(folder)
+    found, damaged = _newest_whole(folder, like)
+    for step, why in damaged.items():
+        aside = folder.with_name(f"damaged-checkpoint-{step}")
+        print(f"warning: {folder / str(step)} is damaged ({why}); now {aside}.", file=sys.stderr)
+        shutil.rmtree(aside, ignore_errors=True)
+        (folder / str(step)).rename(aside)
+    return found
+
+
+def read(folder: Path) -> tuple[Any, dict[str, Any]] | None:
+    """As `restore`, with named tuples as dicts; nothing is written.
+
+    Raises:
+      UserError: all are damaged.
+    """
+    return _newest_whole(folder, None)[0]
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in a few words of one line."""
+    said = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
+    return " ".join(f"{type(error).__name__}: {said}".split())[:160]
+
+
+def _newest_whole(folder, like):
+    """State and what was told about it, or None; and why the newer ones are damaged, by number."""
+    damaged = {}
+    for step in _steps(folder):
+        if not (folder / str(step) / CHECKSUMS).exists():
+            continue
+        try:
+            if read_json(folder / str(step) / CHECKSUMS)["files"] != _sums(folder / str(step)):
+                raise ValueError("a checksum is wrong")
+            wanted = ocp.args.StandardRestore(_without_empty(like))
+            items = {"state": wanted, "about": ocp.args.JsonRestore()}
+            with _manager(folder) as manager:  # not left open: Orbax ends badly
+                found = manager.restore(step, args=ocp.args.Composite(**items))
+            return (_with_empty(found["state"], like), dict(found["about"])), damaged
+        except Exception as error:  # whatever damaged files lead to
+            damaged[step] = reason(error)
+    if damaged:
+        raise UserError(
+            f"no checkpoint in {folder} is whole: {damaged[max(damaged)]}. The losses in "
+            f"{folder.parent} are kept; name another --workdir."
+        )
+    return None, {}
+
+
+def _without_empty(state: Any) -> Any:
+    """With None for arrays without entries, which Orbax does not save."""
+    return jax.tree.map(lambda leaf: leaf if leaf.size else None, state)
+
+
+def _with_empty(state: Any, like: Any) -> Any:
+    """With such arrays again."""
+    if like is None:
+        return state
+    fill = lambda leaf, like: like if leaf is None else leaf
+    return jax.tree.map(fill, state, like, is_leaf=lambda leaf: leaf is None)
+
+
+def _steps(folder: Path) -> list[int]:
+    """From the newest to the oldest."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file, by its name."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+        if path.name != CHECKSUMS
+    }
+
+
+def _keep_few(folder: Path) -> None:
+    steps = _steps(folder)
+    losses = {step: read_json(folder / str(step) / CHECKSUMS)["loss"] for step in steps}
+    best = min(steps, key=lambda step: (math.inf if losses[step] is None else losses[step], step))
+    for step in steps[NUM_NEWEST:]:
+        if step != best:
+            (folder / str(step) / CHECKSUMS).unlink()
+            shutil.rmtree(folder / str(step))
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """What a save or a removal has left that failed or was killed."""
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if not (path / CHECKSUMS).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _manager(folder: Path, *, create: bool = False) -> Iterator[ocp.CheckpointManager]:
+    """Whose saves are whole when they return."""
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, create=create)
+    with ocp.CheckpointManager(folder.absolute(), options=options) as manager:
+        yield manager
