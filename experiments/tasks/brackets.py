@@ -65,26 +65,45 @@ def none_open(task: Task) -> Open:
     return Open(jnp.zeros(task.batch_size, jnp.int32), zeros, zeros)
 
 
-def next_symbol(task: Task, brackets: Open, key: jax.Array):
-    """The next symbol [B], and how far back its bracket was opened [B]; 0 where none is closed."""
+class Symbols(NamedTuple):
+    """Symbols of the language, and what is known of each."""
+
+    symbols: jax.Array  # [..., B]
+    distances: jax.Array  # [..., B], how far back a closing one was opened; 0 for other symbols
+    surprisals: jax.Array  # [..., B], -log of their probability, where the past is known
+
+
+def next_symbol(task: Task, brackets: Open, key: jax.Array) -> tuple[Open, Symbols]:
+    """The next symbol, [B]."""
     for_filler, for_which, for_side, for_kind = jax.random.split(key, 4)
     shape = brackets.depth.shape
     is_filler = jax.random.bernoulli(for_filler, task.filler_prob, shape)
     filler = jax.random.randint(for_which, shape, 0, task.fillers)
-    opens = jax.random.bernoulli(for_side, 0.5, shape)
-    opens = (opens | (brackets.depth == 0)) & (brackets.depth < task.max_depth)
+    is_open = brackets.depth > 0
+    is_free = is_open & (brackets.depth < task.max_depth)
+    opens = jnp.where(is_free, jax.random.bernoulli(for_side, 0.5, shape), ~is_open)
     new_kind = jax.random.randint(for_kind, shape, 0, task.kinds)
     at = jnp.arange(task.max_depth)
     last = at == brackets.depth[:, None] - 1
     kind = jnp.sum(brackets.kinds * last, axis=1)
     distance = jnp.sum((brackets.since + 1) * last, axis=1)
     bracket = jnp.where(opens, new_kind, task.kinds + kind)
-    symbol = jnp.where(is_filler, 2 * task.kinds + filler, bracket)
     put = (opens & ~is_filler)[:, None] & (at == brackets.depth[:, None])
-    kinds = jnp.where(put, new_kind[:, None], brackets.kinds)
-    since = jnp.where(put, 0, brackets.since + 1)
-    depth = brackets.depth + jnp.where(is_filler, 0, jnp.where(opens, 1, -1))
-    return Open(depth, kinds, since), (symbol, jnp.where(is_filler | opens, 0, distance))
+    after = Open(
+        brackets.depth + jnp.where(is_filler, 0, jnp.where(opens, 1, -1)),
+        jnp.where(put, new_kind[:, None], brackets.kinds),
+        jnp.where(put, 0, brackets.since + 1),
+    )
+    choices = jnp.where(is_free, 2, 1) * jnp.where(opens, task.kinds, 1)
+    return after, Symbols(
+        jnp.where(is_filler, 2 * task.kinds + filler, bracket),
+        jnp.where(is_filler | opens, 0, distance),
+        jnp.where(
+            is_filler,
+            math.log(task.fillers) - math.log(task.filler_prob),
+            jnp.log(1.0 * choices) - math.log(1.0 - task.filler_prob),
+        ),
+    )
 
 
 class Text(NamedTuple):
@@ -94,13 +113,13 @@ class Text(NamedTuple):
     last: jax.Array  # [B], the last symbol
 
 
-def next_chunk(task: Task, text: Text, key: jax.Array):
-    """The next chunk: (text, (inputs [C, B], targets [C, B], distances of the targets [C, B]))."""
+def next_chunk(task: Task, text: Text, key: jax.Array) -> tuple[Text, jax.Array, Symbols]:
+    """The next chunk: the text behind it, inputs [C, B], and the symbols to predict [C, B]."""
     keys = jax.random.split(key, task.chunk)
     body = functools.partial(next_symbol, task)
-    brackets, (targets, distances) = jax.lax.scan(body, text.brackets, keys)
-    inputs = jnp.concatenate([text.last[None], targets[:-1]])
-    return Text(brackets, targets[-1]), (inputs, targets, distances)
+    brackets, targets = jax.lax.scan(body, text.brackets, keys)
+    inputs = jnp.concatenate([text.last[None], targets.symbols[:-1]])
+    return Text(brackets, targets.symbols[-1]), inputs, targets
 
 
 def _model(task, cell):
@@ -111,16 +130,18 @@ def _optimizer(task):
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(task.learning_rate))
 
 
-def make_predict(task: Task, cell: str) -> Callable:
-    """Builds (params, (stream, text), key) -> ((stream, text), logits, targets, distances)."""
+def _make_predict(task: Task, cell: str) -> Callable:
+    """Builds (params, (stream, text), key) -> ((stream, text), losses, logits, targets)."""
     model = _model(task, cell)
 
     def predict(params, carry, key):
         stream, text = carry
-        text, (inputs, targets, distances) = next_chunk(task, text, key)
+        text, inputs, targets = next_chunk(task, text, key)
         step = functools.partial(models.step, model, params)
         stream, ys = stream_scan(step, stream, models.Inputs(inputs))
-        return (stream, text), models.logits(model, params, ys), targets, distances
+        logits = models.logits(model, params, ys)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets.symbols)
+        return (stream, text), losses, logits, targets
 
     return predict
 
@@ -136,11 +157,10 @@ def start(task: Task, cell: str, horizon: int, key: jax.Array) -> LearnerState:
 
 def make_train(task: Task, cell: str) -> Callable:
     """Builds (state, key, first, stop) -> state: the updates first..stop-1."""
-    predict = make_predict(task, cell)
+    predict = _make_predict(task, cell)
 
     def loss_fn(params, carry, key):
-        carry, logits, targets, _ = predict(params, carry, key)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        carry, losses, *_ = predict(params, carry, key)
         return jnp.mean(losses), carry
 
     batch_fn = lambda key, i: jax.random.fold_in(key, i)
@@ -148,26 +168,39 @@ def make_train(task: Task, cell: str) -> Callable:
     return lambda state, key, first, stop: train_loop(state, key, first, stop)[0]
 
 
-def make_evaluate(task: Task, cell: str, num_chunks: int, edges: tuple[int, ...]) -> Callable:
-    """Builds (state, key) -> (mean loss, [bins] right kinds, [bins] closing brackets).
+class Seen(NamedTuple):
+    """How well a text is predicted; a bin holds the closing brackets of some distances."""
 
-    A bin counts the closing brackets whose opening one is edges[i]..edges[i+1]-1 steps back; the
-    kind is right where its logit is the highest of those of closing brackets.
+    excess: jax.Array  # [], mean loss beyond what the language leaves open
+    kind_loss: jax.Array  # [bins], -log of the kind's probability, summed over closing brackets
+    right: jax.Array  # [bins], closing brackets of the right kind
+    total: jax.Array  # [bins], closing brackets
+
+
+def make_evaluate(task: Task, cell: str, num_chunks: int, edges: tuple[int, ...]) -> Callable:
+    """Builds (state, key) -> Seen.
+
+    Bin i counts the closing brackets whose opening one is edges[i]..edges[i+1]-1 steps back. The
+    kind's probability is that among closing brackets; it is right where it has the highest.
     """
-    predict, closing = make_predict(task, cell), slice(task.kinds, 2 * task.kinds)
+    predict, closing = _make_predict(task, cell), slice(task.kinds, 2 * task.kinds)
 
     def evaluate(state, key):
         def body(carry, key):
-            carry, logits, targets, distances = predict(state.params, carry, key)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-            right = jnp.argmax(logits[..., closing], axis=-1) + task.kinds == targets
-            which = [(a <= distances) & (distances < b) for a, b in itertools.pairwise(edges)]
-            counts = jnp.array([[jnp.sum(of & right), jnp.sum(of)] for of in which])
-            return carry, (jnp.mean(losses), counts)
+            carry, losses, logits, targets = predict(state.params, carry, key)
+            excess = losses - targets.surprisals
+            kinds = jnp.clip(targets.symbols - task.kinds, 0, task.kinds - 1)
+            of_kinds = logits[..., closing]
+            kind_loss = optax.softmax_cross_entropy_with_integer_labels(of_kinds, kinds)
+            right = jnp.argmax(of_kinds, axis=-1) == kinds
+            bins = [
+                (a <= targets.distances) & (targets.distances < b)
+                for a, b in itertools.pairwise(edges)
+            ]
+            sums = [[jnp.sum(of * x) for of in bins] for x in (kind_loss, right, 1)]
+            return carry, (jnp.mean(excess), jnp.array(sums))
 
-        keys = jax.random.split(key, num_chunks)
-        losses, counts = jax.lax.scan(body, state.carry, keys)[1]
-        right, total = jnp.sum(counts, axis=0).T
-        return jnp.mean(losses), right, total
+        excess, sums = jax.lax.scan(body, state.carry, jax.random.split(key, num_chunks))[1]
+        return Seen(jnp.mean(excess), *jnp.sum(sums, axis=0))
 
     return evaluate

@@ -10,7 +10,6 @@ import pytest
 from texts import TEXTS, write
 
 from experiments import (
-    brackets,
     dependency,
     diagram,
     forgetting,
@@ -86,22 +85,6 @@ def test_forgetting(study, tmp_path, monkeypatch):
     assert (tmp_path / "forgetting.png").stat().st_size > 1000 and "input and bias frozen" in out
     monkeypatch.setattr(forgetting, "learn", None)
     assert study(forgetting, *args)[0]["forgetting"]["rows"] == [true, longer, frozen]
-
-
-def test_brackets(study, tmp_path, monkeypatch):
-    task = brackets.TASK._replace(milestones=(1, 2), state_size=4, batch_size=2)
-    monkeypatch.setattr(brackets, "TASK", task)
-    monkeypatch.setattr(brackets, "CELLS", ("vanilla", "gru"))
-    monkeypatch.setattr(brackets, "HORIZONS", (2,))
-    monkeypatch.setattr(brackets, "EVALUATION_CHUNKS", 3)
-    args = "--num_seeds=2", f"--scratch={tmp_path / 'scratch'}"
-    found, out = study(brackets, *args)
-    rows = found["brackets"]["rows"]
-    assert [row["cell"] for row in rows] == ["vanilla", "gru"] and "gru" in out
-    assert np.shape(rows[0]["excess"]) == (2, 2) and np.shape(rows[0]["right"]) == (2, 2, 5)
-    assert (tmp_path / "brackets.png").stat().st_size > 1000
-    monkeypatch.setattr(brackets, "learn", None)
-    assert study(brackets, *args)[0]["brackets"]["rows"] == rows
 
 
 def test_the_inputs_signal_is_what_tells_symbols_apart():
