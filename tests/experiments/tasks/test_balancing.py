@@ -1,4 +1,4 @@
-"""Influence balancing: what a gradient reaches is what is said, and random truncation has no bias."""
+"""Influence balancing: gradients have the gain their errors reach; random truncation, no bias."""
 
 import jax
 import jax.numpy as jnp
