@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.claims import article, numbers, studies
+from experiments.claims import article, horizons, numbers, studies
 from experiments.claims.comparisons import Comparison
 from experiments.claims.verdicts import Finding
 
@@ -46,6 +46,9 @@ SOURCES = (
         studies.williams_peng,
         ("williams_peng_delay.json", "williams_peng_ptb.json"),
     ),
+    _Source("Brackets", horizons.brackets, ("brackets.json",)),
+    _Source("Unbiased", horizons.unbiased, ("unbiased.json",)),
+    _Source("Temporal credit", horizons.temporal_credit, ("temporal_credit.json",)),
     _Source("Counting", article.counting, ("diagram.json",)),
     _Source("Gradients", article.gradients, ("gradcheck.json",)),
 )

@@ -64,7 +64,41 @@ def shares_end(**ends):
     return change
 
 
+def kinds_are_right(cell, horizon, shares):
+    """The kinds of all brackets, by seed; with horizon 32 they are always right."""
+
+    def change(content):
+        for row in content["rows"]:
+            changed = (row["cell"], row["horizon"]) == (cell, horizon)
+            row["right"] = [[[share if changed else 1.0] * 5] * 4 for share in shares]
+
+    return change
+
+
+def distances_end(name, ends):
+    """A method's distances from the best parameter, by seed."""
+
+    def change(content):
+        for row in content["rows"]:
+            if row["name"] == name:
+                row["distance"] = [[1.0, end] for end in ends]
+
+    return change
+
+
+def losses_end(horizon, ends):
+    """The losses of all tasks with a horizon, by seed; with any other they are 0.1."""
+
+    def change(content):
+        for row in content["rows"]:
+            row["last"] = [*ends] if row["horizon"] == horizon else [0.1] * len(ends)
+
+    return change
+
+
 DEPTH = "BPTT(2h; h) succeeds as often as BPTT(2h; 1)"
+FAR = "horizon 4 gets brackets 16 to 31 steps apart right"
+ONE, DRAWN = "horizon 1 does as well as real-time", "a cell that stays as drawn does as well"
 REC = "horizon 9 for the recurrent"
 FORGOTTEN, KEPT = "a delay of 8, equal to the horizon,", "BPTT(8; 1) learns it"
 ALL = {"true_horizon_9": 0.99}
@@ -96,6 +130,16 @@ BEYOND = "true learns more of the delay 8, which no error reaches,"
         ("forgetting", shares_end(recurrent_horizon_9=0.9, **ALL), KEPT, REC, NOT, HOLDS),
         ("forgetting", shares_end(**ALL), KEPT, "horizon 9 for the input", HOLDS, NOT),
         ("forgetting", shares_end(**ALL), KEPT, "input weights and bias", HOLDS, NOT),
+        ("brackets", kinds_are_right("gru", 4, [0.97, 0.98, 0.99]), FAR, "GRU", HOLDS, HOLDS),
+        ("brackets", kinds_are_right("gru", 4, [0.6, 0.9, 1.0]), FAR, "GRU", HOLDS, UNDECIDED),
+        ("brackets", kinds_are_right("gru", 4, [0.6, 0.61, 0.62]), FAR, "GRU", HOLDS, NOT),
+        ("brackets", kinds_are_right("gru", 4, [0.97]), FAR, "GRU", HOLDS, NO_VERDICT),
+        ("unbiased", distances_end("true, 50", [2.0, 2.1, 2.2]), "true, 50", "", HOLDS, REVERSED),
+        ("unbiased", distances_end("true, 50", [1.2, 0.8, 1.0]), "true, 50", "", HOLDS, UNDECIDED),
+        ("unbiased", distances_end("true, 20", [0.1, 0.11, 0.1]), "true, 20", "", REVERSED, HOLDS),
+        ("temporal_credit", losses_end(1, [0.11, 0.12, 0.1]), ONE, "delay 8, A", NOT, HOLDS),
+        ("temporal_credit", losses_end(1, [0.1, 0.5, 0.1]), ONE, "delay 8, A", NOT, UNDECIDED),
+        ("temporal_credit", losses_end("frozen", [0.5, 0.51, 0.5]), DRAWN, "sine", HOLDS, NOT),
         (
             "dependency",
             epochwise_learns([-0.1, -0.101, -0.102]),

@@ -1,0 +1,112 @@
+"""Verdicts on the studies that ask how short a horizon may be. Their seeds are paired."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from experiments.claims.numbers import Numbers
+from experiments.claims.verdicts import (
+    Estimate,
+    Finding,
+    as_good,
+    decide,
+    holm,
+    interval_text,
+    paired,
+)
+
+RIGHT_MARGIN = 0.1  # share of kinds: within it a horizon is as good
+FAR = 16, 31  # steps between brackets
+NAMES = {
+    **{"vanilla": "tanh RNN", "gru": "GRU", "lstm": "LSTM"},
+    **{"adam": "Adam", "rmsprop": "RMSprop"},
+}
+
+
+def brackets(found: Numbers) -> Iterator[Finding]:
+    """Whether short horizons get the kinds of distant brackets right as often as the longest."""
+    bin_, shares = list(found["edges"]).index(FAR[0]), {}
+    for row in found["rows"]:
+        right = np.array(row["right"])[:, -1, bin_]
+        shares.setdefault(row["cell"], {})[row["horizon"]] = right
+    short = {
+        (cell, horizon): (of[max(of)], of[horizon])
+        for cell, of in shares.items()
+        for horizon in of
+        if horizon != max(of)
+    }
+    longest = max(row["horizon"] for row in found["rows"])
+    for (cell, horizon), verdict, estimate, p in _as_good(short, RIGHT_MARGIN):
+        full, mine = short[cell, horizon]
+        yield Finding(
+            f"horizon {horizon} gets brackets {FAR[0]} to {FAR[1]} steps apart right as often as "
+            f"horizon {longest}, within {RIGHT_MARGIN:.0%}",
+            NAMES[cell],
+            "",
+            (
+                f"{np.mean(mine):.1%}, {np.mean(full):.1%}",
+                f"short by {interval_text(estimate, p)}",
+                f"paired seeds: {len(mine)}",
+            ),
+            verdict,
+        )
+
+
+def unbiased(found: Numbers) -> Iterator[Finding]:
+    """Whether each gradient brings the parameter nearer; what must come is the gain's sign."""
+    last = {row["name"]: np.array(row["distance"])[:, -1] for row in found["rows"]}
+    logs = {name: np.log10(np.maximum(of, np.finfo("f4").eps)) for name, of in last.items()}
+    estimates = {name: paired((-of).tolist()) for name, of in logs.items()}
+    p_values = holm([estimate.p_none for estimate in estimates.values()])
+    for row, p in zip(found["rows"], p_values, strict=True):
+        name = row["name"]
+        yield Finding(
+            f"{name}: the parameter ends nearer to the best than it began",
+            f"after {found['num_updates']:,} updates",
+            "",
+            (
+                f"gain {row['gain']:+z.1f}",
+                f"distance {np.median(last[name]):.0e} of the start's (median)",
+                f"nearer in {np.sum(last[name] < 1.0)} of {len(last[name])} seeds",
+            ),
+            decide(estimates[name].mean, p),
+        )
+
+
+def temporal_credit(found: Numbers) -> Iterator[Finding]:
+    """Whether horizon 1 does as well as no truncation, and whether the task needs teaching."""
+    last = {
+        (row["task"], row["optimizer"], row["horizon"]): np.array(row["last"])
+        for row in found["rows"]
+    }
+    cells = dict.fromkeys((task, optimizer) for task, optimizer, _ in last)
+    margin = found["margin"]
+    for claim, horizon in (
+        ("horizon 1 does as well as real-time recurrent learning", 1),
+        ("a cell that stays as drawn does as well", "frozen"),
+    ):
+        pairs = {cell: (last[*cell, horizon], last[*cell, "full"]) for cell in cells}
+        for (task, optimizer), verdict, estimate, p in _as_good(pairs, margin):
+            mine, full = pairs[task, optimizer]
+            yield Finding(
+                f"{claim}, within {margin:g}",
+                f"{task}, {NAMES[optimizer]}",
+                "",
+                (
+                    f"{np.mean(mine):.3f}, {np.mean(full):.3f} of the variance",
+                    f"difference {interval_text(estimate, p)}",
+                    f"paired seeds: {len(mine)}",
+                ),
+                verdict,
+            )
+
+
+def _as_good(
+    pairs: Mapping[tuple, tuple[np.ndarray, np.ndarray]], margin: float
+) -> Iterator[tuple[tuple, str, Estimate, float]]:
+    """For each pair: its name, whether first - second is below the margin, that, the p-value."""
+    estimates = [paired((first - second).tolist()) for first, second in pairs.values()]
+    good = holm([estimate.p_below(margin) for estimate in estimates])
+    bad = holm([estimate.p_above(margin) for estimate in estimates])
+    for name, estimate, p_good, p_bad in zip(pairs, estimates, good, bad, strict=True):
+        yield name, as_good(p_good, p_bad), estimate, p_good
