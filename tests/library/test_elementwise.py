@@ -31,6 +31,7 @@ def by_the_definition(name, horizon, stride):
     return definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", elementwise_cells.CELLS)
 @pytest.mark.parametrize("horizon, stride", SCHEDULES)
 def test_gradient_in_parallel_is_the_definition(name, horizon, stride):
@@ -39,6 +40,7 @@ def test_gradient_in_parallel_is_the_definition(name, horizon, stride):
     assert largest_error(actual, by_the_definition(name, horizon, stride)) < 1e-12
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", elementwise_cells.CELLS)
 @pytest.mark.parametrize("horizon", [horizon for horizon, stride in SCHEDULES if stride == 1])
 def test_gradient_of_tiles_in_sequence_is_the_definition(name, horizon, monkeypatch):

@@ -21,6 +21,7 @@ SCHEDULES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (6, 1), (6, 4), (6,
 SCHEDULES += [(7, 1), (7, 3), (9, 4)]
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", RECURRENCES)
 @pytest.mark.parametrize("horizon, stride", SCHEDULES)
 def test_gradient_is_the_definition_and_the_windows(name, horizon, stride):
@@ -89,6 +90,7 @@ def test_error_reaches_exactly_its_window(horizon, stride, reverse):
     np.testing.assert_array_equal(reached, (block_end - horizon < s) & (s <= t))
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("width", [2, 3, 6])
 @pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 1), (4, 1), (6, 1), (4, 2), (6, 5)])
 @pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
@@ -122,6 +124,7 @@ def test_windows_are_worth_a_call_and_fill_evenly(shape, horizon, width):
     assert _cpu_tiles.tile_width(carry, num_steps, horizon, 1) == width
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("width", [None, 2])
 @pytest.mark.parametrize("carry_every", [2, 3, 20])
 @pytest.mark.parametrize("horizon, stride", [(1, 1), (2, 1), (5, 1), (3, 2), (T, 1)])

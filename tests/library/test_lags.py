@@ -42,6 +42,7 @@ def spectrum(problem, horizon):
     return run(problem.params, problem.init, problem.xs, problem.ys_ct)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("cell", CELLS)
 def test_parts_of_the_first_lags_add_up_to_the_gradient_with_that_horizon(cell):
     problem = cells.problem(cell, NUM_STEPS)

@@ -125,6 +125,7 @@ LENGTHS = (6, 9)  # of the two padded sequences
 VALID = np.arange(T)[:, None] < np.array(LENGTHS)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 1.0])
 @pytest.mark.parametrize("name", ["tanh_rnn", "lstm"])
 @pytest.mark.parametrize("horizon, stride", [(3, 1), (4, 2), (T, 1)])

@@ -40,6 +40,7 @@ def whole_stream_gradients(problem, horizon, stride, chunk, stale):
     return jax.jit(grad)(problem.params, problem.init, problem.xs)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("stale", [False, True])
 @pytest.mark.parametrize("horizon, stride", SCHEDULES)
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -53,6 +54,7 @@ def test_chunks_add_up_to_the_whole_sequence(horizon, stride, blocks, stale):
         assert largest_error(whole_stream_gradients(problem, *schedule), expected) < 1e-12
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("stale", [False, True])
 @pytest.mark.parametrize("name", RECURRENCES[1:])
 def test_chunks_add_up_for_any_cell_and_pytree(name, stale):

@@ -54,6 +54,7 @@ def full_gradients(name):
     return jax.jit(jax.grad(loss))(problem.params)
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", traced_cells.NAMES)
 @pytest.mark.parametrize("horizon, chunk", [(1, 3), (4, 2)])
 def test_sum_over_chunks_is_full_bptt_for_any_cell(name, horizon, chunk):

@@ -44,6 +44,7 @@ def test_gradients_are_the_definitions(name, horizon, stride):
     assert largest_error(actual, expected_gradients(problem, horizon, stride)) < 1e-12
 
 
+@pytest.mark.grid
 @pytest.mark.parametrize("name", ["two_layers", "complex_rnn", *elementwise_cells.CELLS])
 @pytest.mark.parametrize("horizon, stride", [(3, 1), (11, 1), (4, 3)])
 def test_gradients_on_eight_devices_are_those_of_one(name, horizon, stride):
