@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +91,7 @@ def train(
             tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs), int(progress.position))
-        stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
+        stack.callback(_draw, epochs, workdir / LOSSES)
         log = lambda _: None
         if tensorboard:
             log = stack.enter_context(tensorboard_log.log(workdir / TENSORBOARD, epochs))
@@ -123,6 +124,14 @@ def train(
             raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
+
+
+def _draw(epochs, path):
+    """The chart; where it cannot be written, what ended the run is what the user should read."""
+    try:
+        losses_chart.draw(epochs, path)
+    except OSError as error:
+        print(f"warning: {path} cannot be written ({error.strerror}).", file=sys.stderr)
 
 
 def load(workdir: Path) -> Trained:

@@ -6,22 +6,28 @@ checksums.json is there, which is written last and removed first.
 
 import contextlib
 import hashlib
+import io
 import json
 import math
+import os
+import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
 
 NUM_NEWEST = 2  # that are kept, beside the best
 CHECKSUMS = "checksums.json"
+OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float | None) -> None:
@@ -45,15 +51,15 @@ def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float
         return
     try:
         _remove_unfinished(folder)
-        with _manager(folder, create=True) as manager:
+        with _without_tracebacks(), _manager(folder, create=True) as manager:
             manager.save(step, args=ocp.args.Composite(**items))
         sums = {"loss": loss, "files": _sums(folder / str(step))}
         replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
         _keep_few(folder)
     except Exception as error:  # of the file system, by way of Orbax and TensorStore
         raise UserError(
-            f"the state cannot be written to {folder} ({reason(error)}); the last one that could "
-            "is kept. Make room, and give the same command and --workdir to go on."
+            f"the state cannot be written to {folder} ({reason(error)}); the one before is kept. "
+            "Once it can be written, the same command and --workdir go on."
         ) from error
 
 
@@ -91,6 +97,9 @@ def read(folder: Path) -> tuple[Any, dict[str, Any]] | None:
 def reason(error: BaseException) -> str:
     """What went wrong, in a few words of one line."""
     said = getattr(error, "strerror", None) or (str(error).splitlines() or [""])[0]
+    code = OS_ERROR.search(str(error))  # TensorStore's, after the names of long files
+    if code:
+        return os.strerror(int(code[1]))
     return " ".join(f"{type(error).__name__}: {said}".split())[:160]
 
 
@@ -162,6 +171,22 @@ def _remove_unfinished(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else []:
         if not (path / CHECKSUMS).exists():
             shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Orbax's threads print those of errors that it raises too, up to a moment later."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            try:
+                yield
+            except Exception:
+                time.sleep(1.0)
+                raise
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """How a command runs: under absl's and JAX's flags, keeping compiled programs."""
 
+import atexit
 import functools
 import io
 import math
@@ -46,11 +47,11 @@ def run(main: Callable[[], None]) -> None:
             print("stopped: nothing reads the output; what was written stays.", file=sys.stderr)
             sys.exit(128 + signal.SIGPIPE)
         except (UserError, OSError) as error:
-            sys.exit(f"error: {error}")
+            sys.exit(_last(f"error: {error}"))
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            sys.exit(f"error: out of memory; smaller sizes may fit ({_first_line(error)}).")
+            sys.exit(_last(f"error: out of memory; smaller sizes may fit ({_first_line(error)})."))
         except KeyboardInterrupt as stop:
             print(f"interrupted; {str(stop) or 'what was written stays.'}", file=sys.stderr)
             sys.exit(interrupts.exit_code(stop))
@@ -94,6 +95,12 @@ def _check_flags(module: str):
             raise UserError(f"--{flag}={value} must be a finite number.")
         if flag in key and isinstance(value, int) and abs(value) > LARGEST_INTEGER:
             raise UserError(f"--{flag}={value} is beyond {LARGEST_INTEGER}.")
+
+
+def _last(said: str) -> str:
+    """What is said, as the last line: what threads would add while they end is no help."""
+    atexit.register(setattr, sys, "stderr", None)
+    return said
 
 
 def _keep_compiled_programs():

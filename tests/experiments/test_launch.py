@@ -1,6 +1,8 @@
 """How every command ends where a user's value cannot be used, or memory does not suffice."""
 
+import functools
 import os
+import resource
 import signal
 import stat
 import subprocess
@@ -168,3 +170,31 @@ def test_a_user_without_a_home_can_train(command, monkeypatch, tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("tbptt_jax-of-user-*")
     assert folder.is_dir()
+
+
+@pytest.mark.parametrize("num_handles", [14, 18, 22])
+def test_too_few_handles_end_a_run_in_one_line(command, num_handles):
+    args, env = command
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE)
+    lower = lambda: limit((num_handles, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    done = subprocess.run(args, env=env, preexec_fn=lower, capture_output=True, text=True)
+    *_, said = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert said.startswith("error: the state cannot be written to ") and "open files" in said
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_system_without_room_for_files_ends_a_run_in_one_line(command, tmp_path):
+    args, env = command
+    folder = tmp_path / "few"
+    folder.mkdir()
+    mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mounted += [f'mount -t tmpfs -o nr_inodes=30 tmpfs {folder} && exec "$@"', "sh"]
+    if subprocess.run([*mounted, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    run = [*mounted, *args[:-1], f"--workdir={folder / 'run'}"]
+    done = subprocess.run(run, env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    warning, said = done.stderr.splitlines()
+    assert warning.startswith("warning: ") and "losses.png cannot be written" in warning
+    assert said.startswith("error: the state cannot be written to ") and "No space left" in said
