@@ -1,6 +1,7 @@
 """How every command ends where a user's value cannot be used, or memory does not suffice."""
 
 import functools
+import json
 import os
 import resource
 import signal
@@ -8,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import commands
 import jax
@@ -170,6 +172,31 @@ def test_a_user_without_a_home_can_train(command, monkeypatch, tmp_path):
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("tbptt_jax-of-user-*")
     assert folder.is_dir()
+
+
+def test_kills_at_any_moment_change_nothing(command):
+    """Before the first update, within epochs and while a state is written."""
+    args, env = command
+    *args, workdir = [*args[:-1], "--num_epochs=30", "--checkpoint_every=7", args[-1]]
+    whole, killed = f"{workdir}-whole", f"{workdir}-killed"
+    subprocess.run([*args, whole], env=env, check=True, capture_output=True)
+    for delay in (0.3, 1.2):
+        with subprocess.Popen([*args, killed], env=env, **IN_FOREGROUND) as process:
+            assert process.stdout is not None
+            while not process.stdout.readline().startswith("epoch"):
+                pass
+            time.sleep(delay)
+            process.kill()
+    subprocess.run([*args, killed], env=env, check=True, capture_output=True)
+    found, expected = (losses(Path(run.removeprefix("--workdir="))) for run in (killed, whole))
+    assert found == expected
+
+
+def losses(workdir):
+    """Every number of a run's metrics that is no time."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    of_time = "seconds", "tokens_per_second"
+    return [{k: v for k, v in json.loads(line).items() if k not in of_time} for line in lines]
 
 
 @pytest.mark.parametrize("num_handles", [14, 18, 22])
