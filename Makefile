@@ -52,6 +52,8 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.training_step --out=benchmarks/results
 	$(BIN)/python -m benchmarks.recurrence --out=benchmarks/results
 	$(BIN)/python -m benchmarks.elementwise --out=benchmarks/results
+	$(BIN)/python -m benchmarks.devices --out=benchmarks/results
+	$(BIN)/python -m benchmarks.devices_page --results=benchmarks/results --out=docs
 	$(BIN)/python -m benchmarks.cells --out=benchmarks/results
 	$(BIN)/python -m benchmarks.long --out=benchmarks/results
 

@@ -143,7 +143,7 @@ def window_pullback(
 
     method = _choose(with_carry, schedule, size, constants, *take(inputs, 0))
     nothing = jax.tree.map(jnp.zeros_like, carry_ct)
-    later = method.start(*take((inputs, errors), 0), nothing)
+    later = method.start(take(inputs, 0), take(errors, 0), nothing)
     entering = method.of_piece(later, None, first, inputs, errors, nothing)[1]
     leaving, errors = take((of_next_step(entering), errors), slice(size))
     all_steps = jax.vmap(with_carry, (None, 0, 0), axis_size=size)

@@ -82,11 +82,12 @@ def time_sharded_scan(
     Example:
       >>> import jax, jax.numpy as jnp
       >>> from tbptt_jax import time_sharded_scan
-      >>> mesh = jax.make_mesh((1,), ("time",))
+      >>> mesh = jax.make_mesh((1,), ("time",), axis_types=(jax.sharding.AxisType.Auto,))
       >>> def step(c, x):
       ...     c = 0.5 * c + x
       ...     return c, c
-      >>> def last_output(xs):
+      >>> @jax.jit
+      ... def last_output(xs):
       ...     return time_sharded_scan(step, 0.0, xs, mesh=mesh, horizon=3)[1][-1]
       >>> jax.grad(last_output)(jnp.ones(5))
       Array([0.  , 0.  , 0.25, 0.5 , 1.  ], dtype=float32)
