@@ -137,7 +137,7 @@ BEYOND = "true learns more of the delay 8, which no error reaches,"
         ("unbiased", distances_end("true, 50", [2.0, 2.1, 2.2]), "true, 50", "", HOLDS, REVERSED),
         ("unbiased", distances_end("true, 50", [1.2, 0.8, 1.0]), "true, 50", "", HOLDS, UNDECIDED),
         ("unbiased", distances_end("true, 20", [0.1, 0.11, 0.1]), "true, 20", "", REVERSED, HOLDS),
-        ("temporal_credit", losses_end(1, [0.11, 0.12, 0.1]), ONE, "delay 8, A", NOT, HOLDS),
+        ("temporal_credit", losses_end(1, [0.11, 0.112, 0.11]), ONE, "delay 8, A", NOT, HOLDS),
         ("temporal_credit", losses_end(1, [0.1, 0.5, 0.1]), ONE, "delay 8, A", NOT, UNDECIDED),
         ("temporal_credit", losses_end("frozen", [0.5, 0.51, 0.5]), DRAWN, "sine", HOLDS, NOT),
         (
