@@ -59,8 +59,8 @@ def train(
     number.
 
     `began` is told how many epochs were finished before, and how many updates of the next one;
-    `report` of every new epoch. Where it stops,
-    for whatever reason, losses.png shows the epochs that are finished.
+    `report` of every new epoch. Where it stops, for whatever reason, losses.png shows the epochs
+    that are finished.
 
     Args:
       workdir: the folder.
@@ -98,11 +98,13 @@ def train(
         if profile:
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
-        def keep(progress: Progress):
+        def number(progress: Progress) -> int:
             # An epoch that has no validation loss yet is another state than one that has.
-            number = int(progress.epoch) * (text.train.num + 1) + int(progress.position)
+            return int(progress.epoch) * (text.train.num + 1) + int(progress.position)
+
+        def keep(progress: Progress):
             with interrupts.held_back():
-                run_folder.save(workdir, number, progress, epochs)
+                run_folder.save(workdir, number(progress), progress, epochs)
 
         def keep_epoch(epoch: training.Epoch, progress: Progress):
             with interrupts.held_back():
@@ -117,7 +119,7 @@ def train(
             )
         except DivergenceError as error:
             where = workdir / DIVERGED
-            checkpoints.save(where, int(error.progress.position), error.progress, {}, None)
+            checkpoints.save(where, number(error.progress), error.progress, {}, None)
             raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
@@ -134,7 +136,7 @@ def load(workdir: Path) -> Trained:
     config = run_folder.config(workdir)
     with run_folder.still(workdir):
         saved = run_folder.saved(workdir)
-    if saved is None:
+    if saved is None or not saved["best_epoch"]:
         raise UserError(f"the run in {workdir} has finished no epoch; let it go on.")
     try:
         num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
