@@ -109,7 +109,7 @@ def lag_spectrum(
             found = LagSpectrum(
                 *norms_of(part),
                 l2_of(so_far),
-                _sum_of_norms(errors[0], batched),
+                per_loss * _sum_of_norms(errors[0], batched),
                 part if parts else None,
             )
             return ((no_own, of_next_step(entering), no_ys_ct), so_far), found
