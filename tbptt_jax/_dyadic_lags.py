@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from tbptt_jax._affine_windows import Maps, apply, compose, each_its_own, identity
 from tbptt_jax._cell_backward import Backward, backward
 from tbptt_jax._elementwise import Elementwise, Mixed, coupling, elementwise
-from tbptt_jax._lags import LagSpectrum, l2_of, norms_of
+from tbptt_jax._lags import LagSpectrum
+from tbptt_jax._norms import l2_of, norms_of
 from tbptt_jax._pullbacks import inexact
 from tbptt_jax._time_axis import add, take
 from tbptt_jax._window_errors import maps_of_steps

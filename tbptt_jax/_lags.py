@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from tbptt_jax._cell_backward import Backward, backward
+from tbptt_jax._norms import l2_of, norms_of
 from tbptt_jax._pullbacks import inexact
 from tbptt_jax._schedule import check_positive
 from tbptt_jax._time_axis import add, of_next_step
@@ -187,25 +188,3 @@ def _per_loss(run: Backward, horizon):
     from_here_on = jnp.cumsum(sum(of_leaves[1:], of_leaves[0])[::-1].astype(float))[::-1]
     counts = jnp.pad(from_here_on, (0, horizon))[:horizon]
     return jnp.where(counts > 0, counts[0] / jnp.maximum(counts, 1), 0)
-
-
-def norms_of(part):
-    """L1 and L2 of the whole tree, and of each leaf."""
-    l1 = lambda leaf: jnp.sum(jnp.abs(leaf).astype(float))
-    leaf_l1, leaf_l2 = jax.tree.map(l1, part), jax.tree.map(_l2, part)
-    return jnp.sum(jnp.stack(jax.tree.leaves(leaf_l1))), l2_of(part), leaf_l1, leaf_l2
-
-
-def l2_of(tree):
-    """The L2 norm of all leaves as one."""
-    return _l2(jnp.stack(jax.tree.leaves(jax.tree.map(_l2, tree))))
-
-
-def _l2(leaf):
-    """The L2 norm, without the squares of small numbers, which would be zero at long lags."""
-    sizes = jnp.abs(leaf).astype(float)
-    largest = jnp.max(sizes, initial=0.0)
-    usual = (largest > 0.0) & jnp.isfinite(largest)
-    scaled = sizes / jnp.where(usual, largest, 1.0)
-    squares = jnp.where(usual, jnp.sum(scaled**2), 1.0)
-    return jnp.where(usual, largest * jnp.sqrt(squares), largest)  # as it is: zero, inf or nan

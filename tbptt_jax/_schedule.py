@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
 from jax.core import Tracer
 
 
@@ -30,6 +31,32 @@ def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None
             "a larger stride would drop errors."
         )
     return horizon, stride
+
+
+def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> float:
+    """Returns where the sweeps of `truncated_scan` may end, in [0, 1).
+
+    Args:
+      tol: a number; not 0 where something else excludes it.
+      stride: as checked.
+      carry_every: as checked.
+      has_weights: whether there are weights of lags.
+
+    Raises:
+      TypeError: not a static number.
+      ValueError: out of range, or excluded.
+    """
+    if isinstance(tol, bool) or not isinstance(tol, (int, float, np.number)):
+        raise TypeError(f"truncated_scan: tol must be a static number, got {tol!r}.")
+    if not 0.0 <= tol < 1.0:
+        raise ValueError(f"truncated_scan: tol must be in [0, 1), got {tol}.")
+    if tol and (stride, carry_every, has_weights) != (1, 1, False):
+        weights = "some" if has_weights else None
+        raise ValueError(
+            f"truncated_scan: tol needs stride=1, carry_every=1 and no lag_weights, got {stride}, "
+            f"{carry_every} and {weights}."
+        )
+    return float(tol)
 
 
 def check_positive(function: str, name: str, value: Any) -> int:

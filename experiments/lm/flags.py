@@ -41,6 +41,13 @@ flags.DEFINE_float(
     f"{DEFAULT_BIAS:g}.",
     lower_bound=0.0,
 )
+flags.DEFINE_float(
+    "tol",
+    0.0,
+    "Errors that still travel, as a part of those that have arrived, below which sweeps end before "
+    "the horizon; 0 for all sweeps.",
+    lower_bound=0.0,
+)
 flags.DEFINE_integer(
     "stride", None, "Losses that share one backward pass, semi-epochwise.", lower_bound=1
 )
@@ -176,6 +183,7 @@ flags.DEFINE_string(
 flags.register_validator("keep_prob", lambda p: p > 0.0, "must be above 0")
 flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be above 0")
 flags.register_validator("bias", lambda bias: bias != 0.0, "must be above 0")
+flags.register_validator("tol", lambda tol: tol < 1.0, "must be below 1")
 flags.register_validator("clip_norm", lambda norm: norm != 0.0, "must be above 0")
 
 
@@ -267,6 +275,9 @@ def settings_from_flags() -> settings.Settings:
     for name, other in (("carry", "dropped"), ("backward", "windows")):
         if values.seams == "exact" and values[name].value == other:
             raise UserError(f"--seams=exact does not go with --{name}={other}.")
+    for name, other in (("style", "true"), ("seams", "cut"), ("backward", "sweeps")):
+        if values.tol and values[name].value != other:
+            raise UserError(f"--tol={values.tol:g} goes with --{name}={other}.")
     return settings.Settings(
         schedule=schedule,
         learning_rate=values.learning_rate,
@@ -285,4 +296,5 @@ def settings_from_flags() -> settings.Settings:
         evaluate=None if values.evaluate == "sequences" else values.evaluate,
         patience=values.patience,
         bias=bias,
+        tol=values.tol or None,
     )
