@@ -114,8 +114,8 @@ def truncated_pullback(
     segments = functools.partial(_backward, step, schedule, None, weights)
     tiles = functools.partial(_backward, step, schedule, width, weights)
     if schedule.tol:
-        differentiable = schedule._replace(for_derivatives=True)
-        go = derived_from(functools.partial(_backward, step, differentiable, None, None), segments)
+        other = schedule._replace(for_derivatives=True)
+        go = derived_from(functools.partial(_backward, step, other, None, None), segments)
     else:
         go = segments if width is None else on_cpu(tiles, segments)
     constants_ct, leaving, xs_ct = go(constants, kept, xs, carry_ct, ys_ct)

@@ -79,17 +79,17 @@ def truncated_scan(
     the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
     `jax.jit`: outside, each call traces and compiles afresh.
 
-    With `tol` > 0 the gradient is that of the first horizon h ≤ `horizon` at which
+    With `tol` > 0 the sweeps end early, at the first i at which
 
-        ‖Aʰ⁻² b‖ ≤ tol ‖Σᵢ Aⁱ b‖ over i ≤ h - 2
+        ‖Aⁱ b‖ ≤ tol ‖b + A b + ... + Aⁱ b‖
 
     where b are the outputs' errors pulled back through their own steps, and A carries errors one
-    step back. If ‖A‖ ≤ ρ < 1, so that all steps contract, what is left out is at most tol ρ / (1-ρ)
-    times the errors on the carries. Otherwise it is a heuristic: errors that are small for a while
-    and grow again are lost, as in steps whose Jacobians are far from normal. The sweeps then take
-    all steps at once, in a loop that ends by the errors themselves: under `jax.vmap` by those of
-    each example, in `jax.shard_map` by those on each device, so `f` must not name an axis there.
-    Derivatives of the gradient are those of the horizon that was found.
+    step back: the gradient is that of horizon i + 2. If ‖A‖ ≤ ρ < 1, so that all steps contract,
+    what is left out is at most tol ρ / (1 - ρ) times the errors on the carries. Otherwise it is a
+    heuristic: errors that are small for a while and grow again are lost, as in steps whose
+    Jacobians are far from normal. Sweeps take all steps at once then, on a CPU too. Under
+    `jax.vmap` the errors of each example count for themselves, in `jax.shard_map` those on each
+    device, so `f` must not name an axis there. Second derivatives are those at horizon i + 2.
 
     Effects inside `f`, prints and callbacks, happen once for each step in the forward pass, and
     with 2 <= horizon < T three more times in a gradient (five for the first step). Checks of
@@ -139,8 +139,8 @@ def truncated_scan(
         drop errors.`
       ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
         horizon 4.`, where stride > 1, and where a leaf lacks the axis B.
-      ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, or `tol needs stride=1,
-        carry_every=1 and no lag_weights, got 2, 1 and None.`
+      ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, `truncated_scan: tol needs
+        stride=1, got 2.`, the same for carry_every, and with lag_weights.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
         `jax.export`, and the same for carry_every.
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`

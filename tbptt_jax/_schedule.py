@@ -50,12 +50,11 @@ def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> flo
         raise TypeError(f"truncated_scan: tol must be a static number, got {tol!r}.")
     if not 0.0 <= tol < 1.0:
         raise ValueError(f"truncated_scan: tol must be in [0, 1), got {tol}.")
-    if tol and (stride, carry_every, has_weights) != (1, 1, False):
-        weights = "some" if has_weights else None
-        raise ValueError(
-            f"truncated_scan: tol needs stride=1, carry_every=1 and no lag_weights, got {stride}, "
-            f"{carry_every} and {weights}."
-        )
+    for name, value in {"stride": stride, "carry_every": carry_every}.items():
+        if tol and value > 1:
+            raise ValueError(f"truncated_scan: tol needs {name}=1, got {value}.")
+    if tol and has_weights:
+        raise ValueError("truncated_scan: tol does not go with lag_weights; drop one.")
     return float(tol)
 
 
