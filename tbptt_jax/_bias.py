@@ -26,14 +26,14 @@ class TruncationBias(NamedTuple):
     decay: jax.Array  #: [], β, by which errors shrink a step; nan where it cannot be told
     decay_error: jax.Array  #: [], its standard error
     constant: jax.Array  #: [], M, gradient of the parameters per error on the carry
-    is_bounded: jax.Array  #: [], bool: whether β < 1
+    is_bounded: jax.Array  #: [], bool, whether β < 1
 
 
 class AdaptiveHorizon(NamedTuple):
     """A horizon, and whether its bias is as small as was asked for."""
 
     horizon: jax.Array  #: [], int32
-    is_below: jax.Array  #: [], bool: else no horizon is, and this is the longest
+    is_below: jax.Array  #: [], bool; where not, no horizon is, and this is the longest
 
 
 def truncation_bias(
