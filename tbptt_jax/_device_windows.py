@@ -167,7 +167,7 @@ def _where(mask, rows):
 
 def _choose(step, schedule, size, constants, carry, x):
     """Chains at all strides above 1, since a device's time may begin within a block."""
-    num_steps, horizon, stride, _ = schedule
+    num_steps, horizon, stride = schedule[:3]
     if stride == 1 or not jax.tree.leaves(inexact(carry)):
         return choose_method(step, schedule, None, None, constants, carry, x)
     steps = linearised(step, constants, carry, x)
