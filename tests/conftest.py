@@ -1,4 +1,4 @@
-"""Two simulated devices, no compilation cache; float64 and strict promotion; the mark `needs`."""
+"""Eight simulated devices, no compilation cache; float64 and strict promotion; the mark `needs`."""
 
 import os
 
@@ -7,7 +7,7 @@ import jaxlib
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
-        "--xla_force_host_platform_device_count=2",
+        "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
         # Compiles in half the time. Later versions do not know the flag, and stop at it.
         "--xla_cpu_use_fusion_emitters=false" if jaxlib.__version__.startswith("0.10.") else "",

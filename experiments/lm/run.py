@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from experiments.charts import losses as losses_chart
 from experiments.lm import models, training
 from experiments.lm.settings import Settings
-from experiments.record import interrupts, memory, run_folder, trace
+from experiments.record import interrupts, memory, processes, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
 from experiments.text import data, tokenizer
@@ -51,6 +52,7 @@ def train(
     checkpoint_every: int | None = None,
     tensorboard: bool = False,
     profile: bool = False,
+    mesh: Mesh | None = None,
 ) -> training.Result:
     """Trains for what is left of the epochs, and keeps the losses and the last state in `workdir`.
 
@@ -71,30 +73,34 @@ def train(
       checkpoint_every: updates after which the state is kept within an epoch too.
       tensorboard: whether to write each epoch into `workdir`/tensorboard too.
       profile: whether to write a trace of some updates into `workdir`/profile.
+      mesh: the devices of all processes; None for one device.
 
     Raises:
       UserError: the folder holds another run, or one that is damaged or goes on elsewhere.
     """
-    text = training.cut(corpus, settings)
+    text, is_first = training.cut(corpus, settings, mesh), processes.is_first()
     start = functools.partial(training.start, model, text, settings)
     memory.check_fits(jax.eval_shape(start))
-    progress = start()
+    progress = start(mesh)
     of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
     may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
     found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}
-    run_folder.begin(workdir, found, may_grow)
+    begin = functools.partial(run_folder.begin, workdir, found, may_grow)
+    processes.first_then_others("begin", begin)
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
         with interrupts.held_back():
-            tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
+            if is_first:
+                tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs), int(progress.position))
-        stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
+        if is_first:
+            stack.callback(losses_chart.draw, epochs, workdir / LOSSES)
         log = lambda _: None
-        if tensorboard:
+        if tensorboard and is_first:
             log = stack.enter_context(tensorboard_log.log(workdir / TENSORBOARD, epochs))
         wrap = lambda train_loop: train_loop
-        if profile:
+        if profile and is_first:
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
         def keep(progress: training.Progress):
@@ -111,7 +117,7 @@ def train(
                 report(epoch)
 
         result = training.train(
-            model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap
+            model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap, mesh
         )
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result

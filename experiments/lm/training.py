@@ -11,13 +11,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from tqdm import tqdm
 
+from experiments.lm import mesh as devices
 from experiments.lm import models, optimizers
-from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.loss import first_carry
 from experiments.lm.settings import Settings
-from experiments.record import interrupts
+from experiments.record import interrupts, processes
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
 from experiments.text.sequences import EveryToken, Sequences, sequences
@@ -38,13 +40,13 @@ class Data(NamedTuple):
 class Progress(NamedTuple):
     """All that a run needs to go on after a call, for bit-identical results; arrays alone."""
 
-    epoch: jax.Array  # [], int32: epochs finished
+    epoch: np.ndarray  # [], int32: epochs finished
     params: Any
     opt_state: Any
-    best_epoch: jax.Array  # [], int32
-    best_valid_loss: jax.Array  # [], float32
+    best_epoch: np.ndarray  # [], int32
+    best_valid_loss: np.ndarray  # [], float32
     best_params: Any
-    position: jax.Array  # [], int32: sequences of the next epoch that are done
+    position: np.ndarray  # [], int32: sequences of the next epoch that are done
     carry: Any  # after them
     total_loss: np.ndarray  # [], float64, over them
 
@@ -75,12 +77,15 @@ def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i:
     return models.dropout_inputs(model, key, tokens, settings.keep_prob), targets
 
 
-def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
+def make_evaluate(
+    model: models.LanguageModel, settings: Settings, mesh: Mesh | None = None
+) -> Callable:
     """Builds (params, sequences) -> mean loss over their words, without dropout."""
     schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
-    settings = settings._replace(schedule=schedule, backward="sweeps")
+    settings = settings._replace(schedule=schedule, backward="sweeps", keep_prob=1.0)
     is_filled_up = settings.evaluate == "all"
-    eval_step = make_eval_step(make_loss(model, settings, is_filled_up=is_filled_up))
+    loss_fn = devices.make_loss(mesh, model, settings, is_filled_up=is_filled_up)
+    eval_step = make_eval_step(loss_fn)
 
     @jax.jit
     def evaluate_slice(params, carry, part, num):
@@ -91,30 +96,35 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
             return carry, losses.at[i].set(metrics.loss)
 
         losses = jnp.zeros(len(part.inputs), jnp.float32)
-        return jax.lax.fori_loop(0, num, one, (carry, losses))
+        counts = jnp.sum(part.targets >= 0, axis=(1, 2))
+        return *jax.lax.fori_loop(0, num, one, (carry, losses)), counts
 
     def evaluate(params, text):
-        carry = first_carry(model, settings, models.Inputs(text.read(0, 1).inputs[0]))
+        carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
         losses, counts = [], []
         with _progress_bar(text, "evaluation") as bar:
             for part, num in text.slices():
-                carry, of_slice = evaluate_slice(params, carry, part, num)
-                losses.append(np.asarray(of_slice)[:num])  # waits: one slice in memory at a time
-                counts.append(np.sum(part.targets[:num] >= 0, axis=(1, 2)))
+                part = devices.place_slice(mesh, settings.batch_size, part)
+                carry, *of_slice = evaluate_slice(params, carry, part, num)
+                found = [np.asarray(leaf)[:num] for leaf in of_slice]  # waits: one in memory
+                losses.append(found[0])
+                counts.append(found[1])
                 bar.update(num * text.num_tokens_of_sequence)
         return np.average(np.concatenate(losses), weights=np.concatenate(counts))
 
     return evaluate
 
 
-def cut(corpus: Corpus, settings: Settings) -> Data:
-    """The texts as sequences.
+def cut(corpus: Corpus, settings: Settings, mesh: Mesh | None = None) -> Data:
+    """The texts as sequences, of which a process reads its own streams.
 
     Raises:
       UserError: a text is too short for one sequence.
     """
     sizes = settings.batch_size, settings.schedule.seq_len
+    own = devices.own_streams(mesh, settings.batch_size)
     data = Data(*(sequences(getattr(corpus, name), *sizes, name) for name in SPLITS))
+    data = Data(*(part._replace(own=own) for part in data))
     if settings.evaluate != "all":
         return data
     return data._replace(valid=EveryToken(*data.valid), test=EveryToken(*data.test))
@@ -129,13 +139,16 @@ def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformati
     return optimizers.make(settings, settings.num_epochs * text.train.num)
 
 
-def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progress:
+def start(
+    model: models.LanguageModel, text: Data, settings: Settings, mesh: Mesh | None = None
+) -> Progress:
     """A run before its first epoch."""
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
-    opt_state = make_optimizer(text, settings).init(params)
-    zero = jnp.zeros((), jnp.int32)
-    carry = _first_carry(model, text, settings, jax.random.key(0))
-    best = zero, jnp.float32(jnp.inf), params
+    params = devices.place(mesh, params)
+    opt_state = devices.place(mesh, make_optimizer(text, settings).init(params))
+    carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
+    zero = np.zeros((), np.int32)
+    best = zero, np.full((), np.inf, np.float32), params
     return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()))
 
 
@@ -156,6 +169,7 @@ def train(
     keep: Callable[[Progress], None] = lambda progress: None,
     keep_every: int | None = None,
     wrap: Callable[[Callable], Callable] = lambda train_loop: train_loop,
+    mesh: Mesh | None = None,
 ) -> Result:
     """Trains for the epochs that are left, reports each, and tests the best one's parameters.
 
@@ -170,17 +184,20 @@ def train(
     """
     batch_fn = functools.partial(train_batch, model, settings)
     optimizer = make_optimizer(text, settings)
-    train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
-    evaluate = make_evaluate(model, settings)
+    loss_fn = devices.make_loss(mesh, model, settings)
+    train_loop = make_train_loop(loss_fn, optimizer, batch_fn)
+    evaluate = make_evaluate(model, settings, mesh)
     if not is_finished(progress, settings):
         # No update: compiles the loop before the clock starts.
-        state, key = _begin_epoch(model, text, settings, progress)
+        state, key = _begin_epoch(model, settings, progress, mesh)
         part, _ = next(text.train.slices(CALLS_PER_EPOCH))
+        part = devices.place_slice(mesh, settings.batch_size, part)
         train_loop(state, (part, key), 0, 0)
-    calls = _Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
+    largest_loss = 10 * math.log(model.vocab_size)
+    calls = _Calls(wrap(train_loop), mesh, largest_loss, keep, keep_every)
     while not is_finished(progress, settings):
         began, epoch = time.perf_counter(), int(progress.epoch) + 1
-        state, key = _begin_epoch(model, text, settings, progress)
+        state, key = _begin_epoch(model, settings, progress, mesh)
         num_tokens = (text.train.num - int(progress.position)) * text.train.num_tokens_of_sequence
         progress, train_loss = _train_epoch(calls, state, text.train, key, progress)
         trained = time.perf_counter()
@@ -188,10 +205,12 @@ def train(
             valid_loss = float(evaluate(progress.params, text.valid))
         _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         if valid_loss < progress.best_valid_loss:
-            best = jnp.int32(epoch), jnp.float32(valid_loss), progress.params
+            best = np.asarray(epoch, np.int32), np.asarray(valid_loss, np.float32), progress.params
             progress = progress._replace(**dict(zip(BEST, best, strict=True)))
         progress = progress._replace(
-            epoch=jnp.int32(epoch), position=jnp.int32(0), total_loss=np.zeros(())
+            epoch=np.asarray(epoch, np.int32),
+            position=np.zeros((), np.int32),
+            total_loss=np.zeros(()),
         )
         rate = num_tokens / (trained - began)
         seconds = time.perf_counter() - began
@@ -204,23 +223,21 @@ class _Calls(NamedTuple):
     """How an epoch's calls run, and what is done between them."""
 
     train_loop: Callable
+    mesh: Mesh | None
     largest_loss: float  # above it training has failed
     keep: Callable[[Progress], None]
     keep_every: int | None
 
 
-def _begin_epoch(model, text, settings, progress):
+def _begin_epoch(model, settings, progress, mesh):
     """The learner where the next epoch begins or goes on, and that epoch's key."""
-    key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
-    carry = progress.carry if progress.position else _first_carry(model, text, settings, key)
+    key = devices.epoch_key(mesh, settings.seed, int(progress.epoch) + 1)
+    carry = progress.carry
+    if not progress.position:
+        carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
     # The calls donate their state, and `progress` must live on.
     copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
     return LearnerState(*copies), key
-
-
-def _first_carry(model, text, settings, key):
-    inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
-    return first_carry(model, settings, inputs)
 
 
 def _train_epoch(calls, state, text, key, progress):
@@ -229,12 +246,13 @@ def _train_epoch(calls, state, text, key, progress):
     kept, what = position, f"epoch {int(progress.epoch) + 1}"
 
     def now():
-        inside = {"position": jnp.int32(position), "total_loss": np.asarray(total)}
+        inside = {"position": np.asarray(position, np.int32), "total_loss": np.asarray(total)}
         return progress._replace(**state._asdict(), **inside)
 
     with _kept_if_stopped(calls.keep, now), _progress_bar(text, what) as bar:
         bar.update(position * text.num_tokens_of_sequence)
         for part, num in text.slices(CALLS_PER_EPOCH, position):
+            part = devices.place_slice(calls.mesh, text.batch_size, part)
             with interrupts.held_back():
                 stop = part.first + num
                 state, metrics = calls.train_loop(state, (part, key), part.first, stop)
@@ -253,7 +271,8 @@ def _kept_if_stopped(keep, now):
     try:
         yield
     except KeyboardInterrupt:
-        keep(now())
+        if not processes.are_several():  # which need not have stopped after the same call
+            keep(now())
         raise
 
 

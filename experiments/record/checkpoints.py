@@ -16,6 +16,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
+from experiments.record import processes
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
 
@@ -43,9 +44,11 @@ def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float
         _remove_unfinished(folder)
         with _manager(folder, create=True) as manager:
             manager.save(step, args=ocp.args.Composite(**items))
-        sums = {"loss": loss, "files": _sums(folder / str(step))}
-        replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
-        _keep_few(folder)
+        if processes.is_first():
+            sums = {"loss": loss, "files": _sums(folder / str(step))}
+            replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
+            _keep_few(folder)
+        processes.wait("saved")
     except Exception as error:  # of the file system, by way of Orbax and TensorStore
         raise UserError(
             f"the state cannot be written to {folder} ({reason(error)}); the last one that could "
@@ -67,7 +70,10 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
     """
     _remove_unfinished(folder)
     found, damaged = _newest_whole(folder, like)
+    processes.wait("restored")
     for step, why in damaged.items():
+        if not processes.is_first():
+            break
         aside = folder.with_name(f"damaged-checkpoint-{step}")
         print(f"warning: {folder / str(step)} is damaged ({why}); now {aside}.", file=sys.stderr)
         shutil.rmtree(aside, ignore_errors=True)
@@ -141,9 +147,10 @@ def _keep_few(folder: Path) -> None:
 
 def _remove_unfinished(folder: Path) -> None:
     """What a save or a removal has left that failed or was killed."""
-    for path in folder.iterdir() if folder.is_dir() else []:
+    for path in folder.iterdir() if processes.is_first() and folder.is_dir() else []:
         if not (path / CHECKSUMS).exists():
             shutil.rmtree(path, ignore_errors=True)
+    processes.wait("removed unfinished")
 
 
 @contextlib.contextmanager
