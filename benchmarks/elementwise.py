@@ -1,4 +1,4 @@
-"""Times the gradient of carries that mix nothing against the horizon: windows and sweeps.
+"""Times the gradient of elementwise carries against the horizon: windows and sweeps.
 
     python -m benchmarks.elementwise
 

@@ -32,5 +32,5 @@ def draw(report: dict, path: Path) -> None:
     axes[0].legend(loc="upper left")
     sizes = report["sizes"]
     shown = f"B {sizes['batch']}, T {sizes['steps']}, N {sizes['state']}"
-    figure.suptitle(f"Gradient of carries that mix nothing, {shown}, float32, {machine(report)}")
+    figure.suptitle(f"Gradient of elementwise carries, {shown}, float32, {machine(report)}")
     save(figure, path)

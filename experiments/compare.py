@@ -2,12 +2,11 @@
 
   python -m experiments.compare
 
-Trains nothing: it reads --results, draws into --out, and takes seconds. A claim about losses
-holds only where the difference exceeds twice the spread (the standard deviation) between seeds,
-pooled over the cells of that rate that have several, and 2.8 times where there is one seed;
-otherwise it is undecided. At the rate of 0.0003, which has one seed, the spread is that of the
-others. To expect: the true style beats the epochwise one at equal horizon and rate 0.003, and loses
-to it at 0.0003, as in the article, where it makes a half to a quarter of its updates.
+Trains nothing: it reads --results, draws into --out, and takes seconds. The rule for claims about
+losses is that of experiments.claims.verdicts: paired t tests over seeds at 5 %, Holm's correction
+over all horizons and rates of a claim, a margin stated beforehand where losses are claimed to be as
+good; one seed gives no verdict. To expect: the true style beats the epochwise one at equal horizon
+and rate 0.003.
 """
 
 import textwrap

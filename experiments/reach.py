@@ -47,10 +47,11 @@ def learnt(task: delay.Task, horizon: int, stride: int, keys: jax.Array):
       `TIMED_UPDATES` further updates of all learners.
     """
     delays = jnp.array(DELAYS)
-    of_seeds = jax.vmap(lambda key: delay.start(task, key, horizon, stride))
+    only = delay.Pass(horizon, stride)
+    of_seeds = jax.vmap(lambda key: delay.start(task, key, only))
     state = jax.jit(jax.vmap(lambda _: of_seeds(keys)))(delays)
-    train = _of_all(delay.make_train(task), 2)
-    share = _of_all(delay.make_share(task), 0)
+    train = _of_all(delay.make_train(task, only), 2)
+    share = _of_all(delay.make_share(task, only), 0)
     shares = []
     for first, stop in zip((0, *task.milestones), task.milestones, strict=False):
         state = train(state, delays, keys, first, stop)

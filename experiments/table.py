@@ -75,10 +75,11 @@ def print_table(finished: runs.Runs) -> None:
 
 def print_summary(found: runs.Summary) -> None:
     """How far the article's cells are from ours."""
+    offsets = ", ".join(f"{offset:+z.3f} at {rate:g}" for rate, offset in found.offsets.items())
     print(
         f"{len(found.rows)} of the article's {len(cells.RATES) * len(cells.SCHEDULES)} cells: mean "
-        f"difference {found.offset:+.3f}, mean absolute difference {found.mean:.3f}, largest "
-        f"{found.largest:+.3f}; without the mean at most {max(map(abs, found.patterns)):.3f}"
+        f"difference {offsets}, mean absolute difference {found.mean:.3f}, largest "
+        f"{found.largest:+.3f}; without the means at most {max(map(abs, found.patterns)):.3f}"
     )
 
 

@@ -4,8 +4,9 @@
   python -m experiments.williams_peng --task=ptb --corpus=ptb
 
 Three schedules of one depth: BPTT(h; 1), where every error reaches h steps back; BPTT(2h; h), where
-they reach h+1 to 2h for about the cost of full BPTT; and BPTT(h; h), 1 to h. All see the same
-stream, without seams, and update every h steps.
+they reach h+1 to 2h for about the cost of full BPTT; and BPTT(h; h), 1 to h. On the delay stands
+BPTT(2h; 1) beside them, which tells depth from style. All see the same stream, without seams, and
+update every h steps.
 
 `delay` is a small task (experiments.tasks.delay): a binary sequence whose next symbol depends on
 the one d = h - 1 steps back, the furthest whose own step BPTT(h) reaches. A seed succeeds once it
@@ -48,6 +49,7 @@ SCHEDULES = {  # horizon and stride in units of h; 0 for one step
     "BPTT(2h; h)": (2, 1),
     "BPTT(h; h)": (1, 1),
 }
+DEEPER = {"BPTT(2h; 1)": (2, 0)}  # on the delay, beside them: is it the depth or the style?
 HORIZONS = (5, 10)
 DEFAULTS = {"num_seeds": None}  # that of the task
 NUM_SEEDS = {"delay": 200, "ptb": 3}
@@ -56,17 +58,18 @@ SUCCESS = 0.9
 TASK = delay.Task(7, chunk=8, state_size=16, recurrent_gain=0.5)
 
 
-def schedules(h: int) -> dict[str, tuple[int, int]]:
+def schedules(h: int, of: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
     """(horizon, stride) by name."""
-    return {name: (a * h, max(1, b * h)) for name, (a, b) in SCHEDULES.items()}
+    return {name: (a * h, max(1, b * h)) for name, (a, b) in of.items()}
 
 
 def run_delay(num_seeds: int) -> dict:
-    """Success rates of the three schedules at each milestone, h the task's chunk."""
+    """Success rates of the schedules at each milestone, h the task's chunk."""
     keys = jax.random.split(jax.random.key(1), num_seeds)
     rows = []
-    for name, (horizon, stride) in schedules(TASK.chunk).items():
-        learn = functools.partial(delay.make_learn(TASK, horizon, stride), TASK.max_delay)
+    for name, (horizon, stride) in schedules(TASK.chunk, SCHEDULES | DEEPER).items():
+        only = delay.Pass(horizon, stride)
+        learn = functools.partial(delay.make_learn(TASK, only), TASK.max_delay)
         shares = np.asarray(jax.jit(jax.vmap(learn))(keys))
         successes = np.sum(shares >= SUCCESS, axis=0).tolist()
         intervals = [
@@ -89,7 +92,7 @@ def run_ptb(folder: Path, corpus: data.Corpus, num_seeds: int) -> dict:
     model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=100)
     rows = []
     for h in HORIZONS:
-        for name, (horizon, stride) in schedules(h).items():
+        for name, (horizon, stride) in schedules(h, SCHEDULES).items():
             cells = [
                 run_cell(folder, model, corpus, Schedule("semi", horizon, stride, h), seed)
                 for seed in range(num_seeds)

@@ -1,6 +1,8 @@
 """Truncated backpropagation through time for JAX: `lax.scan` with a bounded gradient horizon."""
 
+from tbptt_jax._boundary_factors import draw_boundary_factors, with_boundary_factors
 from tbptt_jax._dyadic_lags import dyadic_lag_spectrum
+from tbptt_jax._lag_weights import draw_lag_weights
 from tbptt_jax._lags import LagSpectrum, effective_horizon, lag_spectrum
 from tbptt_jax._learner import LearnerState, Metrics
 from tbptt_jax._linear_scan import truncated_linear_scan
@@ -23,6 +25,8 @@ __all__ = [
     "LearnerState",
     "Metrics",
     "StreamState",
+    "draw_boundary_factors",
+    "draw_lag_weights",
     "dyadic_lag_spectrum",
     "effective_horizon",
     "init_stream",
@@ -36,6 +40,7 @@ __all__ = [
     "truncated_linear_scan",
     "truncated_scan",
     "windowed_value_and_grad",
+    "with_boundary_factors",
     "with_mask",
     "with_resets",
 ]

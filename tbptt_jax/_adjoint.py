@@ -34,6 +34,7 @@ from tbptt_jax._chains import Chains
 from tbptt_jax._cpu_tiles import on_cpu, tile_width
 from tbptt_jax._elementwise import elementwise
 from tbptt_jax._entering import Entering
+from tbptt_jax._lag_weights import weighed
 from tbptt_jax._linearised import linearised
 from tbptt_jax._pieces import last_to_first
 from tbptt_jax._pullbacks import inexact, pullback
@@ -49,7 +50,7 @@ class Schedule(NamedTuple):
 
     Attributes:
       num_steps: T.
-      horizon: how many steps an error reaches back, its own included; 1 <= horizon < T.
+      horizon: how many steps an error reaches back, its own included; 1 <= horizon <= T.
       stride: how many consecutive losses share one pass; 1 <= stride <= horizon.
       segment: the carry of every so-many-th step is kept.
     """
@@ -60,8 +61,8 @@ class Schedule(NamedTuple):
     segment: int = 1
 
 
-class Going(NamedTuple):
-    """How far the errors have come back.
+class BackwardState(NamedTuple):
+    """What a piece of time hands to the piece before it.
 
     Attributes:
       entering: [...], the error on the carry that enters the last step so far, cut at its horizon.
@@ -79,7 +80,14 @@ class Going(NamedTuple):
 
 
 def truncated_pullback(
-    step: Step, schedule: Schedule, constants: Any, kept: Any, xs: Any, carry_ct: Any, ys_ct: Any
+    step: Step,
+    schedule: Schedule,
+    constants: Any,
+    kept: Any,
+    xs: Any,
+    carry_ct: Any,
+    ys_ct: Any,
+    weights: jax.Array | None = None,
 ) -> tuple[Any, Any, Any]:
     """Pulls the cotangents of a scan's results back to its inputs, `horizon` steps at most.
 
@@ -91,18 +99,20 @@ def truncated_pullback(
       xs: [T, ...], the input of each step.
       carry_ct: [...], the cotangent of the last carry.
       ys_ct: [T, ...], the cotangent of each output.
+      weights: [horizon] or [horizon, B], of the lags; stride 1 alone.
 
     Returns:
       The cotangents of `constants`, of the initial carry, and of `xs`.
     """
     carry_ct, ys_ct = inexact((carry_ct, ys_ct))
     width = tile_width(carry_ct, *schedule[:3])
-    segments = functools.partial(_go_back, step, schedule, None)
-    tiles = functools.partial(_go_back, step, schedule, width)
+    segments = functools.partial(_backward, step, schedule, None, weights)
+    tiles = functools.partial(_backward, step, schedule, width, weights)
     go = segments if width is None else on_cpu(tiles, segments)
     constants_ct, leaving, xs_ct = go(constants, kept, xs, carry_ct, ys_ct)
     first_step = lambda carry: step(constants, carry, take(xs, 0))
-    (init_ct,) = pullback(first_step, take(kept, 0))((leaving, take(ys_ct, 0)))
+    own = weighed(take(ys_ct, 0), weights, 0, axis=0)
+    (init_ct,) = pullback(first_step, take(kept, 0))((leaving, own))
     return constants_ct, init_ct, xs_ct
 
 
@@ -128,7 +138,7 @@ def whole_segment(
     return min(-(-at_least // whole) * whole, num_steps)
 
 
-def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
+def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_ct):
     """In tiles of `width` steps; None for as many as a segment has, or for all.
 
     Returns:
@@ -136,57 +146,60 @@ def _go_back(step, schedule, width, constants, kept, xs, carry_ct, ys_ct):
       cotangents of the inputs.
     """
     first = take((kept, xs), 0)
-    way = _way(step, schedule, width, constants, *first)
+    method = _choose_method(step, schedule, width, weights, constants, *first)
 
-    def tile(ahead, start, going, at, size, steps):
+    def tile(ahead, start, state, at, size, steps):
         carries, xs, ys_ct = steps
-        of_tile = (carries, xs), ys_ct, going.own
-        later, entering = way.of_piece(going.later, ahead, start + at, *of_tile)
+        of_tile = (carries, xs), ys_ct, state.own
+        later, entering = method.of_piece(state.later, ahead, start + at, *of_tile)
         leaving = jax.tree.map(
-            lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, going.entering
+            lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, state.entering
         )
         all_steps = jax.vmap(step, (None, 0, 0), axis_size=size)
-        constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, ys_ct))
-        return Going(
+        own = weighed(ys_ct, weights, 0)
+        constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, own))
+        return BackwardState(
             take(entering, 0),
             take(leaving, 0),
-            jax.tree.map(jnp.zeros_like, going.own),
-            add(going.constants_ct, constants_ct),
+            jax.tree.map(jnp.zeros_like, state.own),
+            add(state.constants_ct, constants_ct),
             later,
         ), xs_ct
 
-    def segment(going, start, size, steps):
+    def segment(state, start, size, steps):
         xs, ys_ct = steps
         keep = lambda carry, x: (step(constants, carry, x)[0], carry)
         carries = jax.lax.scan(keep, take(kept, start // schedule.segment), xs, length=size)[1]
-        return within(going, start, size, (carries, xs, ys_ct))
+        return within(state, start, size, (carries, xs, ys_ct))
 
-    def within(going, start, size, steps):
+    def within(state, start, size, steps):
         carries, xs, ys_ct = steps
-        ahead = way.look_ahead(going.later, start, (carries, xs), ys_ct, going.own)
+        ahead = method.look_ahead(state.later, start, (carries, xs), ys_ct, state.own)
         body = functools.partial(tile, ahead, start)
-        going, xs_ct = last_to_first(body, going, steps, size, width)
-        return going._replace(later=way.after(going.later, ahead)), xs_ct
+        state, xs_ct = last_to_first(body, state, steps, size, width)
+        return state._replace(later=method.after(state.later, ahead)), xs_ct
 
-    later = way.start(first, take(ys_ct, 0), carry_ct)
+    later = method.start(first, take(ys_ct, 0), carry_ct)
     nothing = jax.tree.map(jnp.zeros_like, inexact(constants))
-    going = Going(carry_ct, carry_ct, carry_ct, nothing, later)
+    leaving = weighed(carry_ct, weights, 0, axis=0)
+    state = BackwardState(leaving, leaving, carry_ct, nothing, later)
     if schedule.segment == 1:
-        going, xs_ct = within(going, 0, schedule.num_steps, (kept, xs, ys_ct))
+        state, xs_ct = within(state, 0, schedule.num_steps, (kept, xs, ys_ct))
     else:
-        going, xs_ct = last_to_first(
-            segment, going, (xs, ys_ct), schedule.num_steps, schedule.segment
+        state, xs_ct = last_to_first(
+            segment, state, (xs, ys_ct), schedule.num_steps, schedule.segment
         )
-    return going.constants_ct, going.leaving, xs_ct
+    return state.constants_ct, state.leaving, xs_ct
 
 
-def _way(step, schedule, width, constants, carry, x) -> Entering:
-    """The way to the errors on the carries."""
+def _choose_method(step, schedule, width, weights, constants, carry, x) -> Entering:
+    """The method that finds the errors on the carries at the least cost."""
     num_steps, horizon, stride, segment = schedule
     if horizon == 1 or not jax.tree.leaves(inexact(carry)):
         return Entering()
     piece = width or (None if segment in (1, num_steps) else segment)
-    kind = elementwise(step, constants, carry, x) if isinstance(num_steps, int) else None
+    by_windows = weights is None and isinstance(num_steps, int)
+    kind = elementwise(step, constants, carry, x) if by_windows else None
     if kind and (stride == 1 or piece is None):
         maps = functools.partial(maps_of_steps, step, kind, constants)
         if piece is None:
@@ -196,5 +209,5 @@ def _way(step, schedule, width, constants, carry, x) -> Entering:
     if stride > 1:
         return Chains(steps, horizon - 1, stride, num_steps, piece)
     if piece is None:
-        return Sweeps(steps, horizon - 2)
-    return SweepsOfPieces(steps, horizon - 2, num_steps)
+        return Sweeps(steps, horizon - 2, weights)
+    return SweepsOfPieces(steps, horizon - 2, num_steps, weights)

@@ -1,4 +1,4 @@
-"""Carries that mix nothing: steps whose Jacobian of the carry is elementwise.
+"""Elementwise carries: each entry of the new carry depends on the same entry of the old alone.
 
 Of such a step an entry of the new carry depends on the entries of the old one at the same place
 alone, as in a leaky integrator, a gated average or a diagonal state-space model. Its pullback is

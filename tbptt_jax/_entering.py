@@ -1,4 +1,4 @@
-"""What a way to the errors on the carries that enter the steps has to offer, piece by piece."""
+"""The interface of the methods that find the errors on the carries that enter the steps."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from tbptt_jax._pullbacks import inexact
 
 @dataclasses.dataclass(frozen=True)
 class Entering:
-    """ε, the errors on the carry that enters each step, from the last piece of time to the first.
+    """A method to find ε, the truncated error on the carry that enters each step.
 
-    It is the errors' last step but one: where a horizon has a step alone, there are none.
+    It is called for one piece of consecutive steps after the other, from the last piece to the
+    first, and may hand a value of its own choice, `later`, from each piece to the piece before it.
+    A subclass is one method: sweeps, chains or sliding windows. This base class is horizon 1, where
+    no error reaches an entering carry and ε is zero.
     """
 
     def start(self, inputs: Any, y_ct: Any, own: Any) -> Any:
-        """What the last piece gets of later ones.
+        """`later` for the last piece.
 
         Args:
           inputs: the carry and the input of some step; the types count.
@@ -28,15 +31,15 @@ class Entering:
         """
 
     def look_ahead(self, later: Any, first: Any, inputs: Any, ys_ct: Any, own: Any) -> Any:
-        """What the pieces of a segment get beside it, from all steps of the segment."""
+        """`ahead`: what all pieces of a segment get beside `later`, found from all its steps."""
 
     def of_piece(
         self, later: Any, ahead: Any, first: Any, inputs: Any, ys_ct: Any, own: Any
     ) -> tuple[Any, Any]:
-        """What an earlier piece gets, and ε of the steps of this one.
+        """`later` for the piece before, and ε of the steps of this one.
 
         Args:
-          later: what this one gets.
+          later: as handed on by the piece after this one.
           ahead: what `look_ahead` returned.
           first: the number of its first step.
           inputs: [n, ...], carries and inputs of the steps.
@@ -46,5 +49,5 @@ class Entering:
         return later, jax.tree.map(jnp.zeros_like, inexact(inputs[0]))
 
     def after(self, later: Any, ahead: Any) -> Any:
-        """What the segment before gets of a segment's last state."""
+        """`later` for the last piece of the segment before."""
         return later

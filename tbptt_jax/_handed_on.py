@@ -167,16 +167,32 @@ def call(f: Callable[..., Any], *args: Any) -> Any:
     return _trace_and_call(f, *args)[0]
 
 
+def call_on_changed(f: Callable[..., Any], change: Callable[[Any], Any], carry: Any, x: Any) -> Any:
+    """`f(carry, x)` with the leaves of the carry changed, but for those that `f` hands on."""
+    jaxpr, shapes = _trace(f, carry, x)
+    sources, leaves = _sources(jaxpr), jax.tree.leaves(carry)
+    handed_on = [jaxpr.invars[i] in sources[i : i + 1] for i in range(len(leaves))]
+    leaves = [leaf if on else change(leaf) for leaf, on in zip(leaves, handed_on, strict=True)]
+    return _call_traced(jaxpr, shapes, [*leaves, *jax.tree.leaves(x)])
+
+
 def _trace_and_call(f, *args):
     """As `call`; the constants that `f` reads too."""
+    jaxpr, shapes = _trace(f, *args)
+    return _call_traced(jaxpr, shapes, jax.tree.leaves(args)), jaxpr.consts
+
+
+def _trace(f, *args):
     called = functools.wraps(f, updated=())(lambda *args: f(*args))  # new: traces are cached by it
-    jaxpr, shapes = jax.make_jaxpr(called, return_shape=True)(*args)
-    inputs = jax.tree.leaves(args)
+    return jax.make_jaxpr(called, return_shape=True)(*args)
+
+
+def _call_traced(jaxpr, shapes, inputs):
     known = dict(zip(jaxpr.invars, inputs, strict=True))
     known |= dict(zip(jaxpr.constvars, jaxpr.consts, strict=True))
     results = zip(_sources(jaxpr), jaxpr_as_fun(jaxpr)(*inputs), strict=True)
     results = [known.get(source, result) for source, result in results]
-    return jax.tree.unflatten(jax.tree.structure(shapes), results), jaxpr.consts
+    return jax.tree.unflatten(jax.tree.structure(shapes), results)
 
 
 def _sources(jaxpr) -> list[Any]:

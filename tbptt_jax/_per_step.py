@@ -75,6 +75,23 @@ def pair(function: str, callable_: str, expected: str, value: Any) -> Any:
     return value
 
 
+def input_pair(function: str, name: str, inputs: Any) -> Any:
+    """Returns the input of a wrapped step, which must be a pair.
+
+    Args:
+      function: name of the wrapper, for the error.
+      name: the second of the pair.
+      inputs: what the step was given.
+
+    Raises:
+      TypeError: it is none.
+    """
+    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+        got = jax.tree.structure(inputs)
+        raise TypeError(f"{function}: the step's input must be a pair, (x, {name}), got {got}.")
+    return inputs
+
+
 def described(tree: Any) -> str:
     """The types of a tree's arrays, in its structure."""
 

@@ -61,14 +61,18 @@ def _through(body, state, trees, num_steps, width, reverse):
         return one(state_and_rows, num_whole * width, rest) if rest else state_and_rows
 
     shapes = jax.eval_shape(lambda state: body(state, 0, width, piece(0, width))[1], state)
-    filled = lambda leaf: jnp.full((num_steps, *leaf.shape[1:]), _any_number(trees), leaf.dtype)
+    filled = lambda leaf: jnp.full((num_steps, *leaf.shape[1:]), _unknown_number(trees), leaf.dtype)
     rows = jax.tree.map(filled, shapes)
     for stage in [last_piece, whole_pieces] if reverse else [whole_pieces, last_piece]:
         state, rows = stage((state, rows))
     return state, rows
 
 
-def _any_number(trees):
-    """One that XLA does not know: it shares buffers of zeros, and copies them when written."""
+def _unknown_number(trees):
+    """A number whose value XLA cannot know.
+
+    XLA lets several arrays of zeros share one buffer, and copies it when one of them is written in
+    the loop. Every row is overwritten, so the value does not matter.
+    """
     leaves = (leaf for leaf in jax.tree.leaves(inexact(trees)) if leaf.size)
     return next((leaf.ravel()[0].real for leaf in leaves), 0.0)

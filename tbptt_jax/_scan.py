@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.experimental import checkify
-from jax.extend.core import jaxpr_as_fun
+from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import Schedule, truncated_pullback, whole_segment
+from tbptt_jax._adjoint import Schedule, whole_segment
+from tbptt_jax._gradient_rule import (
+    checks_apart,
+    executed,
+    with_pullback,
+    without_forward_mode,
+)
 from tbptt_jax._handed_on import partition
-from tbptt_jax._linearity import check_linear
+from tbptt_jax._lag_weights import check_lag_weights
+from tbptt_jax._pure_step import pure_step
 from tbptt_jax._schedule import check_positive, check_schedule
 from tbptt_jax._segments import scan_segments
 from tbptt_jax._time_axis import take
-from tbptt_jax._vmappable import check_vmappable
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -36,6 +40,7 @@ def truncated_scan(
     horizon: int | None,
     stride: int = 1,
     carry_every: int = 1,
+    lag_weights: ArrayLike | None = None,
 ) -> tuple[Carry, Y]:
     """`jax.lax.scan` whose gradient is truncated backpropagation through time.
 
@@ -46,58 +51,46 @@ def truncated_scan(
 
         s = t - horizon + 1, ..., t
 
-    and no other; only the carries between steps are cut. With a larger stride the losses of one
-    block of `stride` consecutive steps share one backward pass, which covers the `horizon` steps
-    that end with the block's last. Blocks are counted from the first executed step. The error of
-    the final carry belongs to the last step. So
+    and no other; only the carries between steps are cut. The error of the final carry belongs to
+    the last step. With a larger stride the losses of a block of `stride` consecutive steps share
+    one backward pass over the `horizon` steps that end with the block's last. Blocks are counted
+    from the first executed step; the last may be shorter, and its pass is not. So
 
     * stride = 1 is true truncated BPTT: every error reaches `horizon` steps back;
     * stride = horizon is epochwise: an error reaches 1 to `horizon` steps back, by its place in
       the block, as if the sequence were cut into pieces;
     * horizon >= T is full BPTT, for any stride.
 
-    Where the stride does not divide T, the last block is shorter, and its pass still covers
-    `horizon` steps: its errors reach into the block before.
+    A carry leaf that every step returns unchanged is a parameter, as in `jax.lax.scan`: its
+    gradient is that of a parameter, and an error of its last value is passed to `init` untruncated.
 
-    A carry leaf that every step returns unchanged (also through `jax.jit`) is a parameter, as in
-    `jax.lax.scan`: it is closed over and not stored for each step, its gradient is that of a
-    parameter, and an error of its last value is passed to `init` untruncated.
+    The backward pass keeps the carries and the inputs. At stride 1 it is horizon - 1 sweeps, each
+    one batched pullback of all T steps; at larger strides the T / stride blocks walk back side by
+    side. Its sequential depth is `horizon`, not T. On a CPU it takes as many steps at a time as its
+    cache holds. Where the carry is elementwise, i.e. an entry of the new carry depends on the same
+    entry of the old one alone (leaky integrators, minGRU, diagonal state-space models; up to four
+    leaves of one dtype that depend on each other entry by entry), sliding windows replace the
+    sweeps, at a cost that does not depend on the horizon; elsewhere than on a CPU at all strides.
+    Such steps are found by themselves, and an unknown operation means sweeps. Where products of the
+    Jacobian's entries overflow, so may an error of the windows that comes from far and is tiny.
 
-    The backward pass keeps the carries and the inputs, and linearises all steps at once. At stride
-    1 it is horizon - 1 sweeps, each one batched pullback of all T steps; at larger strides the
-    T / stride blocks walk back horizon - 1 steps side by side. Its sequential depth is `horizon`,
-    not T. On a CPU it takes a few steps at a time, from the last to the first, which stay in its
-    cache: memory holds the carries and what the pullbacks of the horizon's steps keep.
+    With `carry_every` = m > 1 only every m-th carry is kept, and the steps between are run again in
+    the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
+    `jax.jit`: outside, each call traces and compiles afresh.
 
-    Where the Jacobian of the carry is elementwise (leaky integrators, gated averages such as
-    minGRU, diagonal state-space models; up to four leaves that depend on each other entry by
-    entry), there are no sweeps at stride 1: sliding windows over affine maps give the same errors
-    at a cost that does not depend on the horizon, in sequence on a CPU and with a depth of
-    log(horizon) elsewhere, there at all strides. That is found from the operations of the step's
-    pullback; one that is not known means sweeps, and so do coupled leaves of different dtypes. The
-    windows keep one more array like the carries. Where products of the Jacobian's entries overflow,
-    so may an error that comes from far and is tiny.
-
-    With `carry_every` = m > 1 only every m-th carry is kept, and the m steps from there on are run
-    again in the backward pass: one more forward pass for about T/m + m + horizon carries of memory
-    instead of T. Call it under `jax.jit`: outside, each call traces and compiles afresh, so that
-    nothing `f` closes over can be stale.
-
-    Effects inside `f`, prints and callbacks, happen once for each step in the forward pass. With
-    2 <= horizon < T, taking a gradient repeats them three more times (five for the first step).
-    Checks of `checkify` are made and reported once, around the gradient or inside of it; a program
-    that makes them under a gradient runs the steps once more for it. `f` is traced a few times.
+    Effects inside `f`, prints and callbacks, happen once for each step in the forward pass, and
+    with 2 <= horizon < T three more times in a gradient (five for the first step). Checks of
+    `checkify` are made and reported once; under a gradient they run the steps once more.
 
     The horizon is that of one scan: through two truncated scans in series an error reaches up to
-    2 horizon - 1 steps back. Stacked layers go into one carry. As in any function with
-    a gradient rule of its own, `f` cannot name an axis of a vmap that is differentiated from
-    outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f` must be linear in the errors,
-    since one pass carries those of several losses: scaling and surrogate gradients are, clipping is
-    not. A rule that is detected as nonlinear raises; one that cannot be decided is accepted.
+    2 horizon - 1 steps back. Stacked layers go into one carry. `f` cannot name an axis of a vmap
+    that is differentiated from outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f`
+    must be linear in the errors, since one pass carries those of several losses: scaling and
+    surrogate gradients are, clipping is not. A rule that is detected as nonlinear raises; one that
+    cannot be decided is accepted.
 
-    Forward-mode differentiation (`jax.jvp`, `jax.jacfwd`) of a truncated gradient is not defined;
-    use `jax.lax.scan`. Second derivatives (`jax.hessian`, `jax.jacrev` of a gradient) are the
-    Jacobian of the truncated-gradient map.
+    Forward-mode differentiation of a truncated gradient is not defined; use `jax.lax.scan`. Second
+    derivatives are the Jacobian of the truncated-gradient map.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`. As in `jax.lax.scan`; must be vmappable.
@@ -113,8 +106,11 @@ def truncated_scan(
         1..horizon, of no effect where there is no truncation.
       carry_every: how many steps apart the carries are that are kept for the gradient; a static
         integer >= 1, rounded up to whole blocks of the stride, or of horizon - 1 steps where the
-        carry mixes nothing; on a CPU, where it is long enough, to whole tiles (a carry of batch
-        32 and 128 numbers: 8 steps; of 16 numbers in all: 2048).
+        carry is elementwise; on a CPU, where it is long enough, to whole tiles of its cache.
+      lag_weights: [horizon] or [B, horizon], real, may be traced: what the error of a step
+        contributes i steps back is multiplied by wᵢ, for each sample b by w[b, i] where B is the
+        first axis of the carry's and the outputs' leaves. Needs stride 1; an elementwise carry
+        takes sweeps.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
@@ -124,6 +120,8 @@ def truncated_scan(
         carry_every.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
+      ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
+        horizon 4.`, where stride > 1, and where a leaf lacks the axis B.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
         `jax.export`, and the same for carry_every.
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
@@ -155,9 +153,10 @@ def truncated_scan(
     """
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
     carry_every = check_positive("truncated_scan", "carry_every", carry_every)
-    is_full = horizon is None or _covers(horizon, xs, length)
+    weights = check_lag_weights(lag_weights, horizon, stride)
+    is_full = horizon is None or (weights is None and _covers(horizon, xs, length))
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
-    step, constants, init_leaves, structure = _pure_step(without(f), rest(init), xs, length)
+    step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     is_known = isinstance(num_steps, int)  # or symbolic, under jax.export
@@ -170,13 +169,17 @@ def truncated_scan(
             :2
         ]
     else:
-        step, make_checks = _checks_apart(run_steps, step, *args)
+        step, make_checks = checks_apart(run_steps, step, *args)
+        if is_known and horizon > num_steps:
+            horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
         schedule = Schedule(num_steps, horizon, stride)
         if carry_every > 1:
             first = constants, init_leaves, take(xs_leaves, 0)
             segment = whole_segment(step, schedule, carry_every, *first)
             schedule = schedule._replace(segment=segment)
-        results = _without_forward_mode(_with_pullback(run_steps, step, schedule, reverse), *args)
+        results = without_forward_mode(
+            with_pullback(run_steps, step, schedule, reverse), *args, weights
+        )
         make_checks()
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
@@ -207,117 +210,8 @@ def _scan(num_steps, reverse, unroll):
     return run
 
 
-def executed(tree, reverse):
-    """Between the order in memory and the order of execution."""
-    return jax.tree.map(lambda leaf: leaf[::-1], tree) if reverse else tree
-
-
 def _covers(horizon, xs, length) -> bool:
     """Whether the horizon is as long as the sequence; not if that is symbolic, or not known."""
     if length is None:
         length = next((size for leaf in jax.tree.leaves(xs) for size in np.shape(leaf)[:1]), None)
     return isinstance(length, (int, np.integer)) and horizon >= length
-
-
-def _with_pullback(run_steps, step, schedule, reverse):
-    """`run_steps` over `step`, with `truncated_pullback` as its reverse-mode rule."""
-
-    @jax.custom_vjp
-    def run(constants, init, xs):
-        return run_steps(functools.partial(step, constants), init, xs)[:2]
-
-    def forward(constants, init, xs):
-        of_step = functools.partial(step, constants)
-        last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
-        first = jax.tree.map(lambda leaf: leaf[None], (init, take(xs, 0)))
-        each_step = jax.vmap(step, (None, 0, 0), axis_size=1)
-        check_vmappable("truncated_scan", each_step, constants, *first)
-        check_linear("truncated_scan", step, constants, init, take(xs, 0))
-        return (last, ys), (constants, kept, xs)
-
-    def backward(kept, errors):
-        constants, kept, xs = kept
-        carry_ct, ys_ct = errors
-        xs, ys_ct = executed((xs, ys_ct), reverse)
-        kept = executed(kept, reverse and schedule.segment == 1)
-        args = constants, kept, xs, carry_ct, ys_ct
-        constants_ct, init_ct, xs_ct = truncated_pullback(step, schedule, *args)
-        return constants_ct, init_ct, executed(xs_ct, reverse)
-
-    run.defvjp(forward, backward)
-    return run
-
-
-def _checks_apart(run_steps, step, *args):
-    """`step` without its `checkify` checks, and a function that makes those of all steps.
-
-    `checkify` does not reach into a gradient rule, and what it has found before a function with
-    such a rule takes the place of that rule's residuals (jax 0.12): call it after.
-    """
-    quiet = lambda *args: checkify.checkify(step, errors=checkify.user_checks)(*args)[1]
-    constants, init, xs = args
-    effects = lambda step: jax.make_jaxpr(step)(constants, init, take(xs, 0)).effects
-    if effects(step) <= effects(quiet):
-        return step, lambda: None
-
-    def make_checks():
-        constants, init, xs = jax.lax.stop_gradient(args)
-        run_steps(functools.partial(step, constants), init, xs)
-
-    return quiet, make_checks
-
-
-def _pure_step(f, init, xs, length):
-    """`f` as a function of leaves that closes over nothing.
-
-    `f` is traced inside a `lax.scan`, so that errors and the promotion of weak types are
-    `lax.scan`'s own. The function given to it is new at every call: JAX caches traces by function,
-    and what `f` closes over may have changed. Leaves, not trees: a user's container need not
-    bear what vmap and differentiation put into it.
-
-    Returns:
-      `step(constants, carry, x) -> (carry, y)` on lists of leaves, its constants, the leaves of
-      `init`, and the structure of the scan's results.
-    """
-    traces = []
-
-    @functools.wraps(f, updated=())
-    def recorded(carry, x):
-        jaxpr, shapes = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(carry, x)
-        traces.append(jaxpr)
-        leaves = jaxpr_as_fun(jaxpr)(*jax.tree.leaves((carry, x)))
-        return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-
-    results = jax.eval_shape(lambda: jax.lax.scan(recorded, init, xs, length))
-    constants = traces[-1].consts
-    jaxpr = traces[-1].replace(consts=[None] * len(constants))  # the gradient rule keeps no tracer
-    carry_shapes = jax.tree.leaves(results[0])
-
-    def step(constants, carry, x):
-        leaves = jaxpr_as_fun(jaxpr.replace(consts=constants))(*carry, *x)
-        return leaves[: len(carry_shapes)], leaves[len(carry_shapes) :]
-
-    init_leaves = [
-        _promote(leaf, shape)
-        for leaf, shape in zip(jax.tree.leaves(init), carry_shapes, strict=True)
-    ]
-    return step, constants, init_leaves, jax.tree.structure(results)
-
-
-def _promote(leaf: Any, shape: jax.ShapeDtypeStruct) -> Any:
-    if jax.typeof(leaf).weak_type == shape.weak_type:
-        return jnp.asarray(leaf)
-    return jax.lax.convert_element_type(leaf, shape.dtype)
-
-
-def _without_forward_mode(run, *args):
-    """`run(*args)`; JAX's refusal of forward mode names the way out."""
-    try:
-        return run(*args)
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise TypeError(
-            "truncated_scan: forward-mode differentiation (jvp, jacfwd) is not possible, because a "
-            "truncated gradient is not the derivative of the result; use jax.lax.scan."
-        ) from None

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._handed_on import call, check_callable
-from tbptt_jax._per_step import pair
+from tbptt_jax._per_step import input_pair, pair
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -58,7 +58,7 @@ def with_resets(
     check_callable("with_resets", f)
 
     def step(carry, inputs):
-        x, reset = _pair("with_resets", "resets", inputs)
+        x, reset = input_pair("with_resets", "resets", inputs)
         start = _or_carry(init, carry)
         _check_structure("with_resets: init", start, carry)
         started = jax.tree.map(functools.partial(_start, "with_resets"), start, carry)
@@ -105,7 +105,7 @@ def with_mask(
     check_callable("with_mask", f)
 
     def step(carry, inputs):
-        x, valid = _pair("with_mask", "valid", inputs)
+        x, valid = input_pair("with_mask", "valid", inputs)
         where = functools.partial(_where, "with_mask", flags=valid)
         results = call(f, carry, where("input", tree=x, other=_filled(x, fill)))
         left, y = pair("with_mask", "f", "(carry, y)", results)
@@ -113,13 +113,6 @@ def with_mask(
         return where("carry", tree=left, other=carry), where("output", tree=y, other=_filled(y, 0))
 
     return step
-
-
-def _pair(function, flags, inputs):
-    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
-        got = jax.tree.structure(inputs)
-        raise TypeError(f"{function}: the step's input must be a pair, (x, {flags}), got {got}.")
-    return inputs
 
 
 def _or_carry(init, carry):

@@ -1,4 +1,4 @@
-"""Errors where a step mixes nothing: sliding windows over the affine maps of its pullback."""
+"""Errors of elementwise steps: sliding windows over the affine maps of its pullback."""
 
 from __future__ import annotations
 
@@ -134,11 +134,12 @@ class WindowsOfPieces(Entering):
 
 
 class Later(NamedTuple):
-    """What a piece gets of later ones.
+    """What a piece of time must know of the steps after it to complete its windows.
 
     Attributes:
-      to_end: the maps from the next step on to its block's end.
-      ends: [length, ...], those up to each step of the next segment's first block, applied to 0.
+      to_end: the composed map from the step after the piece to the end of that step's block.
+      ends: [length, ...], from the first step of the next segment up to each step of its first
+        block, the composed maps applied to 0.
     """
 
     to_end: Maps

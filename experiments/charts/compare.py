@@ -4,13 +4,13 @@ from pathlib import Path
 
 from experiments.charts.style import ARTICLE, FULL, OURS, plt, save
 from experiments.claims.comparisons import CLAIMS, RATES, Comparison, name_of
-from experiments.claims.verdicts import HOLDS, REVERSED, UNDECIDED
+from experiments.claims.verdicts import HOLDS, NO_VERDICT, REVERSED, UNDECIDED
 
-COLOURS = {HOLDS: OURS, REVERSED: FULL, UNDECIDED: "0.6"}
+COLOURS = {HOLDS: OURS, REVERSED: FULL, UNDECIDED: "0.6", NO_VERDICT: "0.3"}
 
 
 def draw(rows: list[Comparison], path: Path) -> None:
-    """A panel for each learning rate; the band is what a difference has to exceed."""
+    """A panel for each learning rate; the bar is the t interval of a difference."""
     kinds = sorted({(CLAIMS.index(row.claim), row.horizon) for row in rows})
     places, place, before = {}, 0.0, None
     for kind in kinds:
@@ -24,8 +24,10 @@ def draw(rows: list[Comparison], path: Path) -> None:
     for rate, axis in zip(rates, axes[0], strict=True):
         for row in [row for row in rows if row.learning_rate == rate]:
             y = places[CLAIMS.index(row.claim), row.horizon]
-            axis.barh(y, 2 * row.limit, 0.6, -row.limit, color="0.9", zorder=0)
-            axis.plot(row.difference, y, "o", color=COLOURS[row.verdict], ms=6)
+            half = row.estimate.half if row.estimate.freedom else 0.0
+            colour = COLOURS[row.verdict]
+            fill = "none" if row.verdict == NO_VERDICT else colour
+            axis.errorbar(row.difference, y, xerr=half, fmt="o", color=colour, mfc=fill, ms=6)
             if row.article is not None:
                 axis.plot(row.article, y, "D", color=ARTICLE, mfc="none", ms=6)
         axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)
@@ -46,12 +48,12 @@ def draw(rows: list[Comparison], path: Path) -> None:
         text.set_in_layout(False)
     axes[0, 0].set_yticks([*places.values()], [f"horizon {horizon}" for _, horizon in kinds])
     axes[0, 0].set_ylim(place + 0.6, 0.5)
-    axes[0, 0].plot([], [], color="0.9", lw=7, label="within the noise of seeds")
     for verdict, colour in COLOURS.items():
-        axes[0, 0].plot([], [], "o", color=colour, label=f"here: {verdict}")
+        fill = "none" if verdict == NO_VERDICT else colour
+        axes[0, 0].plot([], [], "o", color=colour, mfc=fill, label=f"here: {verdict}")
     axes[0, 0].plot([], [], "D", color=ARTICLE, mfc="none", label="the article")
     figure.suptitle(
-        "Differences of the best validation loss (left of the grey band: the claim holds)"
+        "Differences of the best validation loss with 95 % t intervals (left of 0: as claimed)"
     )
     figure.legend(loc="outside lower center", ncols=5)
     save(figure, path)

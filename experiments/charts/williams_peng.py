@@ -3,9 +3,14 @@
 import json
 from pathlib import Path
 
-from experiments.charts.style import EPOCHWISE, FULL, OURS, plt, save
+from experiments.charts.style import EPOCHWISE, FULL, OTHERS, OURS, plt, save
 
-COLOURS = {"BPTT(h; 1)": OURS, "BPTT(2h; h)": EPOCHWISE, "BPTT(h; h)": FULL}
+COLOURS = {
+    "BPTT(h; 1)": OURS,
+    "BPTT(2h; h)": EPOCHWISE,
+    "BPTT(h; h)": FULL,
+    "BPTT(2h; 1)": OTHERS[1],
+}
 
 
 def draw(folder: Path, path: Path) -> None:

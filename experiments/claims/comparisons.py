@@ -1,12 +1,11 @@
-"""Differences between schedules of the table, beside the spread between their seeds."""
+"""Differences between schedules of the table, each with its verdict; a claim is a family."""
 
-import statistics
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from experiments.claims import cells, runs
 from experiments.claims.cells import Cell
-from experiments.claims.verdicts import decide, threshold
+from experiments.claims.verdicts import Estimate, decide, holm
 from experiments.lm.styles import Schedule
 
 RATES = (*cells.RATES, None)  # None: each at its best
@@ -19,10 +18,10 @@ class Comparison(NamedTuple):
     first: Schedule
     second: Schedule
     learning_rate: float | None
-    difference: float  # of the means over the seeds that both have
+    estimate: Estimate  # of the difference, over the seeds that both have
     seeds: int
     article: float | None  # the article's difference
-    spread: float  # standard deviation between seeds
+    p: float  # of no difference, Holm's over all comparisons of the claim
 
     @property
     def horizon(self) -> int:
@@ -30,14 +29,14 @@ class Comparison(NamedTuple):
         return min(self.first.horizon, self.second.horizon)
 
     @property
-    def limit(self) -> float:
-        """What the difference has to exceed."""
-        return threshold(self.spread, self.seeds)
+    def difference(self) -> float:
+        """The mean over the seeds."""
+        return self.estimate.mean
 
     @property
     def verdict(self) -> str:
         """Whether the first is better."""
-        return decide(-self.difference, self.limit)
+        return decide(-self.difference, self.p)
 
 
 def name_of(rate: float | None) -> str:
@@ -71,39 +70,43 @@ def _pairs() -> Iterator[tuple[str, tuple[Schedule, Schedule]]]:
             yield SEMI, (true, extras["semi", control.horizon])
 
 
-def comparisons(finished: runs.Runs) -> list[Comparison]:
+def comparisons(finished: runs.Runs, measure: str = runs.VALID) -> list[Comparison]:
     """All pairs whose runs are there, at each learning rate and at each one's best.
 
-    The best rate is that of seed 0. The spread is that of the seeds at the rate; of all rates where
-    it has one seed, and for each at its best.
+    The best rate is that of the validation losses of seed 0.
     """
     rows = []
     for claim, plans in _pairs():
         for rate in RATES:
-            losses = [_losses(finished, plan, rate) for plan in plans]
-            seeds = sorted(losses[0].keys() & losses[1].keys())
-            spread = runs.spread(finished, rate)
-            if not seeds or spread is None:
+            first, second = (_losses(finished, plan, rate, measure) for plan in plans)
+            seeds = sorted(first.keys() & second.keys())
+            if not seeds:
                 continue
-            first, second = (statistics.fmean(each[seed] for seed in seeds) for each in losses)
+            differences = [first[seed] - second[seed] for seed in seeds]
+            estimate = runs.noise(finished, rate, measure).of(differences)
             article = None
             if all(plan in cells.SCHEDULES for plan in plans):
                 article = round(_article(plans[0], rate) - _article(plans[1], rate), 2)
-            rows.append(
-                Comparison(claim, *plans, rate, first - second, len(seeds), article, spread)
-            )
+            row = Comparison(claim, *plans, rate, estimate, len(seeds), article, estimate.p_none)
+            rows.append(row)
     place = lambda row: (CLAIMS.index(row.claim), RATES.index(row.learning_rate))
-    return sorted(rows, key=place)
+    rows = sorted(rows, key=place)
+    families = [[row for row in rows if row.claim == claim] for claim in CLAIMS]
+    return [
+        row._replace(p=p)
+        for family in families
+        for row, p in zip(family, holm([row.p for row in family]), strict=True)
+    ]
 
 
-def _losses(finished, plan, rate):
-    """Best validation losses by seed."""
-    if rate is not None:
-        return runs.losses(finished, Cell(plan, rate))
-    at_rates = [runs.losses(finished, Cell(plan, rate)) for rate in cells.RATES]
-    if not all(0 in losses for losses in at_rates):
-        return {}
-    return min(at_rates, key=lambda losses: losses[0])
+def _losses(finished, plan, rate, measure):
+    """Losses by seed."""
+    if rate is None:
+        best = [runs.losses(finished, Cell(plan, rate)) for rate in cells.RATES]
+        if not all(0 in losses for losses in best):
+            return {}
+        rate = min(zip(cells.RATES, best, strict=True), key=lambda each: each[1][0])[0]
+    return runs.losses(finished, Cell(plan, rate), measure)
 
 
 def _article(plan, rate):

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from experiments.claims import numbers, runs, sections, studies, tables
+from experiments.claims import changes, numbers, runs, sections, tables
 from experiments.claims.article import ABOUT_AS_FAST
-from experiments.claims.cells import RATES, REPEATED_RATES
+from experiments.claims.cells import MIDDLE_RATE, NUM_EPOCHS, RATES, Cell
 from experiments.claims.comparisons import EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, comparisons
 from experiments.claims.sections import Section
+from experiments.claims.verdicts import MARGIN
 
 AIM = 0.03  # nats from the article's
 TEMPLATE = Path(__file__).parent / "page_template.md"
@@ -43,8 +44,16 @@ def text(folder: Path) -> str:
         "extras_table": tables.extras_table(finished),
         "missing": f"{len(finished)} of {len(finished) + len(missing)} cells are finished.",
         "hours": f"{math.fsum(run.seconds for run in finished.values()) / 3600:.1f}",
-        "spread": _spreads(finished),
-        "margin": f"{studies.MARGIN:g}",
+        "noise": noise_text(finished),
+        "best_epochs": best_epochs(finished, summary),
+        "of_means": seeds_offset(finished, summary),
+        "margin": f"{MARGIN:g}",
+        "test_table": changes.test_table(rows, comparisons(finished, runs.TEST)),
+        "rule_table": changes.rule_table(
+            numbers.read(folder / "verdicts_before.json"),
+            rows,
+            [finding for section in found.values() for finding in section.findings],
+        ),
         "about_as_fast": f"{ABOUT_AS_FAST:g}",
     }
     values |= table_numbers(summary) | verdicts
@@ -92,24 +101,51 @@ def summary_lines(found: dict[str, Section], summary: runs.Summary) -> str:
 def table_numbers(summary: runs.Summary) -> dict[str, str]:
     """What the text says of the table."""
     pattern = statistics.pstdev(summary.patterns)
-    error = pattern / math.sqrt(len(summary.rows))
+    offsets = [f"{offset:+z.3f} at rate {rate:g}" for rate, offset in summary.offsets.items()]
     return {
         "within": str(sum(abs(row.difference) <= AIM for row in summary.rows)),
         "cells": str(len(summary.rows)),
         "aim": f"{AIM:g}",
-        "offset": f"{summary.offset:+.3f}",
+        "offsets": ", ".join(offsets),
         "mean": f"{summary.mean:.3f}",
         "largest": f"{summary.largest:+.3f}",
         "largest_pattern": f"{max(map(abs, summary.patterns)):.3f}",
         "pattern": f"{pattern:.3f}",
-        "offset_error": f"{error:.3f}",
     }
 
 
-def _spreads(finished):
-    each = [(rate, runs.spread(finished, rate)) for rate in RATES if rate in REPEATED_RATES]
-    said = [f"{spread:.3f} at rate {rate:g}" for rate, spread in each if spread is not None]
-    return " and ".join(said) or "not measured"
+def noise_text(finished: runs.Runs) -> str:
+    """The noise of a paired difference at each rate that has several seeds, on both texts."""
+    said = []
+    for rate in RATES:
+        of = [runs.noise(finished, rate, measure) for measure in (runs.VALID, runs.TEST)]
+        if of[0].freedom:
+            valid, test = (each.variance**0.5 for each in of)
+            freedom = f"{of[0].freedom} degrees of freedom"
+            said.append(f"{valid:.4f} ({test:.4f} on the test text) at rate {rate:g}, {freedom}")
+    return "; ".join(said) or "not measured"
+
+
+def best_epochs(finished: runs.Runs, summary: runs.Summary) -> str:
+    """In which epoch the article's cells are best, over all seeds at each rate."""
+    said = []
+    for rate in RATES:
+        plain = {row.cell.schedule for row in summary.rows if row.cell.learning_rate == rate}
+        of = [run for cell, run in finished.items() if cell == Cell(cell.schedule, rate, cell.seed)]
+        best = [run.valid_loss.index(run.loss) + 1 for run in of]
+        if plain and best:
+            span = f"{min(best)} to {max(best)}" if len({*best}) > 1 else f"{best[0]}"
+            late = sum(epoch == NUM_EPOCHS for epoch in best)
+            said.append(f"{span} at rate {rate:g} (the last in {late} of {len(best)} runs)")
+    return "; ".join(said)
+
+
+def seeds_offset(finished: runs.Runs, summary: runs.Summary) -> str:
+    """The offset of the middle rate with the mean over the seeds in place of the first."""
+    cells = [row for row in summary.rows if row.cell.learning_rate == MIDDLE_RATE]
+    means = [statistics.fmean(runs.losses(finished, row.cell).values()) for row in cells]
+    offset = statistics.fmean(x - row.article for x, row in zip(means, cells, strict=True))
+    return f"{offset:+z.3f} at rate {MIDDLE_RATE:g}"
 
 
 def vanishing_numbers(found: numbers.Numbers) -> dict[str, str]:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.claims import cells as plan
-from experiments.claims import numbers
+from experiments.claims import numbers, verdicts
 from experiments.claims.cells import Cell
+from experiments.claims.verdicts import Noise
 from experiments.record.errors import UserError
 from experiments.text.sequences import num_sequences
+
+VALID, TEST = "validation", "test"
 
 
 class Run(NamedTuple):
@@ -19,6 +22,7 @@ class Run(NamedTuple):
     valid_loss: tuple[float, ...]  # after each epoch
     updates_per_epoch: int
     seconds: float
+    test_loss: float  # after the epoch of the best validation loss
 
     @property
     def loss(self) -> float:
@@ -46,10 +50,10 @@ class Summary(NamedTuple):
     """How far the article's cells are from ours, in nats per word."""
 
     rows: list[BesideArticle]
-    offset: float  # the mean difference
+    offsets: dict[float, float]  # the mean difference at each learning rate
     mean: float  # of the absolute differences
     largest: float  # difference, with its sign
-    patterns: list[float]  # the differences without the offset
+    patterns: list[float]  # the differences without their rate's offset
 
 
 def read(folder: Path) -> tuple[dict[Cell, Run], list[Cell]]:
@@ -76,32 +80,35 @@ def _read(path, cell):
         raise found.lacks(f"a valid_loss for each of {plan.NUM_EPOCHS} epochs")
     if min(losses) != found["best_valid_loss"]:
         raise UserError(f"{path} has a best_valid_loss that is not the least valid_loss.")
-    if not isinstance(found["seconds"], float):
-        raise found.lacks("seconds")
+    for name in ("seconds", "test_loss"):
+        if not isinstance(found[name], float):
+            raise found.lacks(name)
     length = text["tokens"]["train"] // found["batch_size"]
     updates = num_sequences(length, found["seq_len"])
-    return Run(tuple(losses), updates, found["seconds"])
+    return Run(tuple(losses), updates, found["seconds"], found["test_loss"])
 
 
-def losses(runs: Runs, cell: Cell) -> dict[int, float]:
-    """The best validation loss of a cell by seed, as far as they are there."""
+def losses(runs: Runs, cell: Cell, measure: str = VALID) -> dict[int, float]:
+    """The loss of a cell by seed, as far as they are there: on the validation or the test text."""
     seeds = {seed: cell._replace(seed=seed) for seed in range(max(plan.NUM_SEEDS.values()))}
-    return {seed: runs[cell].loss for seed, cell in seeds.items() if cell in runs}
+    loss_of = {VALID: lambda run: run.loss, TEST: lambda run: run.test_loss}[measure]
+    return {seed: loss_of(runs[cell]) for seed, cell in seeds.items() if cell in runs}
 
 
-def spread(runs: Runs, rate: float | None = None) -> float | None:
-    """The standard deviation between seeds, pooled over the cells that have several.
+def noise(runs: Runs, rate: float | None = None, measure: str = VALID) -> Noise:
+    """The noise of a difference between two of the table's schedules at a learning rate.
 
-    Those are the cells of one learning rate; of all, where it has none of them or is None.
+    It is pooled over all of them that have several seeds; for None over the learning rates too.
     """
-    alike = [cell._replace(seed=0) for cell in runs if rate in (None, cell.learning_rate)]
-    kinds = dict.fromkeys(alike)  # a set has another order in each process
-    several = [[*losses(runs, cell).values()] for cell in kinds]
-    several = [each for each in several if len(each) > 1]
-    if not several:
-        return None if rate is None else spread(runs)
-    squares = [statistics.variance(each) * (len(each) - 1) for each in several]
-    return math.sqrt(math.fsum(squares) / sum(len(each) - 1 for each in several))
+    if rate is None:
+        each = [noise(runs, rate, measure) for rate in plan.RATES]
+        each = [of for of in each if of.freedom]
+        freedom = sum(of.freedom for of in each)
+        total = math.fsum(of.variance * of.freedom for of in each)
+        return Noise(total / freedom if freedom else math.nan, freedom)
+    schedules = (*plan.SCHEDULES, *plan.CONTROLS)
+    by_seed = [losses(runs, Cell(schedule, rate), measure) for schedule in schedules]
+    return verdicts.noise([of for of in by_seed if len(of) > 1])
 
 
 def summary(runs: Runs) -> Summary:
@@ -121,6 +128,10 @@ def summary(runs: Runs) -> Summary:
     if not rows:
         raise UserError("no cell of the article's table is there; run experiments.table.")
     each = [row.difference for row in rows]
-    offset = statistics.fmean(each)
-    patterns = [difference - offset for difference in each]
-    return Summary(rows, offset, statistics.fmean(map(abs, each)), max(each, key=abs), patterns)
+    offsets = {}
+    for rate in plan.RATES:
+        of_rate = [row.difference for row in rows if row.cell.learning_rate == rate]
+        if of_rate:
+            offsets[rate] = statistics.fmean(of_rate)
+    patterns = [row.difference - offsets[row.cell.learning_rate] for row in rows]
+    return Summary(rows, offsets, statistics.fmean(map(abs, each)), max(each, key=abs), patterns)

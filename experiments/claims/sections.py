@@ -40,6 +40,7 @@ SOURCES = (
     _Source("Speed", article.speed, ("timing.json",), ("training_step.json", "recurrence.json")),
     _Source("Vanishing gradients", article.vanishing, ("vanishing.json",)),
     _Source("Dependencies", studies.dependencies, ("dependency.json",)),
+    _Source("Forgetting", studies.forgetting, ("forgetting.json",)),
     _Source(
         "BPTT(2h; h)",
         studies.williams_peng,

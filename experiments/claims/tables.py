@@ -1,6 +1,5 @@
 """Tables in Markdown, from what the commands have found."""
 
-import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +10,6 @@ from experiments.claims.cells import Cell
 from experiments.claims.comparisons import Comparison
 from experiments.claims.runs import Runs
 from experiments.claims.sections import Section
-from experiments.claims.verdicts import threshold
 from experiments.lm.decay import factor
 from experiments.lm.styles import Schedule
 
@@ -116,9 +114,8 @@ def extras_table(finished: Runs) -> str:
             row[2] = ", ".join(DIFFERENT[name, getattr(cell, name)] for name in own)
             without = cell._replace(**{own[-1]: getattr(usual, own[-1])})
             if without in finished:
-                limit = threshold(runs.spread(finished, cell.learning_rate) or math.inf, 1)
-                difference = loss - finished[without].loss
-                row[4:] = f"{finished[without].loss:.3f}", f"{difference:+z.3f} ± {limit:.3f}"
+                before = finished[without].loss
+                row[4:] = f"{before:.3f}", f"{loss - before:+z.3f}"
         rows.append(row)
     head = ["style, horizon, sequence", "rate", "what is different", "loss"]
     head += ["without the last", "difference"]

@@ -31,7 +31,8 @@ flags.DEFINE_enum(
     "lr_schedule",
     "constant",
     optimizers.SCHEDULES,
-    "Learning rate over the updates of the whole run; all but constant end at 0.",
+    "Learning rate over the updates of the whole run: constant; halved after each epoch from the "
+    "fourth on; or one that ends at 0.",
 )
 flags.DEFINE_integer(
     "warmup_updates",

@@ -1,6 +1,5 @@
 """Many runs, each finished one a small JSON: those are not run again, and stopped ones go on."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,10 @@ from absl import flags
 
 from experiments.lm import models, run
 from experiments.lm.settings import Settings
-from experiments.record import run_folder
-from experiments.record.environment import environment
-from experiments.record.errors import UserError
-from experiments.record.files import read_json, replace
+from experiments.record import kept, run_folder
 from experiments.text import data
 
-flags.DEFINE_string("scratch", "runs", "Folder of the runs that are not finished.")
+flags.adopt_module_key_flags(kept)
 
 
 def cell(
@@ -40,28 +36,20 @@ def cell(
       `best_epoch`, `test_loss`, `seconds`, and what `environment` tells.
 
     Raises:
-      UserError: the file or the scratch folder holds a run with other settings.
+      UserError: the file or the scratch folder holds a run with other settings, or is damaged.
     """
-    path = folder / f"{name}.json"
-    config = run.config(settings, model, corpus)
-    if path.exists():
-        found = read(path)
-        for key, value in config.items():
-            if found.get(key) != value:
-                raise UserError(f"{path} has {key} {found.get(key)}, not {value}; move it away.")
-        return found
-    print(f"{name}: {settings.schedule}", flush=True)
-    result = run.train(scratch / name, model, corpus, settings, _print_start, _print_epoch)
-    epochs = run_folder.epochs(scratch / name)
-    found = config | {
-        "train_loss": [epoch["train_loss"] for epoch in epochs],
-        "valid_loss": [epoch["valid_loss"] for epoch in epochs],
-        "seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
-    }
-    found |= result._asdict() | environment()
-    folder.mkdir(parents=True, exist_ok=True)
-    replace(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
-    return found
+
+    def train():
+        print(f"{name}: {settings.schedule}", flush=True)
+        result = run.train(scratch / name, model, corpus, settings, _print_start, _print_epoch)
+        epochs = run_folder.epochs(scratch / name)
+        return {
+            "train_loss": [epoch["train_loss"] for epoch in epochs],
+            "valid_loss": [epoch["valid_loss"] for epoch in epochs],
+            "seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
+        } | result._asdict()
+
+    return kept.kept(folder / f"{name}.json", run.config(settings, model, corpus), train)
 
 
 def _print_start(num_finished, num_updates):
@@ -72,15 +60,3 @@ def _print_start(num_finished, num_updates):
 def _print_epoch(epoch):
     losses = f"train {epoch.train_loss:.4f}  valid {epoch.valid_loss:.4f}"
     print(f"  epoch {epoch.epoch:2d}  {losses}  {epoch.seconds:.0f} s", flush=True)
-
-
-def read(path: Path) -> dict[str, Any]:
-    """A finished run.
-
-    Raises:
-      UserError: the file is damaged.
-    """
-    try:
-        return dict(read_json(path))
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged; remove it to run it again.") from None

@@ -4,6 +4,7 @@ Along the mesh's axis `data` each device has its share of the streams. Along `mo
 share of the vocabulary: rows of the embedding, columns of the readout. All else is on every device.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -178,6 +179,18 @@ def place_slice(mesh: Mesh | None, batch_size: int, part: Slice) -> Slice:
         return jax.make_array_from_callback(shape, sharding, piece)
 
     return part._replace(inputs=whole(part.inputs), targets=whole(part.targets))
+
+
+def taking_own_streams(mesh: Mesh | None, batch_size: int, train_loop: Callable) -> Callable:
+    """The compiled loop of updates, given a slice of this process's streams."""
+    if mesh is None:
+        return train_loop
+
+    def run(state, source, start, stop):
+        part, key = source
+        return train_loop(state, (place_slice(mesh, batch_size, part), key), start, stop)
+
+    return run
 
 
 def epoch_key(mesh: Mesh | None, seed: int, epoch: int) -> jax.Array:

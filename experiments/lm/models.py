@@ -29,6 +29,15 @@ def scaled_uniform(fan_in: int) -> nn.initializers.Initializer:
     return init
 
 
+def plain_uniform(scale: float) -> nn.initializers.Initializer:
+    """Uniform in ±scale, whatever the shape."""
+
+    def init(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -scale, scale)
+
+    return init
+
+
 class LanguageModel(nn.Module):
     """A recurrent language model with dropout around each cell.
 
@@ -46,20 +55,24 @@ class LanguageModel(nn.Module):
     cell: str = "vanilla"
     layers: int = 1
     precision: str = "float32"
+    init_scale: float | None = None  # kernels uniform in ±init_scale; by their fan-in if None
 
     def setup(self):
         dtype = PRECISIONS[self.precision]
-        init = scaled_uniform(self.vocab_size)
+        init = self.kernel_init(self.vocab_size)
         self.embedding = nn.Embed(
             self.vocab_size, self.embed_size, embedding_init=init, dtype=dtype
         )
         self.recurrence = self.make_cell(self.embed_size)
         self.upper = [self.make_cell(self.state_size) for _ in range(1, self.layers)]
-        init = scaled_uniform(self.state_size)
+        init = self.kernel_init(self.state_size)
         self.readout = nn.Dense(self.vocab_size, kernel_init=init, dtype=dtype)
 
+    def kernel_init(self, fan_in):
+        return scaled_uniform(fan_in) if self.init_scale is None else plain_uniform(self.init_scale)
+
     def make_cell(self, input_size):
-        init = scaled_uniform(input_size + self.state_size)
+        init = self.kernel_init(input_size + self.state_size)
         dtype = PRECISIONS[self.precision]
         return CELLS[self.cell](
             self.state_size, kernel_init=init, recurrent_kernel_init=init, dtype=dtype

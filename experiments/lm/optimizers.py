@@ -18,7 +18,8 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rmsprop": optax.rmsprop,
     "sgd": optax.sgd,
 }
-SCHEDULES = ("constant", "cosine", "linear", "warmup_cosine")
+SCHEDULES = ("constant", "cosine", "halving", "linear", "warmup_cosine")
+CONSTANT_EPOCHS = 4  # of "halving", as in Zaremba et al. (2014)
 
 
 def make(settings: Settings, num_updates: int) -> optax.GradientTransformation:
@@ -60,6 +61,10 @@ def _learning_rate(settings, num_updates):
         )
     if settings.lr_schedule == "cosine":
         return optax.cosine_decay_schedule(rate, num_updates)
+    if settings.lr_schedule == "halving":
+        per_epoch = num_updates // settings.num_epochs
+        halvings = {e * per_epoch: 0.5 for e in range(CONSTANT_EPOCHS, settings.num_epochs)}
+        return optax.piecewise_constant_schedule(rate, halvings)
     if settings.lr_schedule == "linear":
         return optax.linear_schedule(rate, 0.0, num_updates)
     return rate

@@ -1,4 +1,4 @@
-"""A training run in a folder of its own: it begins there, or goes on from its last epoch."""
+"""A training run in a folder of its own: it begins there, or goes on from its last checkpoint."""
 
 import contextlib
 import functools
@@ -12,14 +12,15 @@ from jax.sharding import Mesh
 
 from experiments.charts import losses as losses_chart
 from experiments.lm import models, training
+from experiments.lm.epoch import DivergenceError, Progress
 from experiments.lm.settings import Settings
-from experiments.record import interrupts, memory, processes, run_folder, trace
+from experiments.record import checkpoints, interrupts, memory, processes, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
 from experiments.text import data, tokenizer
 
-MODEL = ("cell", "embed_size", "state_size", "layers", "precision")
-LOSSES, TENSORBOARD, PROFILE = "losses.png", "tensorboard", "profile"
+MODEL = ("cell", "embed_size", "state_size", "layers", "precision", "init_scale")
+LOSSES, TENSORBOARD, PROFILE, DIVERGED = "losses.png", "tensorboard", "profile", "diverged"
 TRACED_CALL = 2  # the first may still find cold caches
 
 
@@ -60,8 +61,8 @@ def train(
     number.
 
     `began` is told how many epochs were finished before, and how many updates of the next one;
-    `report` of every new epoch. Where it stops,
-    for whatever reason, losses.png shows the epochs that are finished.
+    `report` of every new epoch. Where it stops, for whatever reason, losses.png shows the epochs
+    that are finished.
 
     Args:
       workdir: the folder.
@@ -103,22 +104,29 @@ def train(
         if profile and is_first:
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
-        def keep(progress: training.Progress):
+        def number(progress: Progress) -> int:
             # An epoch that has no validation loss yet is another state than one that has.
-            number = int(progress.epoch) * (text.train.num + 1) + int(progress.position)
-            with interrupts.held_back():
-                run_folder.save(workdir, number, progress, epochs)
+            return int(progress.epoch) * (text.train.num + 1) + int(progress.position)
 
-        def keep_epoch(epoch: training.Epoch, progress: training.Progress):
+        def keep(progress: Progress):
+            with interrupts.held_back():
+                run_folder.save(workdir, number(progress), progress, epochs)
+
+        def keep_epoch(epoch: training.Epoch, progress: Progress):
             with interrupts.held_back():
                 epochs.append(epoch._asdict())
                 keep(progress)
                 log(epochs[-1])
                 report(epoch)
 
-        result = training.train(
-            model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap, mesh
-        )
+        try:
+            result = training.train(
+                model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap, mesh
+            )
+        except DivergenceError as error:
+            where = workdir / DIVERGED
+            checkpoints.save(where, number(error.progress), error.progress, {}, None)
+            raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
 
@@ -134,7 +142,7 @@ def load(workdir: Path) -> Trained:
     config = run_folder.config(workdir)
     with run_folder.still(workdir):
         saved = run_folder.saved(workdir)
-    if saved is None:
+    if saved is None or not saved["best_epoch"]:
         raise UserError(f"the run in {workdir} has finished no epoch; let it go on.")
     try:
         num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]

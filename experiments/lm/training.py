@@ -1,6 +1,5 @@
-"""Training on sequences: an epoch as a few compiled calls, evaluation, and the one loop."""
+"""Training on sequences: the loop over epochs, and evaluation."""
 
-import contextlib
 import functools
 import math
 import time
@@ -13,19 +12,24 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
-from tqdm import tqdm
 
 from experiments.lm import mesh as devices
 from experiments.lm import models, optimizers
+from experiments.lm.epoch import (
+    Calls,
+    Progress,
+    compile_loop,
+    kept_if_stopped,
+    progress_bar,
+    train_epoch,
+)
 from experiments.lm.loss import first_carry
 from experiments.lm.settings import Settings
-from experiments.record import interrupts, processes
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
 from experiments.text.sequences import EveryToken, Sequences, sequences
 from tbptt_jax import LearnerState, make_eval_step, make_train_loop
 
-CALLS_PER_EPOCH = 20
 BEST = "best_epoch", "best_valid_loss", "best_params"
 
 
@@ -35,20 +39,6 @@ class Data(NamedTuple):
     train: Sequences
     valid: Sequences
     test: Sequences
-
-
-class Progress(NamedTuple):
-    """All that a run needs to go on after a call, for bit-identical results; arrays alone."""
-
-    epoch: np.ndarray  # [], int32: epochs finished
-    params: Any
-    opt_state: Any
-    best_epoch: np.ndarray  # [], int32
-    best_valid_loss: np.ndarray  # [], float32
-    best_params: Any
-    position: np.ndarray  # [], int32: sequences of the next epoch that are done
-    carry: Any  # after them
-    total_loss: np.ndarray  # [], float64, over them
 
 
 class Epoch(NamedTuple):
@@ -102,7 +92,7 @@ def make_evaluate(
     def evaluate(params, text):
         carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
         losses, counts = [], []
-        with _progress_bar(text, "evaluation") as bar:
+        with progress_bar(text, "evaluation") as bar:
             for part, num in text.slices():
                 part = devices.place_slice(mesh, settings.batch_size, part)
                 carry, *of_slice = evaluate_slice(params, carry, part, num)
@@ -110,7 +100,8 @@ def make_evaluate(
                 losses.append(found[0])
                 counts.append(found[1])
                 bar.update(num * text.num_tokens_of_sequence)
-        return np.average(np.concatenate(losses), weights=np.concatenate(counts))
+        mean = np.average(np.concatenate(losses), weights=np.concatenate(counts))
+        return np.float32(mean)  # as it is kept
 
     return evaluate
 
@@ -185,23 +176,21 @@ def train(
     batch_fn = functools.partial(train_batch, model, settings)
     optimizer = make_optimizer(text, settings)
     loss_fn = devices.make_loss(mesh, model, settings)
-    train_loop = make_train_loop(loss_fn, optimizer, batch_fn)
+    train_loop = devices.taking_own_streams(
+        mesh, settings.batch_size, make_train_loop(loss_fn, optimizer, batch_fn)
+    )
     evaluate = make_evaluate(model, settings, mesh)
     if not is_finished(progress, settings):
-        # No update: compiles the loop before the clock starts.
-        state, key = _begin_epoch(model, settings, progress, mesh)
-        part, _ = next(text.train.slices(CALLS_PER_EPOCH))
-        part = devices.place_slice(mesh, settings.batch_size, part)
-        train_loop(state, (part, key), 0, 0)
-    largest_loss = 10 * math.log(model.vocab_size)
-    calls = _Calls(wrap(train_loop), mesh, largest_loss, keep, keep_every)
+        # Before the clock starts.
+        compile_loop(train_loop, text.train, *_begin_epoch(model, settings, progress, mesh))
+    calls = Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
     while not is_finished(progress, settings):
         began, epoch = time.perf_counter(), int(progress.epoch) + 1
         state, key = _begin_epoch(model, settings, progress, mesh)
         num_tokens = (text.train.num - int(progress.position)) * text.train.num_tokens_of_sequence
-        progress, train_loss = _train_epoch(calls, state, text.train, key, progress)
+        progress, train_loss = train_epoch(calls, state, text.train, key, progress)
         trained = time.perf_counter()
-        with _kept_if_stopped(keep, lambda progress=progress: progress):
+        with kept_if_stopped(keep, lambda progress=progress: progress):
             valid_loss = float(evaluate(progress.params, text.valid))
         _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         if valid_loss < progress.best_valid_loss:
@@ -219,16 +208,6 @@ def train(
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
 
-class _Calls(NamedTuple):
-    """How an epoch's calls run, and what is done between them."""
-
-    train_loop: Callable
-    mesh: Mesh | None
-    largest_loss: float  # above it training has failed
-    keep: Callable[[Progress], None]
-    keep_every: int | None
-
-
 def _begin_epoch(model, settings, progress, mesh):
     """The learner where the next epoch begins or goes on, and that epoch's key."""
     key = devices.epoch_key(mesh, settings.seed, int(progress.epoch) + 1)
@@ -238,53 +217,6 @@ def _begin_epoch(model, settings, progress, mesh):
     # The calls donate their state, and `progress` must live on.
     copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
     return LearnerState(*copies), key
-
-
-def _train_epoch(calls, state, text, key, progress):
-    """The epoch's sequences that are left, in a few compiled calls with progress between them."""
-    position, total = int(progress.position), float(progress.total_loss)
-    kept, what = position, f"epoch {int(progress.epoch) + 1}"
-
-    def now():
-        inside = {"position": np.asarray(position, np.int32), "total_loss": np.asarray(total)}
-        return progress._replace(**state._asdict(), **inside)
-
-    with _kept_if_stopped(calls.keep, now), _progress_bar(text, what) as bar:
-        bar.update(position * text.num_tokens_of_sequence)
-        for part, num in text.slices(CALLS_PER_EPOCH, position):
-            part = devices.place_slice(calls.mesh, text.batch_size, part)
-            with interrupts.held_back():
-                stop = part.first + num
-                state, metrics = calls.train_loop(state, (part, key), part.first, stop)
-                loss = float(metrics.loss)
-                position, total = stop, total + loss * num
-            _check(loss, calls.largest_loss, f"the training loss of {what}")
-            bar.update(num * text.num_tokens_of_sequence)
-            if calls.keep_every and position - kept >= calls.keep_every and position < text.num:
-                calls.keep(now())
-                kept = position
-    return now(), total / text.num
-
-
-@contextlib.contextmanager
-def _kept_if_stopped(keep, now):
-    try:
-        yield
-    except KeyboardInterrupt:
-        if not processes.are_several():  # which need not have stopped after the same call
-            keep(now())
-        raise
-
-
-def _progress_bar(text, caption):
-    return tqdm(
-        total=text.num_tokens,
-        desc=caption,
-        unit=" tokens",
-        unit_scale=True,
-        leave=False,
-        disable=None,
-    )
 
 
 def _check(loss, largest, what):

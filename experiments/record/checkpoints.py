@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from experiments.record import processes
@@ -37,7 +38,10 @@ def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float
     Raises:
       UserError: it cannot be written; those that were there before are whole.
     """
-    items = {"state": ocp.args.StandardSave(state), "about": ocp.args.JsonSave(about)}
+    items = {
+        "state": ocp.args.StandardSave(_without_empty(state)),
+        "about": ocp.args.JsonSave(about),
+    }
     if (folder / str(step) / CHECKSUMS).exists():
         return
     try:
@@ -105,10 +109,11 @@ def _newest_whole(folder, like):
         try:
             if read_json(folder / str(step) / CHECKSUMS)["files"] != _sums(folder / str(step)):
                 raise ValueError("a checksum is wrong")
-            items = {"state": ocp.args.StandardRestore(like), "about": ocp.args.JsonRestore()}
+            wanted = ocp.args.StandardRestore(_without_empty(like))
+            items = {"state": wanted, "about": ocp.args.JsonRestore()}
             with _manager(folder) as manager:  # not left open: Orbax ends badly
                 found = manager.restore(step, args=ocp.args.Composite(**items))
-            return (found["state"], dict(found["about"])), damaged
+            return (_with_empty(found["state"], like), dict(found["about"])), damaged
         except Exception as error:  # whatever damaged files lead to
             damaged[step] = reason(error)
     if damaged:
@@ -117,6 +122,19 @@ def _newest_whole(folder, like):
             f"{folder.parent} are kept; name another --workdir."
         )
     return None, {}
+
+
+def _without_empty(state: Any) -> Any:
+    """With None for arrays without entries, which Orbax does not save."""
+    return jax.tree.map(lambda leaf: leaf if leaf.size else None, state)
+
+
+def _with_empty(state: Any, like: Any) -> Any:
+    """With such arrays again."""
+    if like is None:
+        return state
+    fill = lambda leaf, like: like if leaf is None else leaf
+    return jax.tree.map(fill, state, like, is_leaf=lambda leaf: leaf is None)
 
 
 def _steps(folder: Path) -> list[int]:

@@ -12,6 +12,8 @@ from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import replace, user_path
 
+ROOT = Path(__file__).parents[2].resolve()
+
 flags.DEFINE_string("out", "runs/results", "Folder to write into.")
 flags.DEFINE_string("results", "results", "Folder of results to read.")
 
@@ -51,8 +53,8 @@ def write(out: Path, name: str, found: dict[str, Any]) -> dict[str, Any]:
     Raises:
       ValueError: a number in it is not finite.
     """
-    main = Path(sys.argv[0])
-    command = " ".join([f"python -m {main.parent.name}.{main.stem}", *sys.argv[1:]])
+    main = Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("")
+    command = " ".join([f"python -m {'.'.join(main.parts)}", *sys.argv[1:]])
     path = out / f"{name}.json"
     found = {"command": command} | environment() | found
     text = json.dumps(found, indent=1, allow_nan=False)

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,20 @@ import optax
 from tbptt_jax import LearnerState, init_stream, make_eval_step, make_train_loop, stream_scan
 
 EVALUATION_CHUNKS = 50
+
+
+LEAVES = ("recurrent", "input", "bias", "readout", "readout_bias")
+
+
+class Pass(NamedTuple):
+    """A backward pass by BPTT(horizon; stride), and the parameters that it teaches.
+
+    Several passes give each parameter a horizon of its own; what none teaches stays as it was.
+    """
+
+    horizon: int
+    stride: int
+    leaves: tuple[str, ...] = LEAVES
 
 
 class Task(NamedTuple):
@@ -83,40 +97,47 @@ def next_symbols(task: Task, delay: jax.Array, past: jax.Array, key: jax.Array):
     return jax.lax.scan(draw, past, jax.random.split(key, task.chunk))
 
 
-def make_loss(task: Task) -> Callable:
-    """Builds (params, (stream, past), (delay, key)) -> (loss, (stream, past)) for one chunk."""
+def make_loss(task: Task, *passes: Pass) -> Callable:
+    """Builds (params, (streams, past), (delay, key)) -> (loss, (streams, past)) for one chunk.
 
-    def loss_fn(params, carry, batch):
-        stream, past = carry
-        delay, key = batch
-        past, (symbols, targets) = next_symbols(task, delay, past, key)
+    The loss is that of the first pass, which is that of every pass.
+    """
+
+    def of_pass(params, which, stream, symbols, targets):
+        hold = jax.lax.stop_gradient
+        params = {name: p if name in which.leaves else hold(p) for name, p in params.items()}
         stream, logits = stream_scan(functools.partial(step, params), stream, symbols)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-        return jnp.mean(losses), (stream, past)
+        return jnp.mean(losses), stream
+
+    def loss_fn(params, carry, batch):
+        streams, past = carry
+        delay, key = batch
+        past, chunk = next_symbols(task, delay, past, key)
+        found = [of_pass(params, *each, *chunk) for each in zip(passes, streams, strict=True)]
+        (loss, *others), streams = zip(*found, strict=True)
+        return loss + sum(x - jax.lax.stop_gradient(x) for x in others), (streams, past)
 
     return loss_fn
 
 
-def first_carry(task: Task, key: jax.Array, horizon: int, stride: int) -> Any:
-    """The state of a stream that begins, and its past symbols."""
-    shape = task.max_delay + 1, task.batch_size
-    past = jax.random.randint(key, shape, 0, task.num_symbols)
-    carry = jnp.zeros((task.batch_size, task.state_size))
-    return init_stream(carry, past, horizon=horizon, stride=stride), past
-
-
-def start(task: Task, key: jax.Array, horizon: int, stride: int) -> LearnerState:
-    """A learner before its first update."""
-    for_params, for_carry, _, _ = jax.random.split(key, 4)
+def start(task: Task, key: jax.Array, *passes: Pass) -> LearnerState:
+    """A learner before its first update: its streams, one for each pass, and their past symbols."""
+    for_params, for_past, _, _ = jax.random.split(key, 4)
     params = init_params(task, for_params)
-    opt_state = _optimizer(task).init(params)
-    return LearnerState(params, opt_state, first_carry(task, for_carry, horizon, stride))
+    shape = task.max_delay + 1, task.batch_size
+    past = jax.random.randint(for_past, shape, 0, task.num_symbols)
+    carry = jnp.zeros((task.batch_size, task.state_size))
+    streams = tuple(
+        init_stream(carry, past, horizon=each.horizon, stride=each.stride) for each in passes
+    )
+    return LearnerState(params, _optimizer(task).init(params), (streams, past))
 
 
-def make_train(task: Task) -> Callable:
+def make_train(task: Task, *passes: Pass) -> Callable:
     """Builds (state, delay, key, first, stop) -> state: the updates first..stop-1."""
     batch_fn = lambda source, i: (source[0], jax.random.fold_in(source[1], i))
-    train_loop = make_train_loop(make_loss(task), _optimizer(task), batch_fn)
+    train_loop = make_train_loop(make_loss(task, *passes), _optimizer(task), batch_fn)
 
     def train(state, delay, key, first, stop):
         return train_loop(state, (delay, jax.random.split(key, 4)[2]), first, stop)[0]
@@ -124,12 +145,12 @@ def make_train(task: Task) -> Callable:
     return train
 
 
-def make_share(task: Task) -> Callable:
+def make_share(task: Task, *passes: Pass) -> Callable:
     """Builds (state, delay, key) -> the share of the possible gain that is learnt.
 
     The stream runs on for a while with parameters fixed: 0 is chance, 1 the entropy.
     """
-    eval_step = make_eval_step(make_loss(task))
+    eval_step = make_eval_step(make_loss(task, *passes))
 
     def share(state, delay, key):
         keys = jax.random.split(jax.random.split(key, 4)[3], EVALUATION_CHUNKS)
@@ -141,16 +162,16 @@ def make_share(task: Task) -> Callable:
     return share
 
 
-def make_learn(task: Task, horizon: int, stride: int) -> Callable:
-    """Builds (delay, key) -> the shares of the possible gain that BPTT(horizon; stride) learns.
+def make_learn(task: Task, *passes: Pass) -> Callable:
+    """Builds (delay, key) -> the shares of the possible gain that these passes learn.
 
     It trains on the chunks of one endless stream, and takes the share at each milestone. Vmap it
     over delays and keys.
     """
-    train, share = make_train(task), make_share(task)
+    train, share = make_train(task, *passes), make_share(task, *passes)
 
     def learn(delay, key):
-        state = start(task, key, horizon, stride)
+        state = start(task, key, *passes)
         shares = []
         for first, stop in itertools.pairwise((0, *task.milestones)):
             state = train(state, delay, key, first, stop)

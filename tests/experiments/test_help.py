@@ -10,11 +10,12 @@ from absl import flags
 
 import benchmarks
 import experiments
+import experiments.studies
 from experiments.record.errors import UserError
 
 COMMANDS = [
     f"{package.__name__}.{module.name}"
-    for package in (experiments, benchmarks)
+    for package in (experiments, experiments.studies, benchmarks)
     for module in pkgutil.iter_modules(package.__path__)
     if not module.ispkg
     and hasattr(importlib.import_module(f"{package.__name__}.{module.name}"), "main")

@@ -15,6 +15,13 @@ from texts import TEXTS, TINY, write
 from experiments import ptb, sample
 
 pytestmark = pytest.mark.standard
+IN_FOREGROUND = {
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.PIPE,
+    "text": True,
+    # A process whose parent is in the background does not get Ctrl-C.
+    "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+}
 
 
 @pytest.mark.parametrize(
@@ -80,8 +87,7 @@ def command(tmp_path):
 def test_a_signal_ends_a_run_in_one_line_with_the_shells_exit_code(command, number):
     args, env = command
     args = [*args, "--num_epochs=100000"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(args, env=env, **pipes) as process:
+    with subprocess.Popen(args, env=env, **IN_FOREGROUND) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith("    2 "):
             pass
@@ -110,8 +116,8 @@ launch.run(main)
 """
     (tmp_path / "slow.py").write_text(script)
     env = os.environ | {"PYTHONPATH": os.getcwd()}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, tmp_path / "slow.py"], env=env, **pipes) as process:
+    command = [sys.executable, tmp_path / "slow.py"]
+    with subprocess.Popen(command, env=env, **IN_FOREGROUND) as process:
         assert process.stdout is not None
         for said in ("begun", "stopping"):
             assert process.stdout.readline() == f"{said}\n"

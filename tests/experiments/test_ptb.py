@@ -13,6 +13,7 @@ from texts import PTB, TEXTS, TINY, needs_ptb, write
 
 from experiments import ptb
 from experiments.lm import training
+from experiments.lm.epoch import DivergenceError
 from experiments.record import files, run_folder
 
 pytestmark = pytest.mark.standard
@@ -178,19 +179,22 @@ def test_runs_of_one_second_get_folders_of_their_own(tmp_path):
 
 @pytest.fixture
 def diverge_in_epoch_2(monkeypatch):
-    check = training._check
+    train_epoch = training.train_epoch
 
-    def diverge(loss, largest, what):
-        check(float("nan") if "training loss of epoch 2" in what else loss, largest, what)
+    def diverge(calls, state, text, key, progress):
+        if progress.epoch == 1:
+            raise DivergenceError("the training loss of epoch 2 is nan.", progress)
+        return train_epoch(calls, state, text, key, progress)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_check", diverge)
+        patch.setattr(training, "train_epoch", diverge)
         yield patch
 
 
 def test_losses_before_a_divergence_are_kept(main, tmp_path, diverge_in_epoch_2):
     code, out, _ = main()
     assert code.startswith("error: the training loss of epoch 2 is nan")
+    assert code.endswith(f"The state before that update is in {tmp_path / 'run' / 'diverged'}.")
     (line,) = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line)["epoch"] == 1 and f"{json.loads(line)['valid_loss']:.3f}" in out
 

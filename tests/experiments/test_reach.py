@@ -52,7 +52,7 @@ def test_shares_are_those_of_single_learners(tiny):
     """Of each delay and key, as `delay.make_learn` finds them one by one."""
     keys = jax.random.split(jax.random.key(1), 2)
     shares, _ = reach.learnt(reach.TASK, 2, 2, keys)
-    learn = jax.jit(delay.make_learn(reach.TASK, 2, 2))
+    learn = jax.jit(delay.make_learn(reach.TASK, delay.Pass(2, 2)))
     for i, steps in enumerate(reach.DELAYS):
         for j, key in enumerate(keys):
             np.testing.assert_allclose(shares[i, j], learn(steps, key), atol=1e-5)

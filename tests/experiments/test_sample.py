@@ -15,6 +15,7 @@ from texts import TEXTS, write
 from experiments import ptb, sample
 from experiments.lm import models, run, sampling
 from experiments.record import run_folder
+from experiments.record.errors import UserError
 from experiments.text import tokenizer
 
 pytestmark = pytest.mark.standard
@@ -58,6 +59,16 @@ def test_prompt_and_length_tokens_are_printed(train, said, kind):
     assert said(*args, "--seed=1")[1] != out
     if kind == "char":
         assert len(out.replace("<unk>", "?")) == len("a b") + 12 + len("\n")
+
+
+def test_a_run_that_was_kept_within_its_first_epoch_has_nothing_to_load(train, monkeypatch):
+    """Its best parameters are those it began with."""
+    workdir = train("begun")
+    state = run_folder.saved(workdir)
+    assert state is not None
+    monkeypatch.setattr(run_folder, "saved", lambda workdir: state | {"best_epoch": np.int32(0)})
+    with pytest.raises(UserError, match="has finished no epoch; let it go on"):
+        run.load(workdir)
 
 
 def test_loaded_parameters_are_those_of_the_best_epoch(train):

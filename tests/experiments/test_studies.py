@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from texts import TEXTS, write
 
-from experiments import dependency, diagram, gradcheck, pitfalls, timing, vanishing, williams_peng
+from experiments import (
+    dependency,
+    diagram,
+    forgetting,
+    gradcheck,
+    pitfalls,
+    timing,
+    vanishing,
+    williams_peng,
+)
 from experiments.lm import models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
@@ -31,10 +40,12 @@ def test_pitfalls(study, tmp_path, monkeypatch):
     assert (tmp_path / "pitfalls.png").stat().st_size > 1000
 
 
-def test_dependency(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(dependency, "HORIZONS", (1, 2))
-    monkeypatch.setattr(dependency, "MILESTONES", (1, 2))
-    found, _ = study(dependency, "--num_seeds=1")
+def test_dependency(study, exit_of, tmp_path, monkeypatch):
+    monkeypatch.setattr(dependency, "HORIZONS", (2, 1))
+    monkeypatch.setattr(dependency, "TASK", dependency.TASK._replace(milestones=(1, 2)))
+    scratch = f"--scratch={tmp_path / 'scratch'}"
+    args = "--num_seeds=2", "--horizons=1,2", scratch
+    found, _ = study(dependency, *args)
     rows = found["dependency"]["learnt"]
     assert [(row["style"], row["horizon"], row["stride"]) for row in rows] == [
         ("true", 1, 1),
@@ -45,8 +56,42 @@ def test_dependency(study, tmp_path, monkeypatch):
         ("epochwise", 2, 2),
     ]
     assert rows[0]["share"] == rows[2]["share"]
-    assert np.shape(rows[0]["share"]) == (32, 1, 2)
+    assert np.shape(rows[0]["share"]) == (32, 2, 2)
     assert (tmp_path / "dependency.png").stat().st_size > 1000
+
+    def fail(*_):
+        raise AssertionError("a finished seed ran again")
+
+    monkeypatch.setattr(dependency, "make_of_seed", lambda *_: fail)
+    again, _ = study(dependency, *args)
+    assert again["dependency"]["learnt"] == rows
+    one, _ = study(dependency, "--num_seeds=1", "--horizons=2", scratch)
+    first = np.array(rows[1]["share"])[:, :1]
+    assert one["dependency"]["learnt"][0]["share"] == first.tolist()
+    assert exit_of(dependency, "--horizons=2,3") == "error: --horizons=3: choose from (2, 1)."
+
+
+def test_forgetting(study, tmp_path, monkeypatch):
+    names = ("true", "input, horizon 9", "input and bias frozen")
+    schedules = {name: forgetting.SCHEDULES[name] for name in names}
+    monkeypatch.setattr(forgetting, "SCHEDULES", schedules)
+    monkeypatch.setattr(forgetting, "TASK", forgetting.TASK._replace(milestones=(1, 2)))
+    args = "--num_seeds=2", f"--scratch={tmp_path / 'scratch'}"
+    found, out = study(forgetting, *args)
+    true, longer, frozen = found["forgetting"]["rows"]
+    assert np.shape(true["share"]) == np.shape(true["input"]) == (2, 2)
+    assert frozen["input"] == [[size] * 2 for size, _ in frozen["input"]]
+    assert true["input"] != frozen["input"] and longer["passes"][1]["leaves"] == ["input"]
+    assert (tmp_path / "forgetting.png").stat().st_size > 1000 and "input and bias frozen" in out
+    monkeypatch.setattr(forgetting, "learn", None)
+    assert study(forgetting, *args)[0]["forgetting"]["rows"] == [true, longer, frozen]
+
+
+def test_the_inputs_signal_is_what_tells_symbols_apart():
+    same = jnp.full((1, 2, 3), 0.7)
+    signs = jnp.array([[[1.0], [-1.0]]])
+    for rows, size in ((same, 0.0), (same + 0.2 * signs, 0.2)):
+        np.testing.assert_allclose(forgetting.signal({"input": rows}), [size], atol=1e-6)
 
 
 def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
@@ -54,7 +99,12 @@ def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
     found, out = study(williams_peng, "--num_seeds=4")
     rows = found["williams_peng_delay"]["rows"]
     h = williams_peng.TASK.chunk
-    assert [(row["horizon"], row["stride"]) for row in rows] == [(h, 1), (2 * h, h), (h, h)]
+    assert [(row["horizon"], row["stride"]) for row in rows] == [
+        (h, 1),
+        (2 * h, h),
+        (h, h),
+        (2 * h, 1),
+    ]
     assert all(row["successes"] == [0, 0] and len(row["share"]) == 4 for row in rows)
     assert (
         "after    3 updates   0.0% of 4 seeds" in out

@@ -1,4 +1,4 @@
-"""Recurrences that mix nothing between the entries of their carry; no gradient vanishes by luck."""
+"""Recurrences with elementwise carries; no gradient vanishes by luck."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Carries that mix nothing: any horizon at one price, and the same gradient."""
+"""Elementwise carries: any horizon at one price, and the same gradient."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Carries that mix nothing where it is hard: overflow, dtypes, empty leaves, several devices."""
+"""Elementwise carries where it is hard: overflow, dtypes, empty leaves, several devices."""
 
 import functools
 

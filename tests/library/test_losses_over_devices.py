@@ -50,7 +50,7 @@ def test_columns_on_several_devices_give_the_loss_of_all(axis_type, block_size, 
 
 def test_columns_on_several_devices_keep_masks_and_wrong_labels():
     mesh, (inputs, kernel, bias, labels, _) = mesh_of(AxisType.Auto), problem((T,), N, V)
-    args = inputs.at[1].set(jnp.inf), kernel, bias, labels.at[2].set(V), (labels != labels[0]) * 1.0
+    args = inputs.at[1].set(jnp.inf), kernel, bias, labels.at[2].set(V), jnp.where(labels != labels[0], 1.0, 0.0)
     args = (*args[:4], args[4].at[1].set(0.0).at[2].set(1.0).at[3].set(0.0))
     local = lambda *args: per_token(*args, vocab_axis="model", block_size=4)
     run = jax.shard_map(local, mesh=mesh, in_specs=IN_SPECS, out_specs=ROWS)

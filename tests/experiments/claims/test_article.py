@@ -10,7 +10,7 @@ from committed import BENCHMARKS, RESULTS, ROOT
 from experiments.claims import article, comparisons
 from experiments.claims.comparisons import Comparison
 from experiments.claims.sections import SOURCES, sections
-from experiments.claims.verdicts import HOLDS, NOT
+from experiments.claims.verdicts import HOLDS, NOT, UNDECIDED, Estimate
 from experiments.lm.styles import schedule
 from experiments.record.errors import UserError
 
@@ -84,14 +84,17 @@ def test_verdicts_follow_the_numbers(tmp_path, name, change, claim, case, before
     assert found == [before, after]
 
 
-def test_true_is_worth_it_where_full_is_behind():
+@pytest.mark.parametrize(
+    ("difference", "worth", "equal"),
+    [(-0.1, HOLDS, NOT), (0.01, HOLDS, HOLDS), (0.02, UNDECIDED, UNDECIDED), (0.1, NOT, NOT)],
+)
+def test_full_is_as_good_as_true_within_the_margin(difference, worth, equal):
     full, true = schedule("full", seq_len=40), schedule("true", 20, seq_len=40)
-    for difference, said in ((-0.1, HOLDS), (0.01, HOLDS), (0.1, NOT)):
-        beside = Comparison(comparisons.EQUAL_LENGTH, full, true, 0.001, difference, 2, None, 0.01)
-        rows = [beside._replace(difference=0.0), beside, beside._replace(learning_rate=None)]
-        (worth,) = article.conclusion(rows)
-        assert worth.verdict == said
-        assert worth.here[0] == f"lower by more than the noise in {said == NOT:d} of 2 comparisons"
+    estimate = Estimate(difference, 0.002, 10)
+    row = Comparison(comparisons.EQUAL_LENGTH, full, true, 0.001, estimate, 2, None, 0.5)
+    rows = [row, row._replace(learning_rate=None), row._replace(claim=comparisons.EQUAL_UPDATES)]
+    assert [finding.verdict for finding in article.conclusion(rows)] == [worth, equal]
+    assert not [*article.conclusion(rows[1:])]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from experiments.claims import comparisons, runs
 from experiments.claims.cells import cells
 from experiments.claims.runs import Run
-from experiments.claims.verdicts import HOLDS, UNDECIDED
+from experiments.claims.verdicts import HOLDS, NO_VERDICT
 
 pytestmark = pytest.mark.standard
 
@@ -23,7 +23,7 @@ def fabricated(losses):
             and cell.cell == "vanilla"
             and cell.seed < len(losses.get(key, ()))
         ):
-            found[cell] = Run((losses[key][cell.seed],), 1, 1.0)
+            found[cell] = Run((losses[key][cell.seed],), 1, 1.0, 9.0 - losses[key][cell.seed])
     return found
 
 
@@ -31,21 +31,19 @@ def test_comparisons_take_means_of_the_seeds_that_both_have():
     found = fabricated(
         {
             ("true", 5, 20, 0.001): (5.0, 5.2),
-            ("epochwise", 5, 5, 0.001): (5.4, 5.6, 5.5),
+            ("epochwise", 5, 5, 0.001): (5.4, 5.61, 5.5),
             ("true", 5, 20, 0.0003): (5.3,),
             ("epochwise", 5, 5, 0.0003): (5.2,),
             ("epochwise", 20, 20, 0.0003): (4.7,),
         }
     )
-    spread = math.sqrt((0.02 + 0.02) / 3)
-    assert math.isclose(runs.spread(found), spread)
     rows = comparisons.comparisons(found)
     assert [(r.claim, r.learning_rate, r.seeds, r.article, r.verdict) for r in rows] == [
         (comparisons.EQUAL_HORIZON, 0.001, 2, -0.03, HOLDS),
-        (comparisons.EQUAL_HORIZON, 0.0003, 1, 0.05, UNDECIDED),
-        (comparisons.EQUAL_LENGTH, 0.0003, 1, -0.01, HOLDS),
+        (comparisons.EQUAL_HORIZON, 0.0003, 1, 0.05, NO_VERDICT),
+        (comparisons.EQUAL_LENGTH, 0.0003, 1, -0.01, NO_VERDICT),
     ]
-    for row, difference in zip(rows, (-0.4, 0.1, -0.6), strict=True):
+    for row, difference in zip(rows, (-0.405, 0.1, -0.6), strict=True):
         assert math.isclose(row.difference, difference)
 
 
@@ -72,21 +70,43 @@ def test_seeds_that_only_one_has_are_left_out():
     assert (row.seeds, row.difference) == (1, 0.0)
 
 
-def test_without_several_seeds_nothing_is_compared():
-    losses = {("true", 5, 20, 0.001): (5.0,), ("epochwise", 5, 5, 0.001): (6.0,)}
-    assert comparisons.comparisons(fabricated(losses)) == []
-
-
-def test_each_rate_is_held_to_the_spread_of_its_own_seeds():
-    seeds = {0.003: (5.0, 6.0), 0.001: (5.0, 5.01, 5.02), 0.0003: (5.0,)}
+def test_noise_is_pooled_over_the_schedules_of_a_rate():
+    seeds = {0.003: (0.0, 1.0), 0.001: (0.0, 0.01, 0.02), 0.0003: (0.0,)}
     losses = {}
     for rate, each in seeds.items():
-        losses["true", 5, 20, rate] = each
-        losses["epochwise", 5, 5, rate] = tuple(loss + 0.5 for loss in each)
-    rows = comparisons.comparisons(fabricated(losses))
-    over_all = math.sqrt((2 * 0.5 + 4 * 1e-4) / 6)
-    spreads = {0.003: math.sqrt(0.5), 0.001: 0.01, 0.0003: over_all, None: over_all}
-    assert [row.learning_rate for row in rows] == list(spreads)
-    for row in rows:
-        assert math.isclose(row.spread, spreads[row.learning_rate])
-    assert [row.verdict for row in rows] == [UNDECIDED, HOLDS, UNDECIDED, UNDECIDED]
+        for i, plan in enumerate([("true", 5, 20), ("epochwise", 5, 5), ("epochwise", 20, 20)]):
+            left = [0.1 * (i - 1) * (-1) ** seed for seed in range(len(each))]
+            losses[*plan, rate] = tuple(5.0 + i + x + y for x, y in zip(each, left, strict=True))
+    found = fabricated(losses)
+    noise = {rate: runs.noise(found, rate) for rate in (*seeds, None)}
+    assert [noise[rate].freedom for rate in (*seeds, None)] == [2, 4, 0, 6]
+    total = noise[0.003].variance * 2 + noise[0.001].variance * 4
+    assert math.isclose(noise[None].variance, total / 6)
+    for row in comparisons.comparisons(found):
+        of = noise[row.learning_rate]
+        if row.seeds > 1:
+            assert math.isclose(row.estimate.error, math.sqrt(of.variance / row.seeds))
+            assert row.estimate.freedom == of.freedom
+        else:
+            assert row.verdict == NO_VERDICT
+
+
+def test_a_claim_is_one_family():
+    """The p-value of a comparison grows with the number of others of its claim."""
+    few = {("true", 5, 20, 0.003): (5.0, 5.0), ("epochwise", 5, 5, 0.003): (5.3, 5.32)}
+    more = few | {("true", 10, 30, 0.003): (5.0, 5.0), ("epochwise", 10, 10, 0.003): (5.6, 5.62)}
+    families = [comparisons.comparisons(fabricated(losses)) for losses in (few, more)]
+    for rows in families:
+        assert {row.claim for row in rows} == {comparisons.EQUAL_HORIZON}
+        least = min(row.estimate.p_none for row in rows)
+        assert math.isclose(min(row.p for row in rows), least * len(rows))
+
+
+def test_test_losses_are_compared_by_the_same_rule():
+    losses = {("true", 5, 20, 0.001): (5.0, 5.2), ("epochwise", 5, 5, 0.001): (5.4, 5.61)}
+    valid, test = (
+        comparisons.comparisons(fabricated(losses), measure) for measure in (runs.VALID, runs.TEST)
+    )
+    assert [row.verdict for row in valid] == [HOLDS]
+    assert math.isclose(test[0].difference, -valid[0].difference)
+    assert math.isclose(test[0].p, valid[0].p)

@@ -2,43 +2,123 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from experiments.claims import verdicts
-from experiments.claims.verdicts import HOLDS, NOT, REVERSED, UNDECIDED
+from experiments.claims.verdicts import HOLDS, NO_VERDICT, NOT, REVERSED, UNDECIDED
 
 pytestmark = pytest.mark.standard
 
+DIFFERENCES = [0.03, -0.01, 0.05, 0.02, 0.04]
+
+
+def test_a_paired_difference_is_students():
+    estimate, expected = verdicts.paired(DIFFERENCES), stats.ttest_1samp(DIFFERENCES, 0.0)
+    assert math.isclose(estimate.p_none, expected.pvalue)
+    low, high = expected.confidence_interval(0.95)
+    assert math.isclose(estimate.mean - estimate.half, low)
+    assert math.isclose(estimate.mean + estimate.half, high)
+
+
+def test_margins_are_tested_one_sided():
+    estimate = verdicts.paired(DIFFERENCES)
+    for margin in (-0.02, 0.0, 0.02, 0.1):
+        for found, side in ((estimate.p_below, "less"), (estimate.p_above, "greater")):
+            expected = stats.ttest_1samp(DIFFERENCES, margin, alternative=side).pvalue
+            assert math.isclose(found(margin), expected)
+
+
+def test_equivalence_is_two_one_sided_tests():
+    estimate = verdicts.paired(DIFFERENCES)
+    assert estimate.p_within(0.1) == max(estimate.p_below(0.1), estimate.p_above(-0.1)) < 0.05
+    assert estimate.p_within(0.03) > 0.05 > estimate.p_above(-0.03)
+    above = estimate._replace(mean=0.2)
+    below = estimate._replace(mean=-0.2)
+    assert math.isclose(above.p_beyond(0.1), below.p_beyond(0.1))
+    assert above.p_beyond(0.1) < 0.05 < estimate.p_beyond(0.1)
+
+
+def test_more_seeds_sharpen_the_interval():
+    half = [verdicts.paired([0.01, 0.03] * n).half for n in (1, 2, 3, 10, 100)]
+    assert half == sorted(half, reverse=True) and half[0] > 20 * half[-1]
+
+
+def test_one_seed_has_no_verdict():
+    for estimate in (verdicts.paired([1.0]), verdicts.Noise(0.01, 18).of([1.0])):
+        assert math.isnan(estimate.half)
+        assert verdicts.decide(estimate.mean, estimate.p_none) == NO_VERDICT
+        assert verdicts.as_good(estimate.p_below(2.0), estimate.p_above(2.0)) == NO_VERDICT
+
+
+def test_seeds_that_differ_alike_are_sure():
+    same = verdicts.paired([0.5, 0.5])
+    assert (same.p_none, same.p_below(0.6), same.p_below(0.4)) == (0.0, 0.0, 1.0)
+    assert verdicts.paired([0.0, 0.0]).p_none == 1.0
+
+
+def test_noise_of_two_kinds_is_that_of_their_differences():
+    first, second = [5.0, 5.2, 5.1], [5.3, 5.4, 5.6]
+    differences = np.subtract(first, second)
+    noise = verdicts.noise([dict(enumerate(each)) for each in (first, second)])
+    assert noise.freedom == 2 and math.isclose(noise.variance, np.var(differences, ddof=1))
+    pooled, own = noise.of(differences.tolist()), verdicts.paired(differences.tolist())
+    assert np.allclose(pooled, own)
+
+
+def test_noise_is_without_what_seeds_and_kinds_have_in_common():
+    rng = np.random.default_rng(0)
+    left = 0.1 * rng.normal(size=(200, 3))
+    losses = 5.0 + rng.normal(size=(200, 1)) + rng.normal(size=3) + left
+    noise = verdicts.noise([dict(enumerate(each)) for each in losses])
+    assert noise.freedom == 199 * 2
+    assert math.isclose(noise.variance, 2 * 0.1**2, rel_tol=0.15)
+
+
+def test_noise_takes_the_seeds_that_all_have():
+    kinds = [{0: 1.0, 1: 2.0, 2: 9.0}, {0: 1.0, 1: 2.5}, {1: 1.0, 0: 2.0}]
+    without = [{0: of[0], 1: of[1]} for of in kinds]
+    assert verdicts.noise(kinds) == verdicts.noise(without)
+    assert verdicts.noise(kinds).freedom == 2
+    for few in ([], kinds[:1], [{0: 1.0}, {0: 2.0, 1: 3.0}], [{0: 1.0, 1: 2.0}, {2: 3.0}]):
+        assert verdicts.noise(few).freedom == 0
+
+
+def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
+    assert np.allclose(verdicts.holm([0.04, 0.01, 0.03]), [0.06, 0.03, 0.06])
+    assert verdicts.holm([0.6, 0.5]) == [1.0, 1.0]
+    with_nan = verdicts.holm([0.01, math.nan, 0.02])
+    assert np.allclose(with_nan, [0.02, math.nan, 0.02], equal_nan=True)
+    assert verdicts.holm([]) == []
+
 
 @pytest.mark.parametrize(
-    ("gain", "verdict"),
-    [(0.21, HOLDS), (0.19, UNDECIDED), (0.0, UNDECIDED), (-0.19, UNDECIDED), (-0.21, REVERSED)],
+    ("gain", "p", "verdict"),
+    [
+        (0.2, 0.049, HOLDS),
+        (0.2, 0.05, UNDECIDED),
+        (-0.2, 0.051, UNDECIDED),
+        (-0.2, 0.049, REVERSED),
+        (0.2, math.nan, NO_VERDICT),
+    ],
 )
-def test_only_differences_beyond_twice_the_spread_count(gain, verdict):
-    assert verdicts.decide(gain, 0.2) == verdict
+def test_a_difference_counts_below_the_level(gain, p, verdict):
+    assert verdicts.decide(gain, p) == verdict
 
 
-def test_what_is_no_number_is_undecided():
-    assert verdicts.decide(math.nan, 0.2) == verdicts.decide(0.3, math.nan) == UNDECIDED
-
-
-def test_one_seed_has_to_differ_by_more_than_several():
-    limits = [verdicts.threshold(0.1, seeds) for seeds in (1, 2, 3)]
-    assert all(map(math.isclose, limits, (0.2 * math.sqrt(2.0), 0.2, 0.2)))
+@pytest.mark.parametrize(
+    ("p_good", "p_bad", "verdict"),
+    [(0.04, 0.9, HOLDS), (0.06, 0.9, UNDECIDED), (0.9, 0.04, NOT), (0.9, 0.06, UNDECIDED)],
+)
+def test_as_good_is_shown_never_left_over(p_good, p_bad, verdict):
+    assert verdicts.as_good(p_good, p_bad) == verdict
 
 
 def test_several_comparisons_hold_together_where_they_agree():
     assert verdicts.overall([HOLDS, HOLDS]) == HOLDS
     assert verdicts.overall([REVERSED, HOLDS, HOLDS]) == "holds in 2, the opposite holds in 1"
     assert verdicts.overall([NOT, NOT]) == NOT
-
-
-@pytest.mark.parametrize(
-    ("excess", "verdict"),
-    [(-0.5, HOLDS), (0.05, HOLDS), (0.07, UNDECIDED), (0.1, UNDECIDED), (0.11, NOT), (0.3, NOT)],
-)
-def test_as_well_is_within_the_margin_noise_included(excess, verdict):
-    assert verdicts.as_well(excess, limit=0.1, margin=0.16) == verdict
 
 
 def test_no_verdicts_make_none():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from small_model import SETTINGS, B, corpus, run
 
+from experiments.lm import epoch as lm_epoch
 from experiments.lm import models, training
 from experiments.text import sequences as lm_sequences
 
@@ -25,7 +26,7 @@ def test_slices_of_a_text_do_not_change_a_run(monkeypatch, cell, seams):
     settings = SETTINGS._replace(num_epochs=2, seams=seams)
     whole = run(settings, cell=cell)
     monkeypatch.setattr(lm_sequences, "SLICE_TOKENS", 3 * 7 * B)
-    monkeypatch.setattr(training, "CALLS_PER_EPOCH", 1)
+    monkeypatch.setattr(lm_epoch, "CALLS_PER_EPOCH", 1)
     sliced = run(settings, cell=cell)
     assert len([*training.cut(corpus(), settings).train.slices(1)]) == 8
     np.testing.assert_allclose(sliced[0], whole[0], rtol=1e-6)
@@ -49,10 +50,10 @@ def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
     num_traces, at_clock, num_updates = 0, [], 0
     mean_loss, perf_counter = models.mean_loss, training.time.perf_counter
 
-    def traced(*args):
+    def traced(*args, **options):
         nonlocal num_traces
         num_traces += 1
-        return mean_loss(*args)
+        return mean_loss(*args, **options)
 
     def clock():
         at_clock.append((num_traces, num_updates))

@@ -52,6 +52,7 @@ def test_name_is_optax_constructor(name, expected):
     ("name", "warmup", "share"),
     [
         ("constant", None, np.ones(NUM_UPDATES)),
+        ("halving", None, [1, 1, 1, *0.5 ** np.arange(NUM_UPDATES - 3)]),  # an update an epoch
         ("linear", None, 1 - np.arange(NUM_UPDATES) / NUM_UPDATES),
         ("cosine", None, (1 + np.cos(np.pi * np.arange(NUM_UPDATES) / NUM_UPDATES)) / 2),
         (

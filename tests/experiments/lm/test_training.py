@@ -13,6 +13,7 @@ import pytest
 from small_model import SETTINGS, B, build, corpus, run
 
 from experiments.lm import models, training
+from experiments.lm.epoch import DivergenceError
 from experiments.lm.loss import make_loss
 from experiments.lm.settings import CARRIES, SEAMS, Settings
 from experiments.lm.styles import schedule
@@ -184,8 +185,35 @@ def test_loss_that_is_absurd_ends_the_run_though_it_is_finite():
     text = training.cut(corpus(), SETTINGS)
     progress = training.start(model, text, SETTINGS)
     absurd = jax.tree.map(lambda leaf: leaf * 1e4, progress.params)
-    with pytest.raises(UserError, match=r"epoch 1 is .*, where a guess among all words has 2.48"):
-        training.train(model, text, SETTINGS, progress._replace(params=absurd), lambda *_: None)
+    progress = progress._replace(params=absurd)
+    with pytest.raises(DivergenceError, match=r"at update 1 of epoch 1.* has a loss of 2\.48"):
+        training.train(model, text, SETTINGS, progress, lambda *_: None)
+
+
+def test_the_update_that_diverged_is_named_and_the_state_before_it_is_there():
+    """A loop whose 9th update makes the loss of the 10th absurd."""
+    model = models.LanguageModel(12, 5, 6)
+    text = training.cut(corpus(), SETTINGS)
+
+    def worse(train_loop):
+        def call(state, source, start, stop):
+            for i in range(start, stop):
+                state, metrics = train_loop(state, source, i, i + 1)
+                if i == 8:
+                    params = jax.tree.map(lambda leaf: leaf * 1e4, state.params)
+                    state = state._replace(params=params)
+                if not metrics.loss < 25:
+                    break
+            return state, metrics
+
+        return call
+
+    start = training.start(model, text, SETTINGS)
+    with pytest.raises(DivergenceError, match=r"^the training loss .* at update 10 of") as error:
+        training.train(model, text, SETTINGS, start, lambda *_: None, wrap=worse)
+    progress = error.value.progress
+    assert progress.position == 9 and progress.epoch == 0
+    assert max(jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(progress.params)) > 1e3
 
 
 @pytest.mark.parametrize("seams", SEAMS)

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.standard
 
 def state(number):
     params = {"w": jnp.full((50, 40), float(number)), "half": jnp.ones((3, 2), jnp.bfloat16)}
-    return {"number": jnp.int32(number), "params": params, "adam": optax.adam(1.0).init(params)}
+    rest = {"adam": optax.adam(1.0).init(params), "empty": jnp.zeros((0, 3)), "none": None}
+    return {"number": jnp.int32(number), "params": params, **rest}
 
 
 def save(folder, number, loss=1.0):

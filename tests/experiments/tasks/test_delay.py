@@ -52,8 +52,35 @@ def test_what_is_learnt_is_between_chance_and_the_entropy():
     task = delay.Task(
         2, batch_size=8, state_size=8, chunk=4, milestones=(1500,), learning_rate=0.01
     )
-    learn = lambda task, horizon: jax.jit(delay.make_learn(task, horizon, 1))(
+    learn = lambda task, horizon: jax.jit(delay.make_learn(task, delay.Pass(horizon, 1)))(
         jnp.int32(1), jax.random.key(0)
     )
     assert 0.9 < learn(task, 2)[0] < 1.1
     assert learn(task._replace(milestones=(1,)), 2)[0] < 0.1
+
+
+def test_each_parameter_is_taught_by_its_own_pass():
+    """Its gradient is that of the pass that names it, alone; that of others is zero."""
+    task = delay.Task(4, batch_size=2, state_size=3, chunk=6)
+    short, long = delay.Pass(2, 1), delay.Pass(5, 1)
+    mixed = short._replace(leaves=("recurrent", "readout")), long._replace(leaves=("input",))
+    key = jax.random.key(0)
+
+    def gradient(*passes):
+        state = delay.start(task, key, *passes)
+        loss_fn = delay.make_loss(task, *passes)
+
+        def of_second_chunk(params):
+            carry = loss_fn(params, state.carry, (jnp.int32(3), key))[1]
+            return loss_fn(params, jax.lax.stop_gradient(carry), (jnp.int32(3), key))[0]
+
+        return jax.jit(jax.value_and_grad(of_second_chunk))(state.params)
+
+    (loss, found), (alone, of_short), (_, of_long) = (
+        gradient(*passes) for passes in (mixed, (short,), (long,))
+    )
+    assert loss == alone
+    assert np.abs(of_short["input"] - of_long["input"]).max() > 1e-3
+    for leaf, gradients in {"recurrent": of_short, "readout": of_short, "input": of_long}.items():
+        np.testing.assert_allclose(found[leaf], gradients[leaf], rtol=1e-5, atol=1e-7)
+    assert not np.any(found["bias"]) and not np.any(found["readout_bias"])

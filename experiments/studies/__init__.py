@@ -1,0 +1,1 @@
+"""Studies beyond the article; each file is a command."""

@@ -1,0 +1,165 @@
+"""Does a horizon of one step with RMSprop learn as much as real-time recurrent learning?
+
+  python -m experiments.studies.temporal_credit
+
+A preprint of 2026 (Shalev Merin, Temporal Credit Is Free, arXiv 2603.28750) says so: the state
+already carries what the past did, and a gradient through the current step alone is enough, if it is
+normalised as RMSprop does. Here a tanh RNN learns streams online, one sequence and an update at
+every step (experiments.tasks.online): a sine whose period shifts halfway, their kind of task with
+their 64 units; and random bits asked for 2 and 8 steps later, where nothing but memory helps. For
+horizons 1 to 16, for the full gradient, and for a cell that stays as it was drawn while its readout
+learns: the loss over the last tenth of the steps, by Adam and RMSprop, each at the better of two
+rates.
+
+The claim is one of equivalence, with a margin set beforehand: it holds on a task where the 95 % t
+interval of horizon 1's loss minus the full gradient's, paired by seed, lies below the margin; it is
+refuted where the interval lies above the margin; else it is open. Everything but the truncation and
+the optimizer is the same for a seed. The preprint's rates and lengths are not known to us. Cells
+that an earlier run has left in --out are not measured again.
+"""
+
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import flags
+from scipy import stats
+
+from experiments.charts import temporal_credit as temporal_credit_chart
+from experiments.record import launch, results, seeds
+from experiments.record.errors import UserError
+from experiments.record.files import read_json
+from experiments.tasks import online
+
+TASKS = {
+    "delay 8": online.Task(8, state_size=32, num_steps=8000),
+    "delay 2": online.Task(2, state_size=32, num_steps=8000),
+    "sine": online.Task(None, state_size=64, num_steps=2000),
+}
+HORIZONS = (online.FROZEN, 1, 2, 4, 8, 16, online.FULL)
+OPTIMIZERS = {"adam": optax.adam, "rmsprop": optax.rmsprop}
+RATES = (0.001, 0.003)
+MARGIN = 0.05  # of the targets' variance
+DEFAULTS = {"num_seeds": 10}
+
+flags.declare_key_flag("out")
+flags.adopt_module_key_flags(seeds)
+
+
+def losses(task: online.Task, horizon: int | str, optimizer: str, num_seeds: int) -> np.ndarray:
+    """[rates, seeds, segments], the mean losses along the stream."""
+    make = OPTIMIZERS[optimizer]
+    learn = lambda rate, key: online.learn(task, horizon, make(rate), key)[1]
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    of_rates = jax.vmap(jax.vmap(learn, (None, 0)), (0, None))
+    return np.asarray(jax.jit(of_rates)(jnp.array(RATES), keys)).astype(float)
+
+
+def last_tenth(losses: np.ndarray) -> np.ndarray:
+    """The mean over the last tenth of the segments, [..., segments] -> [...]."""
+    return losses[..., -max(1, losses.shape[-1] // 10) :].mean(axis=-1)
+
+
+def row(task: str, horizon: int | str, optimizer: str, found: np.ndarray) -> dict[str, Any]:
+    """The losses of all rates; the better rate has the lower median over the seeds at the end."""
+    last = last_tenth(found)
+    best = int(np.nanargmin(np.median(last, axis=1)))
+    return {
+        "task": task,
+        "horizon": horizon,
+        "optimizer": optimizer,
+        "rate": RATES[best],
+        "last": last[best].round(5).tolist(),
+        "median": np.median(found[best], axis=0).round(5).tolist(),
+        "last_of_rates": np.median(last, axis=1).round(5).tolist(),
+    }
+
+
+def verdict(one: list[float], full: list[float]) -> dict[str, Any]:
+    """Whether horizon 1 does as well as the full gradient, over paired seeds."""
+    difference = np.subtract(one, full)
+    if len(difference) < 2:
+        return {"difference": difference.mean(), "says": "open"}
+    half = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
+    low, high = difference.mean() - half, difference.mean() + half
+    says = "holds" if high < MARGIN else "refuted" if low > MARGIN else "open"
+    return {"difference": difference.mean(), "interval": [low, high], "says": says}
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One for each task and optimizer."""
+    last = {(row["task"], row["optimizer"], row["horizon"]): row["last"] for row in rows}
+    return [
+        {"task": task, "optimizer": optimizer}
+        | verdict(last[task, optimizer, 1], last[task, optimizer, online.FULL])
+        for task in TASKS
+        for optimizer in OPTIMIZERS
+        if {(task, optimizer, 1), (task, optimizer, online.FULL)} <= last.keys()
+    ]
+
+
+def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier run of this plan, which are not measured again.
+
+    Raises:
+      UserError: the file is damaged, or holds another plan.
+    """
+    if not path.exists():
+        return []
+    try:
+        found = read_json(path)
+        rows, others = found["rows"], {name: found[name] for name in plan}
+    except (ValueError, TypeError, KeyError):
+        raise UserError(f"{path} is damaged; remove it to measure again.") from None
+    if others != json.loads(json.dumps(plan)):
+        raise UserError(f"{path} has other sizes, rates or seeds; move it away.")
+    return rows
+
+
+def print_row(row: dict[str, Any], seconds: float) -> None:
+    """The loss at the end."""
+    last = row["last"]
+    print(
+        f"{row['task']:8s}  {row['optimizer']:9s}  {row['horizon']!s:>7s}  {row['rate']:5g}  "
+        f"{np.median(last):.4f} ({min(last):.4f}-{max(last):.4f})  {seconds:.0f} s",
+        flush=True,
+    )
+
+
+def print_verdicts(found: list[dict[str, Any]]) -> None:
+    """The differences with their intervals."""
+    for line in found:
+        low, high = line.get("interval", (line["difference"],) * 2)
+        print(
+            f"{line['task']}, {line['optimizer']}: horizon 1 minus full {line['difference']:+.4f} "
+            f"({low:+.4f} to {high:+.4f}): {line['says']}"
+        )
+
+
+def main():
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    sizes = {name: task._asdict() for name, task in TASKS.items()}
+    plan = {"tasks": sizes, "rates": RATES, "num_seeds": num_seeds, "margin": MARGIN}
+    rows = finished(out / "temporal_credit.json", plan)
+    done = {(row["task"], row["optimizer"], row["horizon"]) for row in rows}
+    print("task      optimizer  horizon   rate  loss at the end, median (range)", flush=True)
+    for cell in itertools.product(TASKS, OPTIMIZERS, HORIZONS):
+        if cell in done:
+            continue
+        (name, optimizer, horizon), began = cell, time.perf_counter()
+        measured = losses(TASKS[name], horizon, optimizer, num_seeds)
+        rows.append(row(name, horizon, optimizer, measured))
+        print_row(rows[-1], time.perf_counter() - began)
+        results.write(out, "temporal_credit", plan | {"rows": rows, "verdicts": verdicts(rows)})
+    print_verdicts(verdicts(rows))
+    temporal_credit_chart.draw(plan | {"rows": rows}, out / "temporal_credit.png")
+
+
+if __name__ == "__main__":
+    launch.run(main)

@@ -1,0 +1,54 @@
+"""The study of horizon 1: a row for each cell, and verdicts by a margin that was set beforehand."""
+
+import numpy as np
+import pytest
+
+from experiments.studies import temporal_credit
+from experiments.tasks import online
+
+pytestmark = pytest.mark.standard
+
+
+def test_temporal_credit(study, exit_of, tmp_path, monkeypatch):
+    tasks = {"bits": online.Task(1, state_size=3, num_steps=8, num_segments=4)}
+    monkeypatch.setattr(temporal_credit, "TASKS", tasks)
+    monkeypatch.setattr(temporal_credit, "HORIZONS", ("frozen", 1, "full"))
+    monkeypatch.setattr(temporal_credit, "OPTIMIZERS", {"rmsprop": temporal_credit.optax.rmsprop})
+    monkeypatch.setattr(temporal_credit.temporal_credit_chart, "COLOURS", {"rmsprop": "red"})
+    found, out = study(temporal_credit, "--num_seeds=2")
+    again, _ = study(temporal_credit, "--num_seeds=2")
+    assert again == found
+    found = found["temporal_credit"]
+    assert [row["horizon"] for row in found["rows"]] == ["frozen", 1, "full"]
+    assert all(np.shape(row["last"]) == (2,) for row in found["rows"])
+    assert all(np.shape(row["median"]) == (4,) for row in found["rows"])
+    assert [line["task"] for line in found["verdicts"]] == ["bits"]
+    assert "bits, rmsprop: horizon 1 minus full" in out
+    assert (tmp_path / "temporal_credit.png").stat().st_size > 1000
+    path = tmp_path / "temporal_credit.json"
+    said = exit_of(temporal_credit, "--num_seeds=3")
+    assert said == f"error: {path} has other sizes, rates or seeds; move it away."
+    path.write_text("{")
+    said = exit_of(temporal_credit, "--num_seeds=2")
+    assert said == f"error: {path} is damaged; remove it to measure again."
+
+
+def test_better_rate_has_the_lower_median_at_the_end():
+    found = np.stack([np.full((3, 20), 0.5), np.full((3, 20), 0.4)])
+    found[1, :, -2:] = [[0.6], [0.7], [0.0]]
+    row = temporal_credit.row("bits", 1, "adam", found)
+    assert row["rate"] == temporal_credit.RATES[0] and row["last_of_rates"] == [0.5, 0.6]
+
+
+@pytest.mark.parametrize(
+    "one, says",
+    [
+        ([0.11, 0.12, 0.10], "holds"),  # within the margin
+        ([0.01, 0.02, 0.01], "holds"),  # better
+        ([0.51, 0.52, 0.50], "refuted"),
+        ([0.11, 0.52, 0.10], "open"),  # the seeds disagree
+        ([0.11], "open"),  # one seed decides nothing
+    ],
+)
+def test_verdict_is_an_interval_beside_the_margin(one, says):
+    assert temporal_credit.verdict(one, [0.1] * len(one))["says"] == says

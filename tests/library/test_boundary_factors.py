@@ -1,0 +1,180 @@
+"""Factors on the errors between steps: the definition with them; drawn ones have no bias."""
+
+import functools
+
+import cells
+import definition
+import elementwise_cells
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gradients import largest_error, scan_gradients
+
+from tbptt_jax import draw_boundary_factors, truncated_scan, with_boundary_factors
+
+T, BATCH = 7, cells.BATCH
+
+
+def weighted_problem(name, shape, wrap):
+    module = elementwise_cells if name in elementwise_cells.CELLS else cells
+    problem = module.problem(name, T)
+    factors = jnp.linspace(-0.5, 1.5, T * BATCH).reshape(T, BATCH)
+    factors = (factors if shape == "[T, B]" else factors[:, 0]).at[3].set(0.0)
+
+    def f(params, carry, inputs):
+        return wrap(functools.partial(problem.f, params))(carry, inputs)
+
+    return problem._replace(f=f, xs=(problem.xs, factors))
+
+
+def by_stop_gradient(f):
+    """The same factors, written with a sum of two parts of which one is a constant."""
+
+    def part(leaf, factor):
+        if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+            return leaf
+        factor = factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim))
+        factor = jnp.broadcast_to(factor, leaf.shape).astype(leaf.dtype)
+        return leaf * factor + jax.lax.stop_gradient(leaf - leaf * factor)
+
+    def step(carry, inputs):
+        x, factor = inputs
+        return f(jax.tree.map(lambda leaf: part(leaf, factor), carry), x)
+
+    return step
+
+
+@pytest.mark.parametrize("horizon, stride", [(1, 1), (4, 1), (4, 3), (T, 1)])
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("lstm", "[T, B]"),
+        ("two_layers", "[T]"),
+        ("complex_rnn", "[T, B]"),
+        ("gated_average", "[T]"),
+    ],
+)
+def test_factors_multiply_the_errors_between_steps(name, shape, horizon, stride):
+    expected = definition.truncated_gradients(
+        *weighted_problem(name, shape, by_stop_gradient), horizon=horizon, stride=stride
+    )
+    actual = scan_gradients(weighted_problem(name, shape, with_boundary_factors), horizon, stride)
+    np.testing.assert_array_equal(actual[2][1], 0.0)  # the factors do not change the results
+    assert largest_error((*actual[:2], actual[2][0]), (*expected[:2], expected[2][0])) < 1e-12
+
+
+def test_a_contribution_is_weighed_by_the_product_of_the_factors_between():
+    """Linear, so by hand: yₜ = c₋₁ + Σₛ xₛ."""
+    factors = np.array([0.5, 3.0, 2.0, 0.0, -1.0, 7.0])
+    step = with_boundary_factors(lambda c, x: (c + x, c + x))
+
+    def outputs(init, xs):
+        return truncated_scan(step, init, (xs, factors), horizon=4)[1]
+
+    of_init, of_xs = jax.jacrev(outputs, argnums=(0, 1))(1.0, jnp.ones(6))
+    expected = np.array(
+        [[np.prod(factors[s + 1 : t + 1]) * (0 <= t - s < 4) for s in range(6)] for t in range(6)]
+    )
+    np.testing.assert_allclose(of_xs, expected, rtol=1e-14)
+    np.testing.assert_allclose(of_init, [0.5, 1.5, 3.0, 0.0, 0.0, 0.0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1.7])
+def test_results_are_those_of_the_step(value):
+    step = with_boundary_factors(lambda c, x: (c * x, (c, 1)))
+    carry, ys = jax.lax.scan(step, value, (jnp.ones(3), jnp.zeros(3)))
+    np.testing.assert_array_equal(carry, value)
+    np.testing.assert_array_equal(ys[0], np.full(3, value))
+
+
+def test_no_factor_applies_to_parameters_in_the_carry():
+    step = with_boundary_factors(lambda c, x: ((c[0] + c[1] * x, c[1]), c[0] + c[1] * x))
+
+    def total(weight, factors):
+        init = jnp.float64(0.0), weight
+        return jnp.sum(truncated_scan(step, init, (jnp.arange(4.0), factors), horizon=1)[1])
+
+    grad = jax.grad(total)
+    assert grad(jnp.float64(2.0), jnp.zeros(4)) == grad(jnp.float64(2.0), jnp.ones(4)) == 6.0
+
+
+def test_gradients_have_derivatives_in_forward_mode_and_by_factors():
+    step = with_boundary_factors(lambda c, x: (c * c + x, c))
+    run = lambda c, factors: jax.lax.scan(step, c, (jnp.zeros(2), factors))[0]
+    factors = jnp.array([3.0, 5.0])
+    _, tangent = jax.jvp(lambda c: run(c, factors), (2.0,), (1.0,))
+    assert tangent == 15.0 * 4.0 * 2.0**3
+    by_factors = jax.grad(lambda factors: jax.grad(run)(2.0, factors))(factors)
+    np.testing.assert_allclose(by_factors, [5.0 * 32.0, 3.0 * 32.0])
+
+
+NUM_DRAWS = 20_000
+
+
+def scalar_gradient(params, factors, horizon=None):
+    """Of a recurrence whose gradient comes from far to a large part."""
+
+    def loss(params):
+        step = lambda c, x: (lambda new: (new, new))(jnp.tanh(params[0] * c + params[1] * x))
+        _, ys = truncated_scan(
+            with_boundary_factors(step),
+            jnp.float64(0.1),
+            (jnp.linspace(0.1, 0.4, 6), factors),
+            horizon=horizon,
+        )
+        return ys[-1]
+
+    return jax.grad(loss)(params)
+
+
+def estimate(key, cut_probability):
+    """Mean and standard error of the gradient over draws of the factors."""
+    params = jnp.array([1.1, 0.5])
+    draw = lambda key: draw_boundary_factors(key, 6, cut_probability=cut_probability)
+    one = lambda key: scalar_gradient(params, draw(key))
+    grads = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(key, NUM_DRAWS)))
+    return grads.mean(0), np.linalg.norm(grads.std(0)) / np.sqrt(NUM_DRAWS)
+
+
+def test_random_factors_give_the_full_gradient_on_average():
+    full = scalar_gradient(jnp.array([1.1, 0.5]), jnp.ones(6))
+    mean, error = estimate(jax.random.key(0), 0.25)
+    assert error < 0.02 * np.linalg.norm(full)
+    assert np.linalg.norm(mean - full) < 4.0 * error
+    truncated = scalar_gradient(jnp.array([1.1, 0.5]), jnp.ones(6), horizon=4)
+    assert np.linalg.norm(truncated - full) > 4.0 * error
+
+
+def test_factors_are_zero_or_make_up_for_the_cuts():
+    probability = jnp.array([[0.0], [0.5], [0.75]])
+    draw = lambda key: draw_boundary_factors(key, (3, 1000), cut_probability=probability)
+    factors = np.asarray(jax.jit(draw)(jax.random.key(1)))
+    np.testing.assert_array_equal(factors[0], 1.0)
+    assert set(np.unique(factors[1])) == {0.0, 2.0} and set(np.unique(factors[2])) == {0.0, 4.0}
+    np.testing.assert_allclose(factors.mean(1), 1.0, atol=0.25)
+
+
+@pytest.mark.parametrize("probability", [1.0, -0.1, np.nan, np.array([0.0, 1.5])])
+def test_wrong_probabilities_fail_in_one_line(probability):
+    with pytest.raises(ValueError, match=r"draw_boundary_factors: cut_probability must be in \[0,"):
+        draw_boundary_factors(jax.random.key(0), 2, cut_probability=probability)
+
+
+@pytest.mark.parametrize(
+    "inputs, error, said",
+    [
+        ((1.0, np.ones(4, int)), TypeError, "factors must be real floating point, got int64."),
+        ((1.0, np.ones(4)), ValueError, r"must begin with the factors' axes \[4\], got \[3\]."),
+        (1.0, TypeError, r"the step's input must be a pair, \(x, factor\)"),
+    ],
+)
+def test_wrong_factors_fail_in_one_line(inputs, error, said):
+    step = with_boundary_factors(lambda c, x: (c + x, c))
+    with pytest.raises(error, match=f"^with_boundary_factors: .*{said}"):
+        step(jnp.ones(3), inputs)
+
+
+def test_what_is_no_step_has_no_factors():
+    with pytest.raises(TypeError, match="with_boundary_factors: f must be a function"):
+        with_boundary_factors(3)
