@@ -6,7 +6,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 
 def varying_alike(vocab_axis, tokens, *columns):
@@ -54,10 +54,12 @@ def on_each_device(losses, each, block_size, inputs, kernel, bias, labels, weigh
         found = losses(each, (columns, block_size), *arrays)
         return found if each or not used else jax.lax.psum(found, tuple(used))
 
-    sharding = next(jax.typeof(array).sharding for array in arrays if is_sharded(array))
+    mesh = next(jax.typeof(array).sharding.mesh for array in arrays if is_sharded(array))
     out_spec = PartitionSpec(*tokens) if each else PartitionSpec()
-    run = jax.shard_map(local, mesh=sharding.mesh, in_specs=tuple(specs), out_specs=out_spec)
-    return run(*map(jax.sharding.reshard, arrays, specs))
+    run = jax.shard_map(local, mesh=mesh, in_specs=tuple(specs), out_specs=out_spec)
+    shardings = [NamedSharding(mesh, spec) for spec in specs]
+    placed = jax.jit(lambda *arrays: run(*map(jax.sharding.reshard, arrays, shardings)))
+    return placed(*arrays)
 
 
 def _cuts(array):

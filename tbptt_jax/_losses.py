@@ -78,6 +78,8 @@ def linear_softmax_cross_entropy(
         of range.
       ValueError: `linear_softmax_cross_entropy: reduction must be one of mean, sum, none, got
         'avg'.`
+      ValueError: `linear_softmax_cross_entropy: vocab_axis must be an axis of jax.shard_map around
+        the call, got 'model'.`
       TypeError: `linear_softmax_cross_entropy: inputs must be an array, got NoneType.`
 
     Example:
@@ -181,9 +183,18 @@ def _checked(vocab_axis, inputs, kernel, bias, labels, weights):
     if inputs.dtype == jnp.float16:  # whose range is too small for a softmax and its gradients
         inputs, kernel, bias = (array.astype(jnp.float32) for array in (inputs, kernel, bias))
     weights = jnp.broadcast_to(weights.astype(accumulator(inputs)), labels.shape)
-    num_devices = 1 if vocab_axis is None else jax.lax.axis_size(vocab_axis)
-    _check_range(labels, weights, len(bias) * num_devices)
+    _check_range(labels, weights, len(bias) * _num_devices(vocab_axis))
     return inputs, kernel, bias, labels, weights
+
+
+def _num_devices(vocab_axis):
+    try:
+        return 1 if vocab_axis is None else jax.lax.axis_size(vocab_axis)
+    except NameError:
+        raise ValueError(
+            f"{NAME}: vocab_axis must be an axis of jax.shard_map around the call, got "
+            f"{vocab_axis!r}."
+        ) from None
 
 
 def _array(name, value):
@@ -228,7 +239,9 @@ def _check_shapes(inputs, kernel, bias, labels, weights):
 
 def _check_range(labels, weights, vocab_size):
     """Refuses labels that are known to be out of range, unless their weight is known to be 0."""
-    if isinstance(labels, Tracer) or isinstance(weights, Tracer):
+    if any(
+        isinstance(array, Tracer) or not array.is_fully_addressable for array in (labels, weights)
+    ):
         return
     known = np.asarray(labels)
     wrong = known[((known < 0) | (known >= vocab_size)) & (np.asarray(weights) != 0)]

@@ -50,14 +50,23 @@ def test_columns_on_several_devices_give_the_loss_of_all(axis_type, block_size, 
 
 def test_columns_on_several_devices_keep_masks_and_wrong_labels():
     mesh, (inputs, kernel, bias, labels, _) = mesh_of(AxisType.Auto), problem((T,), N, V)
-    args = inputs.at[1].set(jnp.inf), kernel, bias, labels.at[2].set(V), jnp.where(labels != labels[0], 1.0, 0.0)
-    args = (*args[:4], args[4].at[1].set(0.0).at[2].set(1.0).at[3].set(0.0))
+    masks = jnp.ones(T).at[1].set(0.0).at[3].set(0.0)
+    args = inputs.at[1].set(jnp.inf), kernel, bias, labels.at[2].set(V), masks
     local = lambda *args: per_token(*args, vocab_axis="model", block_size=4)
     run = jax.shard_map(local, mesh=mesh, in_specs=IN_SPECS, out_specs=ROWS)
-    actual, expected = jax.jit(run)(*placed(mesh, args, IN_SPECS)), per_token(*args)
-    assert np.isnan(expected[2]) and expected[1] == 0
-    assert_close(jax.device_get(actual)[3:], expected[3:])
-    np.testing.assert_array_equal(np.isnan(actual), np.isnan(expected))
+    for labels_of in (labels, args[3]):
+        args = (*args[:3], labels_of, masks)
+        actual = reference(run, *placed(mesh, args, IN_SPECS))
+        assert_close(jax.device_get(actual), jax.device_get(reference(per_token, *args)))
+        np.testing.assert_array_equal(np.isnan(jax.jit(run)(*args)), labels_of == V)
+
+
+def test_an_axis_of_no_shard_map_is_refused_in_one_line():
+    with pytest.raises(
+        ValueError, match=r"vocab_axis must be an axis of .*, got 'model'"
+    ) as raised:
+        per_token(*problem((T,), N, V), vocab_axis="model")
+    assert "\n" not in str(raised.value)
 
 
 EXPLICIT = {
