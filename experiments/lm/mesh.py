@@ -116,14 +116,18 @@ def make_loss(mesh: Mesh | None, model: models.LanguageModel, settings: Settings
     return over_all
 
 
-@jax.custom_vjp
-def _summed_once(params):
-    """The parameters, whose gradient is then summed over `data` in one collective."""
+def _varying(params):
     return jax.tree.map(lambda leaf: jax.lax.pcast(leaf, DATA, to="varying"), params)
 
 
+@jax.custom_vjp
+def _summed_once(params):
+    """The parameters, whose gradient is then summed over `data` in one collective."""
+    return _varying(params)
+
+
 _summed_once.defvjp(
-    lambda params: (_summed_once(params), None),
+    lambda params: (_varying(params), None),
     lambda _, grads: (jax.lax.psum(grads, DATA),),
 )
 

@@ -85,7 +85,7 @@ def make_evaluate(
             carry, metrics = eval_step(params, carry, batch)
             return carry, losses.at[i].set(metrics.loss)
 
-        losses = jnp.zeros(len(part.inputs), jnp.float32)
+        losses = jnp.zeros(len(part.inputs))
         counts = jnp.sum(part.targets >= 0, axis=(1, 2))
         return *jax.lax.fori_loop(0, num, one, (carry, losses)), counts
 
@@ -135,8 +135,8 @@ def start(
 ) -> Progress:
     """A run before its first epoch."""
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
-    params = devices.place(mesh, params)
-    opt_state = devices.place(mesh, make_optimizer(text, settings).init(params))
+    opt_state = make_optimizer(text, settings).init(params)
+    params, opt_state = devices.place(mesh, (params, opt_state))
     carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
     zero = np.zeros((), np.int32)
     best = zero, np.full((), np.inf, np.float32), params

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.standard
 
 PLANS = {
     "true": schedule("true", 3, seq_len=7),
-    "semi": schedule("semi", 5, 2, seq_len=7),
+    "semi": schedule("semi", 5, 2, seq_len=8),
     "epochwise": schedule("epochwise", 3, seq_len=6),
     "full": schedule("full", seq_len=7),
 }
@@ -103,12 +103,26 @@ def test_explicit_axes_give_the_same(float64, sizes):
     assert largest_difference(actual, expected) < 1e-10
 
 
+def test_what_a_loop_sends_is_counted():
+    def local(x):
+        return jax.lax.fori_loop(0, 3, lambda _, x: jnp.tanh(jax.lax.pmean(x, "data")), x)
+
+    run = jax.shard_map(
+        local, mesh=make_mesh({"data": 8}), in_specs=PartitionSpec(), out_specs=PartitionSpec()
+    )
+    program = jax.jit(run).lower(jnp.ones(3)).compile().as_text()
+    assert collectives.count(program) == ({"all-reduce": 1}, {"all-reduce": 1})
+
+
 def test_nothing_is_sent_inside_a_loop_and_truncation_sends_no_more():
-    """The loss is summed once and the gradient is summed once."""
+    """The loss and the gradient are summed once, by XLA's choice in one collective or in two."""
+    found = {}
     for style in PLANS:
         _, program, _ = first_updates(make_mesh({"data": 8}), *problem(style), num=1)
-        everywhere, inside = collectives.count(program)
-        assert everywhere == {"all-reduce": 2} and not inside, style
+        found[style] = collectives.count(program)
+    everywhere, inside = found["full"]
+    assert set(everywhere) == {"all-reduce"} and everywhere.total() <= 2 and not inside
+    assert all(counts == found["full"] for counts in found.values())
 
 
 def test_with_the_vocabulary_shared_out_the_loop_over_time_still_sends_nothing():
@@ -126,32 +140,33 @@ def test_with_the_vocabulary_shared_out_the_loop_over_time_still_sends_nothing()
 @pytest.mark.parametrize("sizes", [{"data": 4}, {"data": 2, "model": 2}], ids=str)
 @pytest.mark.parametrize("evaluate", [None, "all"])
 def test_run_is_that_of_one_device(float64, sizes, evaluate):
-    expected = whole_run(None, evaluate)
-    actual = whole_run(make_mesh(sizes), evaluate)
+    expected, expected_losses = whole_run(None, evaluate)
+    actual, losses = whole_run(make_mesh(sizes), evaluate)
     assert largest_difference(actual, expected) < 1e-9  # after 84 updates by Adam
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-6)  # as they are kept
 
 
 def whole_run(mesh, evaluate):
+    """Each epoch's parameters and training loss, in float64; the losses of the evaluations."""
     model, settings = problem("semi")
     settings = settings._replace(num_epochs=2, evaluate=evaluate)
-    text, epochs = training.cut(corpus(), settings, mesh), []
-    start = training.start(model, text, settings)
-    start = start._replace(
-        **{name: as_float64(getattr(start, name)) for name in ("params", "opt_state")},
-        best_params=as_float64(start.best_params),
-    )
-    start = start._replace(
-        params=devices.place(mesh, start.params),
-        opt_state=devices.place(mesh, start.opt_state),
-        best_params=devices.place(mesh, start.best_params),
-        carry=devices.place_carry(mesh, model, settings, start.carry),
-    )
+    text, trained, losses = training.cut(corpus(), settings, mesh), [], []
+    start = jax.device_get(training.start(model, text, settings))
+    as_wide = {name: as_float64(getattr(start, name)) for name in ("params", "opt_state")}
+    start = start._replace(**as_wide, best_params=as_wide["params"])
+    placed = {
+        name: devices.place(mesh, getattr(start, name))
+        for name in ("params", "opt_state", "best_params")
+    }
+    carry = devices.place_carry(mesh, model, settings, start.carry)
 
     def report(epoch, progress):
-        epochs.append((epoch.train_loss, epoch.valid_loss, jax.device_get(progress.params)))
+        trained.append((epoch.train_loss, jax.device_get(progress.params)))
+        losses.append(epoch.valid_loss)
 
+    start = start._replace(**placed, carry=carry)
     result = training.train(model, text, settings, start, report, mesh=mesh)
-    return [*epochs, tuple(result)]
+    return trained, [*losses, result.test_loss]
 
 
 def test_epochs_on_a_mesh_are_compiled_once(caplog):
@@ -164,7 +179,7 @@ def test_epochs_on_a_mesh_are_compiled_once(caplog):
         training.train(model, text, settings, start, lambda *_: None, mesh=mesh)
     compiled = [line for line in caplog.messages if "Finished XLA compilation of" in line]
     assert sum("train_loop" in line for line in compiled) == 1
-    assert sum("evaluate_slice" in line for line in compiled) == 2  # one for each length
+    assert sum("evaluate_slice" in line for line in compiled) == 1
 
 
 @pytest.mark.parametrize("sizes", [{"data": 4}, {"data": 2, "model": 2}], ids=str)
