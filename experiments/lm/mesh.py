@@ -95,7 +95,7 @@ def make_loss(mesh: Mesh | None, model: models.LanguageModel, settings: Settings
     loss_fn = loss.make_loss(model, settings, vocab_axis=vocab_axis, **options)
 
     def local(params, carry, batch):
-        params = _summed_once(params)
+        params = _of_each_device(params)
         if vocab_axis:
             params = params | {"embedding": {"embedding": _all_rows(params["embedding"])}}
         mean, carry = loss_fn(params, carry, batch)
@@ -116,20 +116,9 @@ def make_loss(mesh: Mesh | None, model: models.LanguageModel, settings: Settings
     return over_all
 
 
-def _varying(params):
+def _of_each_device(params):
+    """The parameters, whose gradient is then summed over `data` once, not wherever one is used."""
     return jax.tree.map(lambda leaf: jax.lax.pcast(leaf, DATA, to="varying"), params)
-
-
-@jax.custom_vjp
-def _summed_once(params):
-    """The parameters, whose gradient is then summed over `data` in one collective."""
-    return _varying(params)
-
-
-_summed_once.defvjp(
-    lambda params: (_varying(params), None),
-    lambda _, grads: (jax.lax.psum(grads, DATA),),
-)
 
 
 def _all_rows(embedding):

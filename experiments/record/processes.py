@@ -18,6 +18,7 @@ from experiments.record.errors import UserError
 HEARTBEAT_SECONDS = 20  # without a sign of life, until a process counts as lost
 LOST = "another process has ended or cannot be reached; start all of them again to go on"
 DETECT = "auto"
+STDOUT, STDERR = 1, 2
 
 flags.DEFINE_string(
     "coordinator",
@@ -50,18 +51,19 @@ def start() -> None:
         _check(address, num, number)
     named = {} if address == DETECT else {"coordinator_address": address}
     try:
-        with _ended_by_us():
+        with _ended_by_us(), _prints_to_stderr():
             jax.distributed.initialize(
                 **named,
                 num_processes=num,
                 process_id=number,
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             )
+            number = jax.process_index()  # Gloo connects, and prints
     except Exception as error:  # of several kinds, by what detects or connects
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"--coordinator={address}: the processes cannot join: {said}") from error
-    if not is_first():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if number:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
 
 
 def _check(address, num, number):
@@ -86,6 +88,18 @@ def _ended_by_us() -> Iterator[None]:
         yield
     finally:
         _jax.get_distributed_runtime_client = make
+
+
+@contextlib.contextmanager
+def _prints_to_stderr() -> Iterator[None]:
+    """What libraries print to the process's stdout within the block."""
+    stdout = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, STDOUT)
+        os.close(stdout)
 
 
 def are_several() -> bool:

@@ -43,7 +43,7 @@ def float64(monkeypatch):
 
 def as_float64(tree):
     is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
-    return jax.tree.map(lambda leaf: leaf.astype(np.float64) if is_float(leaf) else leaf, tree)
+    return jax.tree.map(lambda leaf: leaf.astype(float) if is_float(leaf) else leaf, tree)
 
 
 def make_mesh(sizes, axis_type=AxisType.Auto):
