@@ -80,8 +80,7 @@ def main():
                 mesh=on,
             )
     except KeyboardInterrupt as stop:
-        kept = "the last checkpoint" if processes.are_several() else "what was learnt"
-        raise type(stop)(f"{kept} is kept; go on with: {_again(workdir)}") from None
+        raise type(stop)(f"what was learnt is kept; go on with: {_again(workdir)}") from None
     _print_result(result, settings)
     if FLAGS.tensorboard:
         print(f"TensorBoard: tensorboard --logdir={workdir / run.TENSORBOARD}")

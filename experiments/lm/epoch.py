@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments.record import interrupts
+from experiments.record import interrupts, processes
 from experiments.record.errors import UserError
 from experiments.text.sequences import Sequences
 from tbptt_jax import LearnerState
@@ -90,6 +90,8 @@ def train_epoch(
                     state = before
                     raise _diverged(calls, now(), (part, key), stop, what)
                 position, total = stop, total + loss * num
+            if processes.are_several():
+                interrupts.together(processes.largest)
             bar.update(num * text.num_tokens_of_sequence)
             if calls.keep_every and position - kept >= calls.keep_every and position < text.num:
                 calls.keep(now())

@@ -4,6 +4,7 @@ Along the mesh's axis `data` each device has its share of the streams. Along `mo
 share of the vocabulary: rows of the embedding, columns of the readout. All else is on every device.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -188,10 +189,14 @@ def taking_own_streams(mesh: Mesh | None, batch_size: int, train_loop: Callable)
 
 def epoch_key(mesh: Mesh | None, seed: int, epoch: int) -> jax.Array:
     """The key of an epoch's random numbers."""
-    make = lambda: jax.random.fold_in(jax.random.key(seed), epoch)
-    if mesh is None:
-        return make()
-    return jax.jit(make, out_shardings=NamedSharding(mesh, PartitionSpec()))()
+    return _key_on(mesh)(seed, epoch)
+
+
+@functools.cache
+def _key_on(mesh):
+    make = lambda seed, epoch: jax.random.fold_in(jax.random.key(seed), epoch)
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return jax.jit(make, out_shardings=everywhere)
 
 
 def _shardings(mesh, specs):

@@ -40,7 +40,7 @@ def run(main: Callable[[], None]) -> None:
             processes.start()
             _find_device()
             environment()  # now: the checkout may change while the main works
-            with interrupts.raised():
+            with interrupts.noted() if processes.are_several() else interrupts.raised():
                 main()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -56,6 +56,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         except KeyboardInterrupt as stop:
             print(f"interrupted; {str(stop) or 'what was written stays.'}", file=sys.stderr)
+            processes.leave()
             sys.exit(interrupts.exit_code(stop))
 
     for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
