@@ -74,16 +74,24 @@ def train(num, devices_each, args, **options):
     return ends
 
 
-def kill_one(processes, number, epochs=2):
-    """Kills a process when so many epochs are printed: the exits and the seconds that it took."""
+def end_one(processes, number, by, epochs=1):
+    """Signals a process when so many epochs are printed: the exits and the seconds until the last.
+
+    Where the signal is SIGSTOP, the process is killed after the others.
+    """
     printed = 0
     while printed < epochs:
         line = processes[0].stdout.readline()
         assert line, processes[0].stderr.read()
         printed += line.lstrip()[:1].isdigit()
-    processes[number].send_signal(signal.SIGKILL)
+    processes[number].send_signal(by)
     began = time.monotonic()
-    return finish(processes), time.monotonic() - began
+    others = [each for each in processes if each is not processes[number]]
+    ends, seconds = finish(others), time.monotonic() - began
+    if by == signal.SIGSTOP:
+        processes[number].kill()
+    ends[number:number] = finish([processes[number]])
+    return ends, seconds
 
 
 def losses(workdir):
@@ -132,7 +140,7 @@ def main():
         text = f"--data_dir={folder / 'text'}"
         for number in (0, 1, 3):
             args = [text, *SIZES, "--num_epochs=10000", f"--workdir={folder / f'killed-{number}'}"]
-            ends, seconds = kill_one(start(4, 1, args), number)
+            ends, seconds = end_one(start(4, 1, args), number, signal.SIGKILL)
             print(f"\nprocess {number} of 4 killed; the others ended within {seconds:.0f} s")
             for other, (code, _, err) in enumerate(ends):
                 print(f"process {other}: exit code {code}, {err[-1:]}", flush=True)

@@ -1,4 +1,6 @@
-"""Several processes are one: the same losses, the same refusals, and one end."""
+"""Several processes are one: the same losses, one end, and a run that goes on after it."""
+
+import signal
 
 import processes
 import pytest
@@ -8,39 +10,47 @@ pytestmark = pytest.mark.standard
 
 
 @pytest.fixture(scope="module")
-def args(tmp_path_factory):
-    text = write(tmp_path_factory.mktemp("text"), TEXTS)
-    return [f"--data_dir={text}", *processes.SIZES]
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    write(folder / "text", TEXTS)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def one_device(args, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("one") / "run"
-    processes.train(1, 1, [*args, "--num_epochs=3", f"--workdir={workdir}"])
-    return workdir
+def arguments(folder):
+    """Those of a run by its folder's name; compiled programs are kept from run to run."""
+    text = [f"--data_dir={folder / 'text'}", f"--jax_compilation_cache_dir={folder / 'cache'}"]
+    text += ["--jax_persistent_cache_min_compile_time_secs=0.1", *processes.SIZES]
+    return lambda name: [*text, "--num_epochs=4", f"--workdir={folder / name}"]
 
 
-def test_two_processes_are_one_and_a_run_goes_on_with_another_number(args, one_device, tmp_path):
-    workdir = tmp_path / "run"
-    args = [*args, f"--workdir={workdir}"]
-    first, second = processes.train(2, 1, [*args, "--num_epochs=2"])
-    assert any("best validation loss" in line for line in first[1]) and not second[1]
-    processes.train(1, 2, [*args, "--num_epochs=3", "--mesh=data:1,model:2"])
-    assert processes.largest_difference(workdir, one_device) < 1e-5
+@pytest.fixture(scope="module")
+def two_processes(arguments):
+    return processes.train(2, 1, arguments("two"))
 
 
-def test_where_one_process_is_killed_the_others_end_in_one_line_and_the_run_goes_on(args, tmp_path):
-    found = []
-    for workdir, is_killed in ((tmp_path / "whole", False), (tmp_path / "killed", True)):
-        flags = [*args, f"--workdir={workdir}", "--num_epochs=12"]
-        if is_killed:
-            for number in (1, 0):
-                ends, seconds = processes.kill_one(processes.start(2, 1, flags), number, 2)
-                code, _, err = ends[1 - number]
-                assert code == 1 and seconds < 60
-                said = [line for line in err if line.startswith("error: ")]
-                assert len(said) == 1 and said[0].startswith("error: another process has ended")
-                assert not any("Traceback" in line for line in err)
-        processes.train(2, 1, flags)
-        found.append(processes.losses(workdir))
-    assert found[0].tolist() == found[1].tolist()
+def test_two_processes_are_one(folder, arguments, two_processes):
+    (_, printed, _), (_, nothing, _) = two_processes
+    assert any("best validation loss" in line for line in printed) and not nothing
+    processes.train(1, 1, arguments("one"))
+    assert processes.largest_difference(folder / "two", folder / "one") < 1e-5
+
+
+def test_one_that_is_stopped_or_killed_ends_all_and_the_run_goes_on(
+    folder, arguments, two_processes
+):
+    """As if it had never stopped."""
+    args = arguments("stopped")
+    ends, _ = processes.end_one(processes.start(2, 1, args), 1, signal.SIGTERM)
+    assert [code for code, *_ in ends] == [143, 143]
+    assert all(err[-1].startswith("interrupted; what was learnt is kept") for *_, err in ends)
+
+    ends, seconds = processes.end_one(processes.start(2, 1, args), 0, signal.SIGKILL)
+    code, _, err = ends[1]
+    assert code == 1 and seconds < 60
+    assert len(err) == 1 and err[0].startswith("error: another process has ended")
+
+    processes.train(2, 1, args)
+    names = "stopped", "two"
+    stopped, whole = (processes.losses(folder / name).tolist() for name in names)
+    assert stopped == whole
