@@ -147,7 +147,8 @@ def load(workdir: Path) -> Trained:
     try:
         num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
         model = models.LanguageModel(num_words, **{name: config[name] for name in MODEL})
-        found, params = tokenizer.load(kind, workdir), saved["best_params"]
+        found = tokenizer.load(kind, workdir)
+        params = jax.tree.map(jnp.asarray, saved["best_params"])
         like = jax.eval_shape(functools.partial(models.init_params, model), jax.random.key(0))
         if tokenizer.md5(found) != config["tokenizer"]["md5"]:
             raise UserError(f"{workdir / tokenizer.FILES[kind]} is not the one of this run.")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from experiments.record import processes
@@ -86,7 +87,7 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
 
 
 def read(folder: Path) -> tuple[Any, dict[str, Any]] | None:
-    """As `restore`, with named tuples as dicts; nothing is written.
+    """As `restore`, in NumPy's arrays, with named tuples as dicts; nothing is written.
 
     Raises:
       UserError: all are damaged.
@@ -109,8 +110,11 @@ def _newest_whole(folder, like):
         try:
             if read_json(folder / str(step) / CHECKSUMS)["files"] != _sums(folder / str(step)):
                 raise ValueError("a checksum is wrong")
-            wanted = ocp.args.StandardRestore(_without_empty(like))
-            items = {"state": wanted, "about": ocp.args.JsonRestore()}
+            wanted = _saved_shapes(folder / str(step)) if like is None else _without_empty(like)
+            items = {
+                "state": ocp.args.StandardRestore(wanted),
+                "about": ocp.args.JsonRestore(),
+            }
             with _manager(folder) as manager:  # not left open: Orbax ends badly
                 found = manager.restore(step, args=ocp.args.Composite(**items))
             return (_with_empty(found["state"], like), dict(found["about"])), damaged
@@ -122,6 +126,12 @@ def _newest_whole(folder, like):
             f"{folder.parent} are kept; name another --workdir."
         )
     return None, {}
+
+
+def _saved_shapes(checkpoint: Path) -> Any:
+    """Arrays as they were saved, but none on devices, of which there may be others now."""
+    saved: Any = ocp.StandardCheckpointHandler().metadata(checkpoint.absolute() / "state")
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), dict(saved))
 
 
 def _without_empty(state: Any) -> Any:

@@ -71,6 +71,7 @@ def start() -> None:
             number = jax.process_index()  # connects, which Gloo prints
     except Exception as error:  # of several kinds, by what detects or connects
         os.dup2(stderr, STDERR)
+        os.unlink(name)
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"--coordinator={address}: the processes cannot join: {said}") from error
     finally:
@@ -82,10 +83,10 @@ def start() -> None:
 
 
 def _check(address, num, number):
-    if not address.rpartition(":")[2].isdecimal():
-        raise UserError(f"--coordinator={address} must be ADDRESS:PORT, or auto.")
     if num is None or number is None:
-        raise UserError(f"--coordinator={address} needs --num_processes and --process_id.")
+        raise UserError(f"--coordinator={address} goes with --num_processes and --process_id.")
+    if not address.rpartition(":")[0] or not address.rpartition(":")[2].isdecimal():
+        raise UserError(f"--coordinator={address} must be ADDRESS:PORT, or auto.")
     if number >= num:
         raise UserError(f"--process_id={number} must be below --num_processes={num}.")
 

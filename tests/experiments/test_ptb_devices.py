@@ -40,8 +40,11 @@ def test_devices_may_change_from_one_start_to_the_next(main, tmp_path):
         (["--mesh=data:2", "--backward=windows"], "does not go with --backward=windows"),
         (["--num_processes=2"], "--num_processes goes with --coordinator=ADDRESS:PORT"),
         (["--process_id=0"], "--process_id goes with --coordinator=ADDRESS:PORT"),
-        (["--coordinator=localhost:9"], "needs --num_processes and --process_id"),
-        (["--coordinator=localhost"], "--coordinator=localhost must be ADDRESS:PORT, or auto"),
+        (["--coordinator=localhost:9"], "goes with --num_processes and --process_id"),
+        (
+            ["--coordinator=localhost", "--num_processes=2", "--process_id=0"],
+            "--coordinator=localhost must be ADDRESS:PORT, or auto",
+        ),
         (
             ["--coordinator=localhost:9", "--num_processes=2", "--process_id=2"],
             "--process_id=2 must be below --num_processes=2",
