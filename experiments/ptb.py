@@ -37,10 +37,11 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.lm import adaptive, run, styles, training
+from experiments.lm import adaptive, mesh, run, styles, training
 from experiments.lm import flags as common
 from experiments.lm.settings import Settings
-from experiments.record import files, launch, trace
+from experiments.record import files, launch, processes, trace
+from experiments.record.errors import UserError
 
 flags.DEFINE_integer(
     "checkpoint_every",
@@ -53,7 +54,8 @@ flags.DEFINE_bool("tensorboard", False, "Write the epochs for TensorBoard, into 
 flags.DEFINE_bool(
     "profile", False, "Write a JAX trace of a twentieth of the first epoch's updates."
 )
-flags.adopt_module_key_flags(common)
+for module in (common, mesh, processes):
+    flags.adopt_module_key_flags(module)
 FLAGS = flags.FLAGS
 
 LARGEST_PERPLEXITY = 1e6  # that is printed as a number
@@ -64,6 +66,7 @@ def main():
     corpus = common.corpus_from_flags()
     print(corpus, flush=True)
     model = common.model_from_flags(corpus)
+    on = mesh.mesh_from_flags(model, settings)
     left_out = _left_out(training.cut(corpus, settings))
     workdir = common.workdir_from_flags() or _new(settings)
     header = f"{model.cell} RNN, {_schedule(settings)}; results in {workdir}\n{_details(settings)}"
@@ -80,6 +83,7 @@ def main():
                 checkpoint_every=FLAGS.checkpoint_every,
                 tensorboard=FLAGS.tensorboard,
                 profile=FLAGS.profile,
+                mesh=on,
             )
     except KeyboardInterrupt as stop:
         raise type(stop)(f"what was learnt is kept; go on with: {_again(workdir)}") from None
@@ -93,7 +97,13 @@ def main():
 
 
 def _new(settings: Settings) -> Path:
-    """A new folder in runs/."""
+    """A new folder in runs/.
+
+    Raises:
+      UserError: several processes would each make one.
+    """
+    if processes.are_several():
+        raise UserError("several processes need one --workdir, in a folder that all of them see.")
     schedule = settings.schedule
     horizon = schedule.horizon if settings.bias is None else styles.AUTO
     name = f"{schedule.style}-{horizon}-{schedule.stride}-in-{schedule.seq_len}"

@@ -1,6 +1,7 @@
 """A linear readout and its softmax cross-entropy, a block of tokens at a time.
 
-Tokens are the leading axis: inputs [T, N], labels and weights [T]; kernel [N, V], bias [V].
+Tokens are the leading axis: inputs [T, N], labels and weights [T]; kernel [N, V], bias [V]. Where
+`axis` is a mesh axis of `jax.shard_map`, kernel and bias are a device's own columns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ BLOCK_LOGITS = 2**25
 PRODUCT_ROWS = 32  # products of other numbers of rows are slower on a CPU
 
 
-def visit(block_size, inputs, kernel, bias, labels, weights):
+def visit(axis, block_size, inputs, kernel, bias, labels, weights):
     """The losses, and the gradients of Σ wₜ ℓₜ for inputs, kernel and bias, in one visit a block.
 
     With e = exp(z - max z) and s = Σ e, a row of the logits' gradient is w (e / s - onehot). The
@@ -26,26 +27,26 @@ def visit(block_size, inputs, kernel, bias, labels, weights):
     wide as the vocabulary. All results are of the accumulator's type.
     """
     wide = lambda leaf: leaf.astype(accumulator(inputs))
-    valid = (labels >= 0) & (labels < len(bias))
-    labels = jnp.where(valid, labels, 0)
+    labels, valid, own = _columns(axis, labels, len(bias))
     live = weights != 0
     weights = jnp.where(live & ~valid, jnp.nan, weights)
     unreadable = ~live & ~jnp.all(jnp.isfinite(inputs), axis=1)
     inputs = jnp.where(unreadable[:, None], 0, inputs)
     table = jnp.concatenate([kernel, bias[None]])  # [N+1, V]
     rows = jnp.concatenate([inputs, jnp.ones_like(inputs, shape=(inputs.shape[0], 1))], axis=1)
-    at_label = wide(jnp.take(table, labels, axis=1).T)  # [T, N+1]
+    at_label = _if_own(own, wide(jnp.take(table, labels, axis=1).T))  # [T, N+1]
 
     def block(table_grad, tokens):
         rows, at_label, weights, live = tokens
         logits = _product(rows, table, 1, 0)
-        top = jnp.max(logits, axis=1)
+        top = _over(jax.lax.pmax, axis, jax.lax.stop_gradient(jnp.max(logits, axis=1)))
         hidden = ~live & ~jnp.isfinite(top)
         exps = jnp.exp(jnp.where(hidden[:, None], 0, logits - top[:, None]))
-        norm = jnp.sum(exps, axis=1)
+        sums = jnp.sum(exps, axis=1), jnp.sum(wide(rows) * at_label, axis=1)
+        norm, logit_of_label = _over(jax.lax.psum, axis, sums)
         scale = (weights / norm)[:, None]
         scaled_rows = (scale * wide(rows)).astype(rows.dtype)
-        losses = jnp.log(norm) + top - jnp.sum(wide(rows) * at_label, axis=1)
+        losses = jnp.log(norm) + top - logit_of_label
         exps = exps.astype(rows.dtype)
         table_grad += _product(scaled_rows, exps, 0, 0)
         rows_grad = scale * _product(exps, table, 1, 1)
@@ -55,25 +56,49 @@ def visit(block_size, inputs, kernel, bias, labels, weights):
     table_grad, (losses, rows_grad) = _scan(block, wide(jnp.zeros_like(table)), tokens, block_size)
     losses = jnp.where(valid & ~unreadable, losses, jnp.where(live, jnp.nan, 0))
     weights = weights[:, None]
-    rows_grad -= weights * at_label
-    table_grad = table_grad.at[:, labels].add(-(weights * wide(rows)).T)
+    rows_grad = _over(jax.lax.psum, axis, rows_grad - weights * at_label)
+    table_grad = table_grad.at[:, labels].add(-_if_own(own, weights * wide(rows)).T)
     return losses, (rows_grad[:, :-1], table_grad[:-1], table_grad[-1])
 
 
-def losses_alone(block_size, inputs, kernel, bias, labels):
+def losses_alone(axis, block_size, inputs, kernel, bias, labels):
     """The losses alone, [T]."""
-    valid = (labels >= 0) & (labels < len(bias))
+    labels, valid, own = _columns(axis, labels, len(bias))
 
     def block(carry, tokens):
-        inputs, labels = tokens
+        inputs, labels, own = tokens
         logits = _product(inputs, kernel, 1, 0)
         logits += bias.astype(logits.dtype)[None]
-        at_label = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-        return carry, jax.nn.logsumexp(logits, axis=1) - at_label
+        at_label = jnp.take_along_axis(logits, labels[:, None], axis=1)
+        if axis is None:
+            return carry, jax.nn.logsumexp(logits, axis=1) - at_label[:, 0]
+        top = jax.lax.pmax(jax.lax.stop_gradient(jnp.max(logits, axis=1)), axis)
+        norm = jnp.sum(jnp.exp(logits - top[:, None]), axis=1)
+        norm, at_label = jax.lax.psum((norm, _if_own(own, at_label)[:, 0]), axis)
+        return carry, jnp.log(norm) + top - at_label
 
-    tokens = inputs, jnp.where(valid, labels, 0)
-    _, losses = _scan(block, None, tokens, block_size)
+    _, losses = _scan(block, None, (inputs, labels, own), block_size)
     return jnp.where(valid, losses, jnp.nan)
+
+
+def _columns(axis, labels, num_columns):
+    """The labels' columns, which labels are valid, and which are this device's; None for all."""
+    if axis is None:
+        valid = (labels >= 0) & (labels < num_columns)
+        return jnp.where(valid, labels, 0), valid, None
+    valid = (labels >= 0) & (labels < num_columns * jax.lax.axis_size(axis))
+    columns = labels - (jax.lax.axis_index(axis) * num_columns).astype(labels.dtype)
+    own = (columns >= 0) & (columns < num_columns)
+    return jnp.where(own, columns, 0), valid, own
+
+
+def _if_own(own, rows):
+    """Rows [T, ...] of this device's labels, and zeros."""
+    return rows if own is None else jnp.where(own[:, None], rows, 0)
+
+
+def _over(collective, axis, leaf):
+    return leaf if axis is None else collective(leaf, axis)
 
 
 def _scan(block, carry, tokens, block_size):
@@ -91,8 +116,12 @@ def _scan(block, carry, tokens, block_size):
     return carry, jax.tree.map(unfold, ys)
 
 
-def in_blocks(fun, block_size, *operands):
-    """`fun(block_size, ...)`; where none is given, one for a CPU's cache or another's memory."""
+def in_blocks(fun, how, *operands):
+    """`fun(*how, ...)`, how being (axis, block_size); without a size, one that suits the platform.
+
+    A block then fills a CPU's cache, or what another's memory allows.
+    """
+    axis, block_size = how
     num_tokens, vocab_size = operands[0].shape[0], operands[1].shape[1]
     if block_size is None:
         on_cpu, elsewhere = (
@@ -102,11 +131,11 @@ def in_blocks(fun, block_size, *operands):
         if on_cpu != elsewhere:
             return jax.lax.platform_dependent(
                 *operands,
-                cpu=functools.partial(fun, on_cpu),
-                default=functools.partial(fun, elsewhere),
+                cpu=functools.partial(fun, axis, on_cpu),
+                default=functools.partial(fun, axis, elsewhere),
             )
         block_size = on_cpu
-    return fun(block_size, *operands)
+    return fun(axis, block_size, *operands)
 
 
 def _even_block(num_tokens, most):

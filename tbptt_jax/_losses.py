@@ -12,6 +12,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from tbptt_jax._blocks import accumulator, in_blocks, losses_alone, visit
+from tbptt_jax._loss_over_devices import is_sharded, on_each_device, varying_alike
 from tbptt_jax._schedule import check_positive
 
 NAME = "linear_softmax_cross_entropy"
@@ -28,6 +29,7 @@ def linear_softmax_cross_entropy(
     token_weights: ArrayLike | None = None,
     reduction: Literal["mean", "sum", "none"] = "mean",
     block_size: int | None = None,
+    vocab_axis: str | tuple[str, ...] | None = None,
 ) -> jax.Array:
     """Cross-entropy of tokens under a linear readout, without the logits of all tokens at once.
 
@@ -47,7 +49,12 @@ def linear_softmax_cross_entropy(
     β (ℓ + z_label)², since ℓ + z_label is the logarithm of the softmax's denominator.
 
     Forward-mode differentiation is not possible, as in any function with a gradient rule of its
-    own; nor are arrays sharded over an Explicit mesh axis, outside `jax.shard_map`.
+    own.
+
+    Over Explicit mesh axes, tokens may be sharded, and the columns of kernel and bias; each device
+    then computes its own tokens' logits of its own columns, and no logit leaves it. Inside
+    `jax.shard_map` tokens are a device's own, as in any function there, and `vocab_axis` says that
+    the columns are.
 
     Args:
       inputs: [..., N], floating point.
@@ -58,6 +65,8 @@ def linear_softmax_cross_entropy(
       token_weights: [...] or what broadcasts to it, real or bool; None for 1.
       reduction: "mean", "sum" or "none"; static.
       block_size: tokens in a block; chosen from V and the platform if None.
+      vocab_axis: mesh axis of `jax.shard_map` over which the V columns of kernel and bias are
+        sharded in order, with everything else the same along it; labels count all columns.
 
     Returns:
       A scalar in nats, or [...] for "none"; float32 for inputs of lower precision, else of their
@@ -69,6 +78,8 @@ def linear_softmax_cross_entropy(
         of range.
       ValueError: `linear_softmax_cross_entropy: reduction must be one of mean, sum, none, got
         'avg'.`
+      ValueError: `linear_softmax_cross_entropy: vocab_axis must be an axis of jax.shard_map around
+        the call, got 'model'.`
       TypeError: `linear_softmax_cross_entropy: inputs must be an array, got NoneType.`
 
     Example:
@@ -90,46 +101,56 @@ def linear_softmax_cross_entropy(
         )
     if block_size is not None:
         block_size = check_positive(NAME, "block_size", block_size)
-    operands = _checked(inputs, kernel, bias, labels, token_weights)
-    if reduction == "none":
-        losses: Any = _weighted(block_size, *operands)
-        return losses.reshape(np.shape(labels))
-    total: Any = _weighted_sum(block_size, *operands)
-    if reduction == "sum":
-        return total
+    operands = _checked(vocab_axis, inputs, kernel, bias, labels, token_weights)
+    how = vocab_axis, block_size
+    if any(map(is_sharded, operands)):
+        of_tokens = on_each_device(_losses, reduction == "none", block_size, *operands)
+    else:
+        of_tokens = _losses(reduction == "none", how, *operands)
+    if reduction != "mean":
+        return of_tokens
     weight = jnp.sum(operands[-1])
-    return jnp.where(weight == 0, 0, total / jnp.where(weight == 0, 1, weight))
+    return jnp.where(weight == 0, 0, of_tokens / jnp.where(weight == 0, 1, weight))
+
+
+def _losses(each, how, inputs, kernel, bias, labels, weights):
+    """Each token's weighted loss, [...], or their sum."""
+    flat = inputs.reshape(labels.size, inputs.shape[-1]), labels.ravel(), weights.ravel()
+    inputs, kernel, bias, labels_of, weights = varying_alike(how[0], flat, kernel, bias)
+    operands = inputs, kernel, bias, labels_of, weights
+    found: Any = (_weighted if each else _weighted_sum)(how, *operands)
+    return found.reshape(labels.shape) if each else found
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _weighted_sum(block_size, inputs, kernel, bias, labels, weights):
-    losses = in_blocks(losses_alone, block_size, inputs, kernel, bias, labels)
+def _weighted_sum(how, inputs, kernel, bias, labels, weights):
+    losses = in_blocks(losses_alone, how, inputs, kernel, bias, labels)
     return jnp.sum(_times(weights, losses))
 
 
-def _weighted_sum_forward(block_size, *operands):
-    losses, grads = in_blocks(visit, block_size, *operands)
+def _weighted_sum_forward(how, *operands):
+    losses, grads = in_blocks(visit, how, *operands)
     return jnp.sum(_times(operands[-1], losses)), (grads, losses, _nothing_like(operands[0]))
 
 
-def _weighted_sum_backward(block_size, kept, error):
+def _weighted_sum_backward(how, kept, error):
     grads, losses, like = kept
     return *((error * grad).astype(like.dtype) for grad in grads), None, error * losses
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _weighted(block_size, inputs, kernel, bias, labels, weights):
-    losses = in_blocks(losses_alone, block_size, inputs, kernel, bias, labels)
+def _weighted(how, inputs, kernel, bias, labels, weights):
+    losses = in_blocks(losses_alone, how, inputs, kernel, bias, labels)
     return _times(weights, losses)
 
 
-def _weighted_forward(block_size, *operands):
-    return _weighted(block_size, *operands), operands
+def _weighted_forward(how, *operands):
+    return _weighted(how, *operands), operands
 
 
-def _weighted_backward(block_size, operands, errors):
+def _weighted_backward(how, operands, errors):
     *operands, weights = operands
-    losses, grads = in_blocks(visit, block_size, *operands, errors * weights)
+    losses, grads = in_blocks(visit, how, *operands, errors * weights)
     return *(grad.astype(operands[0].dtype) for grad in grads), None, errors * losses
 
 
@@ -146,8 +167,8 @@ def _times(weights, losses):
     return jnp.where(weights != 0, weights * losses, 0)
 
 
-def _checked(inputs, kernel, bias, labels, weights):
-    """Inputs [T, N], kernel [N, V], bias [V], labels [T] and weights [T], if they fit."""
+def _checked(vocab_axis, inputs, kernel, bias, labels, weights):
+    """The operands as arrays of one dtype, weights of the labels' shape, if they fit."""
     if bias is None:
         bias = np.zeros(np.shape(kernel)[1:], getattr(kernel, "dtype", float))
     weights = 1.0 if weights is None else weights
@@ -162,22 +183,25 @@ def _checked(inputs, kernel, bias, labels, weights):
     if inputs.dtype == jnp.float16:  # whose range is too small for a softmax and its gradients
         inputs, kernel, bias = (array.astype(jnp.float32) for array in (inputs, kernel, bias))
     weights = jnp.broadcast_to(weights.astype(accumulator(inputs)), labels.shape)
-    _check_range(labels, weights, len(bias))
-    inputs = inputs.reshape(labels.size, inputs.shape[-1])
-    return _varying_alike(inputs, kernel, bias, labels.ravel(), weights.ravel())
+    _check_range(labels, weights, len(bias) * _num_devices(vocab_axis))
+    return inputs, kernel, bias, labels, weights
+
+
+def _num_devices(vocab_axis):
+    try:
+        return 1 if vocab_axis is None else jax.lax.axis_size(vocab_axis)
+    except NameError:
+        raise ValueError(
+            f"{NAME}: vocab_axis must be an axis of jax.shard_map around the call, got "
+            f"{vocab_axis!r}."
+        ) from None
 
 
 def _array(name, value):
     try:
-        array = jnp.asarray(value)
+        return jnp.asarray(value)
     except (TypeError, ValueError):
         raise TypeError(f"{NAME}: {name} must be an array, got {type(value).__name__}.") from None
-    if any(axis is not None for axis in jax.typeof(array).sharding.spec):
-        raise ValueError(
-            f"{NAME}: {name} is sharded over an Explicit mesh axis, where blocks of tokens "
-            "cannot be cut; make the axis Auto, or call it inside jax.shard_map."
-        )
-    return array
 
 
 def _check_dtypes(inputs, kernel, bias, labels, weights):
@@ -215,17 +239,11 @@ def _check_shapes(inputs, kernel, bias, labels, weights):
 
 def _check_range(labels, weights, vocab_size):
     """Refuses labels that are known to be out of range, unless their weight is known to be 0."""
-    if isinstance(labels, Tracer) or isinstance(weights, Tracer):
+    if any(
+        isinstance(array, Tracer) or not array.is_fully_addressable for array in (labels, weights)
+    ):
         return
     known = np.asarray(labels)
     wrong = known[((known < 0) | (known >= vocab_size)) & (np.asarray(weights) != 0)]
     if wrong.size:
         raise ValueError(f"{NAME}: labels must be in 0..{vocab_size - 1}, got {wrong[0]}.")
-
-
-def _varying_alike(*arrays):
-    """Inside `shard_map`, arrays that differ between devices in the same axes, as a loop needs."""
-    if not jax.sharding.get_abstract_mesh().manual_axes:
-        return arrays
-    never = functools.reduce(jnp.logical_and, (jnp.any(a != a) & False for a in arrays))
-    return tuple(jnp.where(never, a, a) for a in arrays)

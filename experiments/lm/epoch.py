@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from experiments.record import interrupts
+from experiments.record import interrupts, processes
 from experiments.record.errors import UserError
 from experiments.text.sequences import Sequences
 from tbptt_jax import LearnerState
@@ -20,13 +20,13 @@ CALLS_PER_EPOCH = 20
 class Progress(NamedTuple):
     """All that a run needs to go on after a call, for bit-identical results; arrays alone."""
 
-    epoch: jax.Array  # [], int32: epochs finished
+    epoch: np.ndarray  # [], int32: epochs finished
     params: Any
     opt_state: Any
-    best_epoch: jax.Array  # [], int32
-    best_valid_loss: jax.Array  # [], float32
+    best_epoch: np.ndarray  # [], int32
+    best_valid_loss: np.ndarray  # [], float32
     best_params: Any
-    position: jax.Array  # [], int32: sequences of the next epoch that are done
+    position: np.ndarray  # [], int32: sequences of the next epoch that are done
     carry: Any  # after them
     total_loss: np.ndarray  # [], float64, over them
     choice: Any = None  # the horizon of that epoch, where it is chosen
@@ -76,7 +76,7 @@ def train_epoch(
     kept, what = position, f"epoch {int(progress.epoch) + 1}"
 
     def now():
-        inside = {"position": jnp.int32(position), "total_loss": np.asarray(total)}
+        inside = {"position": np.asarray(position, np.int32), "total_loss": np.asarray(total)}
         return progress._replace(**state._asdict(), **inside)
 
     with kept_if_stopped(calls.keep, now), progress_bar(text, what) as bar:
@@ -91,6 +91,8 @@ def train_epoch(
                     state = before
                     raise _diverged(calls, now(), (part, key), stop, what)
                 position, total = stop, total + loss * num
+            if processes.are_several():
+                interrupts.together(processes.largest)
             bar.update(num * text.num_tokens_of_sequence)
             if calls.keep_every and position - kept >= calls.keep_every and position < text.num:
                 calls.keep(now())
@@ -102,7 +104,7 @@ def _diverged(calls, progress, source, stop, what):
     """The error that names the first update whose loss is too large, from the one before it."""
     state = LearnerState(progress.params, progress.opt_state, progress.carry)
     for i in range(int(progress.position), stop):
-        progress = progress._replace(**state._asdict(), position=jnp.int32(i))
+        progress = progress._replace(**state._asdict(), position=np.asarray(i, np.int32))
         state, metrics = calls.train_loop(jax.tree.map(jnp.copy, state), source, i, i + 1)
         if not metrics.loss <= calls.largest_loss or i == stop - 1:
             return DivergenceError(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from experiments.lm import models
 from experiments.lm.settings import Settings
@@ -12,19 +13,25 @@ from tbptt_jax import init_stream, stream_scan, truncated_scan, windowed_value_a
 
 
 def make_loss(
-    model: models.LanguageModel, settings: Settings, *, is_filled_up: bool = False
+    model: models.LanguageModel,
+    settings: Settings,
+    *,
+    is_filled_up: bool = False,
+    vocab_axis: str | None = None,
 ) -> Callable:
     """Builds (params, carry, (inputs, targets)) -> (loss, carry) for one sequence.
 
     The loss is the mean over the T·B tokens, and its gradient is BPTT(horizon; stride). The carry
     is what `first_carry` gives: that of the model, or the state of a stream without seams. Where
-    `is_filled_up`, targets of -1 do not count, and there is no gradient by windows.
+    `is_filled_up`, targets of -1 do not count, and there is no gradient by windows. Inside
+    `jax.shard_map` the readout's columns may be sharded over `vocab_axis`.
     """
     step = functools.partial(models.step, model)
     if settings.backward == "windows":
         run = _loss_by_windows(step, settings.schedule)
     else:
-        mean_loss = functools.partial(models.mean_loss, is_filled_up=is_filled_up)
+        options = {"is_filled_up": is_filled_up, "vocab_axis": vocab_axis}
+        mean_loss = functools.partial(models.mean_loss, **options)
         run = _loss_by_sweeps(step, mean_loss, settings)
 
     def loss_fn(params, carry, batch):
@@ -76,13 +83,11 @@ def _loss_by_windows(step, schedule):
     return run
 
 
-def first_carry(model: models.LanguageModel, settings: Settings, inputs: models.Inputs) -> Any:
-    """The carry of an epoch's first sequence, for `make_loss`: zero, or the state of a stream.
-
-    `inputs` are those of any sequence, for their types.
-    """
+def first_carry(model: models.LanguageModel, settings: Settings) -> Any:
+    """The carry of an epoch's first sequence, for `make_loss`: zero, or the state of a stream."""
     carry = models.init_carry(model, settings.batch_size)
     if settings.seams == "cut":
         return carry
-    schedule = settings.schedule
+    schedule, tokens = settings.schedule, jnp.zeros((1, settings.batch_size), jnp.int32)
+    inputs = models.dropout_inputs(model, jax.random.key(0), tokens, settings.keep_prob)
     return init_stream(carry, inputs, horizon=schedule.horizon, stride=schedule.stride)

@@ -123,15 +123,23 @@ def logits(model: LanguageModel, params: Any, ys: jax.Array) -> jax.Array:
 
 
 def mean_loss(
-    params: Any, ys: jax.Array, targets: jax.Array, *, is_filled_up: bool = False
+    params: Any,
+    ys: jax.Array,
+    targets: jax.Array,
+    *,
+    is_filled_up: bool = False,
+    vocab_axis: str | None = None,
 ) -> jax.Array:
     """Mean cross-entropy of tokens in nats, through the readout: ([..., N], [...]) -> [].
 
-    Where `is_filled_up`, targets of -1 do not count.
+    Where `is_filled_up`, targets of -1 do not count. `vocab_axis` is that of
+    `linear_softmax_cross_entropy`.
     """
     kernel, bias = (params["readout"][name].astype(ys.dtype) for name in ("kernel", "bias"))
     weights = targets >= 0 if is_filled_up else None
-    return linear_softmax_cross_entropy(ys, kernel, bias, targets, token_weights=weights)
+    return linear_softmax_cross_entropy(
+        ys, kernel, bias, targets, token_weights=weights, vocab_axis=vocab_axis
+    )
 
 
 def drop_carry(carry: Any, output_masks: tuple[jax.Array, ...] | None) -> Any:

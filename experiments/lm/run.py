@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from experiments.charts import losses as losses_chart
 from experiments.lm import models, training
 from experiments.lm.epoch import DivergenceError, Progress
 from experiments.lm.settings import Settings
-from experiments.record import checkpoints, interrupts, memory, run_folder, trace
+from experiments.record import checkpoints, interrupts, memory, processes, run_folder, trace
 from experiments.record import tensorboard as tensorboard_log
 from experiments.record.errors import UserError
 from experiments.text import data, tokenizer
@@ -53,6 +54,7 @@ def train(
     checkpoint_every: int | None = None,
     tensorboard: bool = False,
     profile: bool = False,
+    mesh: Mesh | None = None,
 ) -> training.Result:
     """Trains for what is left of the epochs, and keeps the losses and the last state in `workdir`.
 
@@ -73,30 +75,34 @@ def train(
       checkpoint_every: updates after which the state is kept within an epoch too.
       tensorboard: whether to write each epoch into `workdir`/tensorboard too.
       profile: whether to write a trace of some updates into `workdir`/profile.
+      mesh: the devices of all processes; None for one device.
 
     Raises:
       UserError: the folder holds another run, or one that is damaged or goes on elsewhere.
     """
-    text = training.cut(corpus, settings)
+    text, is_first = training.cut(corpus, settings, mesh), processes.is_first()
     start = functools.partial(training.start, model, text, settings)
     memory.check_fits(jax.eval_shape(start))
-    progress = start()
+    progress = start(mesh)
     of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
     may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
     found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}
-    run_folder.begin(workdir, found, may_grow)
+    begin = functools.partial(run_folder.begin, workdir, found, may_grow)
+    processes.first_then_others("begin", begin)
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
         with interrupts.held_back():
-            tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
+            if is_first:
+                tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs), int(progress.position))
-        stack.callback(_draw, epochs, workdir / LOSSES)
+        if is_first:
+            stack.callback(_draw, epochs, workdir / LOSSES)
         log = lambda _: None
-        if tensorboard:
+        if tensorboard and is_first:
             log = stack.enter_context(tensorboard_log.log(workdir / TENSORBOARD, epochs))
         wrap = lambda train_loop: train_loop
-        if profile:
+        if profile and is_first:
             wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
 
         def number(progress: Progress) -> int:
@@ -116,7 +122,7 @@ def train(
 
         try:
             result = training.train(
-                model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap
+                model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap, mesh
             )
         except DivergenceError as error:
             where = workdir / DIVERGED
@@ -150,7 +156,8 @@ def load(workdir: Path) -> Trained:
     try:
         num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
         model = models.LanguageModel(num_words, **{name: config[name] for name in MODEL})
-        found, params = tokenizer.load(kind, workdir), saved["best_params"]
+        found = tokenizer.load(kind, workdir)
+        params = jax.tree.map(jnp.asarray, saved["best_params"])
         like = jax.eval_shape(functools.partial(models.init_params, model), jax.random.key(0))
         if tokenizer.md5(found) != config["tokenizer"]["md5"]:
             raise UserError(f"{workdir / tokenizer.FILES[kind]} is not the one of this run.")

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from experiments.lm import adaptive, models, optimizers
+from experiments.lm import mesh as devices
 from experiments.lm.epoch import (
     Calls,
     Progress,
@@ -21,7 +23,7 @@ from experiments.lm.epoch import (
     progress_bar,
     train_epoch,
 )
-from experiments.lm.loss import first_carry, make_loss
+from experiments.lm.loss import first_carry
 from experiments.lm.settings import Settings
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
@@ -71,12 +73,15 @@ def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i:
     return models.dropout_inputs(model, key, tokens, settings.keep_prob), targets
 
 
-def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
+def make_evaluate(
+    model: models.LanguageModel, settings: Settings, mesh: Mesh | None = None
+) -> Callable:
     """Builds (params, sequences) -> mean loss over their words, without dropout."""
     schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
-    settings = settings._replace(schedule=schedule, backward="sweeps")
+    settings = settings._replace(schedule=schedule, backward="sweeps", keep_prob=1.0)
     is_filled_up = settings.evaluate == "all"
-    eval_step = make_eval_step(make_loss(model, settings, is_filled_up=is_filled_up))
+    loss_fn = devices.make_loss(mesh, model, settings, is_filled_up=is_filled_up)
+    eval_step = make_eval_step(loss_fn)
 
     @jax.jit
     def evaluate_slice(params, carry, part, num):
@@ -86,17 +91,20 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
             carry, metrics = eval_step(params, carry, batch)
             return carry, losses.at[i].set(metrics.loss)
 
-        losses = jnp.zeros(len(part.inputs), jnp.float32)
-        return jax.lax.fori_loop(0, num, one, (carry, losses))
+        losses = jnp.zeros(len(part.inputs))
+        counts = jnp.sum(part.targets >= 0, axis=(1, 2))
+        return *jax.lax.fori_loop(0, num, one, (carry, losses)), counts
 
     def evaluate(params, text):
-        carry = first_carry(model, settings, models.Inputs(text.read(0, 1).inputs[0]))
+        carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
         losses, counts = [], []
         with progress_bar(text, "evaluation") as bar:
             for part, num in text.slices():
-                carry, of_slice = evaluate_slice(params, carry, part, num)
-                losses.append(np.asarray(of_slice)[:num])  # waits: one slice in memory at a time
-                counts.append(np.sum(part.targets[:num] >= 0, axis=(1, 2)))
+                part = devices.place_slice(mesh, settings.batch_size, part)
+                carry, *of_slice = evaluate_slice(params, carry, part, num)
+                found = [np.asarray(leaf)[:num] for leaf in of_slice]  # waits: one in memory
+                losses.append(found[0])
+                counts.append(found[1])
                 bar.update(num * text.num_tokens_of_sequence)
         mean = np.average(np.concatenate(losses), weights=np.concatenate(counts))
         return np.float32(mean)  # as it is kept
@@ -104,14 +112,16 @@ def make_evaluate(model: models.LanguageModel, settings: Settings) -> Callable:
     return evaluate
 
 
-def cut(corpus: Corpus, settings: Settings) -> Data:
-    """The texts as sequences.
+def cut(corpus: Corpus, settings: Settings, mesh: Mesh | None = None) -> Data:
+    """The texts as sequences, of which a process reads its own streams.
 
     Raises:
       UserError: a text is too short for one sequence.
     """
     sizes = settings.batch_size, settings.schedule.seq_len
+    own = devices.own_streams(mesh, settings.batch_size)
     data = Data(*(sequences(getattr(corpus, name), *sizes, name) for name in SPLITS))
+    data = Data(*(part._replace(own=own) for part in data))
     if settings.evaluate != "all":
         return data
     return data._replace(valid=EveryToken(*data.valid), test=EveryToken(*data.test))
@@ -126,13 +136,16 @@ def make_optimizer(text: Data, settings: Settings) -> optax.GradientTransformati
     return optimizers.make(settings, settings.num_epochs * text.train.num)
 
 
-def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progress:
+def start(
+    model: models.LanguageModel, text: Data, settings: Settings, mesh: Mesh | None = None
+) -> Progress:
     """A run before its first epoch."""
     params = models.init_params(model, jax.random.fold_in(jax.random.key(settings.seed), 0))
     opt_state = make_optimizer(text, settings).init(params)
-    zero = jnp.zeros((), jnp.int32)
-    carry = _first_carry(model, text, settings, jax.random.key(0))
-    best = zero, jnp.float32(jnp.inf), params
+    params, opt_state = devices.place(mesh, (params, opt_state))
+    carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
+    zero = np.zeros((), np.int32)
+    best = zero, np.full((), np.inf, np.float32), params
     choice = adaptive.nothing_chosen(settings)
     return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()), choice)
 
@@ -154,6 +167,7 @@ def train(
     keep: Callable[[Progress], None] = lambda progress: None,
     keep_every: int | None = None,
     wrap: Callable[[Callable], Callable] = lambda train_loop: train_loop,
+    mesh: Mesh | None = None,
 ) -> Result:
     """Trains for the epochs that are left, reports each, and tests the best one's parameters.
 
@@ -169,18 +183,21 @@ def train(
     batch_fn = functools.partial(train_batch, model, settings)
     optimizer = make_optimizer(text, settings)
     choose = adaptive.make_choose(model, settings, text.train, batch_fn)
-    evaluate = make_evaluate(model, settings)
+    evaluate = make_evaluate(model, settings, mesh)
 
     @functools.cache
     def loop_of(settings):
-        loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
-        compile_loop(loop, text.train, *_begin_epoch(model, text, settings, progress))
+        loss_fn = devices.make_loss(mesh, model, settings)
+        loop = devices.taking_own_streams(
+            mesh, settings.batch_size, make_train_loop(loss_fn, optimizer, batch_fn)
+        )
+        compile_loop(loop, text.train, *_begin_epoch(model, settings, progress, mesh))
         return loop
 
     train_loop = lambda *args: loop_of(adaptive.of_epoch(settings, progress))(*args)
     calls = Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
     while not is_finished(progress, settings):
-        state, key = _begin_epoch(model, text, settings, progress)
+        state, key = _begin_epoch(model, settings, progress, mesh)
         progress = choose(progress, key)
         loop_of(adaptive.of_epoch(settings, progress))  # compiled before the clock starts
         began, epoch = time.perf_counter(), int(progress.epoch) + 1
@@ -191,10 +208,12 @@ def train(
             valid_loss = float(evaluate(progress.params, text.valid))
         _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         if valid_loss < progress.best_valid_loss:
-            best = jnp.int32(epoch), jnp.float32(valid_loss), progress.params
+            best = np.asarray(epoch, np.int32), np.asarray(valid_loss, np.float32), progress.params
             progress = progress._replace(**dict(zip(BEST, best, strict=True)))
         progress = progress._replace(
-            epoch=jnp.int32(epoch), position=jnp.int32(0), total_loss=np.zeros(())
+            epoch=np.asarray(epoch, np.int32),
+            position=np.zeros((), np.int32),
+            total_loss=np.zeros(()),
         )
         rate = num_tokens / (trained - began)
         seconds = time.perf_counter() - began
@@ -204,18 +223,15 @@ def train(
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
 
-def _begin_epoch(model, text, settings, progress):
+def _begin_epoch(model, settings, progress, mesh):
     """The learner where the next epoch begins or goes on, and that epoch's key."""
-    key = jax.random.fold_in(jax.random.key(settings.seed), int(progress.epoch) + 1)
-    carry = progress.carry if progress.position else _first_carry(model, text, settings, key)
+    key = devices.epoch_key(mesh, settings.seed, int(progress.epoch) + 1)
+    carry = progress.carry
+    if not progress.position:
+        carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
     # The calls donate their state, and `progress` must live on.
     copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
     return LearnerState(*copies), key
-
-
-def _first_carry(model, text, settings, key):
-    inputs, _ = train_batch(model, settings, (text.train.read(0, 1), key), 0)
-    return first_carry(model, settings, inputs)
 
 
 def _check(loss, largest, what):

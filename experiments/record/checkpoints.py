@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from experiments.record import processes
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
 
@@ -53,9 +55,11 @@ def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float
         _remove_unfinished(folder)
         with _without_tracebacks(), _manager(folder, create=True) as manager:
             manager.save(step, args=ocp.args.Composite(**items))
-        sums = {"loss": loss, "files": _sums(folder / str(step))}
-        replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
-        _keep_few(folder)
+        if processes.is_first():
+            sums = {"loss": loss, "files": _sums(folder / str(step))}
+            replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
+            _keep_few(folder)
+        processes.wait("saved")
     except Exception as error:  # of the file system, by way of Orbax and TensorStore
         raise UserError(
             f"the state cannot be written to {folder} ({reason(error)}); the one before is kept. "
@@ -77,7 +81,10 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
     """
     _remove_unfinished(folder)
     found, damaged = _newest_whole(folder, like)
+    processes.wait("restored")
     for step, why in damaged.items():
+        if not processes.is_first():
+            break
         aside = folder.with_name(f"damaged-checkpoint-{step}")
         print(f"warning: {folder / str(step)} is damaged ({why}); now {aside}.", file=sys.stderr)
         shutil.rmtree(aside, ignore_errors=True)
@@ -86,7 +93,7 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
 
 
 def read(folder: Path) -> tuple[Any, dict[str, Any]] | None:
-    """As `restore`, with named tuples as dicts; nothing is written.
+    """As `restore`, in NumPy's arrays, with named tuples as dicts; nothing is written.
 
     Raises:
       UserError: all are damaged.
@@ -112,8 +119,11 @@ def _newest_whole(folder, like):
         try:
             if read_json(folder / str(step) / CHECKSUMS)["files"] != _sums(folder / str(step)):
                 raise ValueError("a checksum is wrong")
-            wanted = ocp.args.StandardRestore(_without_empty(like))
-            items = {"state": wanted, "about": ocp.args.JsonRestore()}
+            wanted = _saved_shapes(folder / str(step)) if like is None else _without_empty(like)
+            items = {
+                "state": ocp.args.StandardRestore(wanted),
+                "about": ocp.args.JsonRestore(),
+            }
             with _manager(folder) as manager:  # not left open: Orbax ends badly
                 found = manager.restore(step, args=ocp.args.Composite(**items))
             return (_with_empty(found["state"], like), dict(found["about"])), damaged
@@ -125,6 +135,12 @@ def _newest_whole(folder, like):
             f"{folder.parent} are kept; name another --workdir."
         )
     return None, {}
+
+
+def _saved_shapes(checkpoint: Path) -> Any:
+    """Arrays as they were saved, but none on devices, of which there may be others now."""
+    saved: Any = ocp.StandardCheckpointHandler().metadata(checkpoint.absolute() / "state")
+    return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), dict(saved))
 
 
 def _without_empty(state: Any) -> Any:
@@ -168,9 +184,10 @@ def _keep_few(folder: Path) -> None:
 
 def _remove_unfinished(folder: Path) -> None:
     """What a save or a removal has left that failed or was killed."""
-    for path in folder.iterdir() if folder.is_dir() else []:
+    for path in folder.iterdir() if processes.is_first() and folder.is_dir() else []:
         if not (path / CHECKSUMS).exists():
             shutil.rmtree(path, ignore_errors=True)
+    processes.wait("removed unfinished")
 
 
 @contextlib.contextmanager

@@ -1,11 +1,15 @@
-"""Ctrl-C and SIGTERM: a conventional exit code, and no stop half-way through a save."""
+"""Ctrl-C and SIGTERM: a conventional exit code, and no stop half-way through a save.
+
+Of several processes that run one command, all stop at the same place.
+"""
 
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
+_noted: list[int] = []
 
 
 class Terminated(KeyboardInterrupt):
@@ -24,12 +28,39 @@ def raised() -> Iterator[None]:
     def stop(number, _):
         for each in SIGNALS:
             signal.signal(each, _end_at_once)
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise _kind(number)
 
-    # A process in the background does not get Ctrl-C.
-    caught = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    with _handled(caught, stop):
+    with _handled(_caught(), stop):
         yield
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[None]:
+    """A signal takes effect in `together`; a second one ends the process at once."""
+
+    def note(number, frame):
+        if _noted:
+            _end_at_once(number, frame)
+        _noted.append(number)
+
+    with _handled(_caught(), note):
+        yield
+
+
+def together(largest: Callable[[int], int]) -> None:
+    """Raises in all processes if one has noted a signal; `largest` is of their numbers."""
+    number = largest(_noted[0] if _noted else 0)
+    if number:
+        raise _kind(number)
+
+
+def _kind(number):
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
+def _caught():
+    """A process in the background does not get Ctrl-C."""
+    return [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from experiments.record import interrupts
+from experiments.record import interrupts, processes
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import cache_dir, private_folder
@@ -38,9 +38,10 @@ def run(main: Callable[[], None]) -> None:
         try:
             _check_flags(main.__module__)
             _keep_compiled_programs()
+            processes.start()
             _find_device()
             environment()  # now: the checkout may change while the main works
-            with interrupts.raised():
+            with interrupts.noted() if processes.are_several() else interrupts.raised():
                 main()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -49,11 +50,15 @@ def run(main: Callable[[], None]) -> None:
         except (UserError, OSError) as error:
             sys.exit(_last(f"error: {error}"))
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            sys.exit(_last(f"error: out of memory; smaller sizes may fit ({_first_line(error)})."))
+            if _is_out_of_memory(error):
+                said = f"out of memory; smaller sizes may fit ({_first_line(error)})."
+                sys.exit(_last(f"error: {said}"))
+            if processes.are_several():
+                sys.exit(_last(f"error: {processes.LOST} ({_first_line(error)})."))
+            raise
         except KeyboardInterrupt as stop:
             print(f"interrupted; {str(stop) or 'what was written stays.'}", file=sys.stderr)
+            processes.leave()
             sys.exit(interrupts.exit_code(stop))
 
     for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
@@ -63,7 +68,10 @@ def run(main: Callable[[], None]) -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files may hold any bytes
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
-    app.run(guarded, flags_parser=functools.partial(_parse, main.__module__))
+    app.run(
+        processes.ending_together()(guarded),
+        flags_parser=functools.partial(_parse, main.__module__),
+    )
 
 
 def _parse(module: str, argv: list[str]) -> list[str]:

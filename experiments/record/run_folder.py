@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from experiments.record import checkpoints
+from experiments.record import checkpoints, processes
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import read_json, replace
@@ -143,11 +143,14 @@ def saved(workdir: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def alone(workdir: Path) -> Iterator[None]:
-    """Locks a folder against other processes, until the block or the process ends.
+    """Locks a folder against other runs, until the block or the process ends.
 
     Raises:
       UserError: another process holds it.
     """
+    if not processes.is_first():  # for the others too
+        yield
+        return
     with _opened_lock(workdir, os.O_RDWR | os.O_CREAT) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -190,7 +193,8 @@ def _opened_lock(workdir: Path, flags: int) -> Iterator[int]:
 def write_metrics(workdir: Path, lines: list[dict[str, Any]]) -> None:
     """Writes metrics.jsonl: a line for each epoch, and for the result of a finished run."""
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-    replace(workdir / METRICS, text)
+    if processes.is_first():
+        replace(workdir / METRICS, text)
 
 
 def epochs(workdir: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ Tokens = np.ndarray | TokenFile  # [tokens], in memory or on disk
 class Slice(NamedTuple):
     """Consecutive sequences of a text; a last one of zeros may fill up the shape."""
 
-    inputs: np.ndarray | jax.Array  # [n, T, B], int32, time before batch
+    inputs: np.ndarray | jax.Array  # [n, T, B or own streams], int32, time before batch
     targets: np.ndarray | jax.Array  # the inputs' successors
     first: int | jax.Array = 0  # number of the first sequence in its text
 
@@ -33,6 +33,7 @@ class Sequences(NamedTuple):
     tokens: Tokens
     batch_size: int  # B
     seq_len: int  # T
+    own: slice = slice(None)  # the streams that are read: all, or one process's share
 
     @property
     def num(self) -> int:
@@ -58,17 +59,14 @@ class Sequences(NamedTuple):
         """The sequences start..stop-1, filled up by zeros to `size` where that is given."""
         length = len(self.tokens) // self.batch_size
         first, num_steps = start * self.seq_len, (stop - start) * self.seq_len
-        streams = np.stack(
-            [
-                self.tokens[at : at + num_steps + 1]
-                for at in range(first, first + self.batch_size * length, length)
-            ]
-        )
-        shape = size or stop - start, self.seq_len, self.batch_size
+        numbers = range(self.batch_size)[self.own]
+        starts = (first + number * length for number in numbers)
+        streams = np.stack([self.tokens[at : at + num_steps + 1] for at in starts])
+        shape = size or stop - start, self.seq_len, len(numbers)
 
         def cut(used):
             sequences = np.zeros(shape, np.int32)
-            used = used.reshape(self.batch_size, stop - start, self.seq_len)
+            used = used.reshape(len(numbers), stop - start, self.seq_len)
             sequences[: stop - start] = used.transpose(1, 2, 0)
             return sequences
 
@@ -115,15 +113,16 @@ class EveryToken(Sequences):
 
     def read(self, start: int, stop: int, size: int | None = None) -> Slice:
         """The sequences start..stop-1, filled up to `size` where that is given."""
-        shape = (size or stop - start) * self.seq_len, self.batch_size
+        numbers = range(self.batch_size)[self.own]
+        shape = (size or stop - start) * self.seq_len, len(numbers)
         inputs, targets = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
-        for stream in range(self.batch_size):
+        for at, stream in enumerate(numbers):
             first = stream * self.length + start * self.seq_len
             end = min((stream + 1) * self.length, len(self.tokens) - 1)
             num = max(min(end - first, (stop - start) * self.seq_len), 0)
             used = self.tokens[first : first + num + 1]
-            inputs[:num, stream], targets[:num, stream] = used[:num], used[1 : num + 1]
-        cut = lambda used: used.reshape(-1, self.seq_len, self.batch_size)
+            inputs[:num, at], targets[:num, at] = used[:num], used[1 : num + 1]
+        cut = lambda used: used.reshape(-1, self.seq_len, len(numbers))
         return Slice(cut(inputs), cut(targets), start)
 
 
