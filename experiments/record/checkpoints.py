@@ -139,7 +139,8 @@ def _newest_whole(folder, like):
 
 def _saved_shapes(checkpoint: Path) -> Any:
     """Arrays as they were saved, but none on devices, of which there may be others now."""
-    saved: Any = ocp.StandardCheckpointHandler().metadata(checkpoint.absolute() / "state")
+    path: Any = checkpoint.absolute() / "state"
+    saved: Any = ocp.StandardCheckpointHandler().metadata(path)
     return jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), dict(saved))
 
 
