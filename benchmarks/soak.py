@@ -25,20 +25,21 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.record import files, launch, results
+from experiments.record import files, kept, launch, results  # noqa: F401, kept defines --scratch
 from experiments.record.checkpoints import CHECKSUMS
 from experiments.record.errors import UserError
 from experiments.record.run_folder import CHECKPOINTS
 
 flags.declare_key_flag("out")
+flags.declare_key_flag("scratch")
 flags.DEFINE_integer("minutes", 120, "How long to soak.", lower_bound=10)
 flags.DEFINE_integer("million_words", 100, "Words of the text, in millions.", lower_bound=1)
-flags.DEFINE_string("scratch", "runs/soak", "Folder of the text and the run, which are kept.")
 
 KILL_SECONDS, SAMPLE_SECONDS, FIRST_CHECKPOINT_SECONDS = 300, 10, 1800
 CHECKPOINT_UPDATES = 800  # about a minute's
 WORDS_OF_UPDATE = 32 * 20  # of the default batch, and of a sequence of the job below
 VOCAB, WORDS_OF_LINE, PROBES, ENDS = 10_000, 25, 10, 10
+DEFAULTS = {"scratch": "runs/soak"}
 JOB = "experiments.ptb", "--style=epochwise", "--bptt=20", "--num_epochs=1000"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_model import SETTINGS, corpus
 
-from experiments.lm import adaptive, models, training
+from experiments.lm import adaptive, mesh, models, training
 from experiments.lm.loss import make_loss
 from experiments.lm.styles import auto_schedule, horizons
 from experiments.record.errors import UserError
@@ -145,12 +145,12 @@ def test_an_epoch_trains_with_its_horizon_and_each_is_compiled_once(monkeypatch)
     monkeypatch.setattr(adaptive, "make_choose", alternating)
     made = []
 
-    def counting(model, settings, **options):
+    def counting(devices, model, settings, **options):
         if not options:  # not that of the evaluation
             made.append(settings.schedule.horizon)
         return make_loss(model, settings, **options)
 
-    monkeypatch.setattr(training, "make_loss", counting)
+    monkeypatch.setattr(mesh, "make_loss", counting)
     _, epochs = train(AUTO)
     assert [epoch[3]["horizon"] for epoch in epochs] == [4, 8, 4]
     assert made == [4, 8]
