@@ -161,7 +161,8 @@ def _print_epoch(tolerance: float | None, epoch: training.Epoch) -> None:
         chosen = f"   horizon {epoch.choice['horizon']}, {said}"
         if warning := adaptive.warning(epoch.choice, tolerance):
             print(f"warning: epoch {epoch.epoch}: {warning}.", file=sys.stderr)
-    print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}{chosen}", flush=True)
+    left_out = f"   {epoch.num_skipped} updates skipped" if epoch.num_skipped else ""
+    print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}{left_out}{chosen}", flush=True)
 
 
 def _print_result(result: training.Result, settings: Settings) -> None:

@@ -29,11 +29,12 @@ class Progress(NamedTuple):
     position: np.ndarray  # [], int32: sequences of the next epoch that are done
     carry: Any  # after them
     total_loss: np.ndarray  # [], float64, over them
+    num_skipped: np.ndarray  # [], int32: those of them whose update was left out
     choice: Any = None  # the horizon of that epoch, where it is chosen
 
 
 class DivergenceError(UserError):
-    """A loss that is not finite, or absurd, and the progress before the update that has it."""
+    """An update that is not finite, or whose loss is absurd, and the progress before it."""
 
     def __init__(self, said: str, progress: Progress):
         super().__init__(said)
@@ -45,6 +46,7 @@ class Calls(NamedTuple):
 
     train_loop: Callable
     largest_loss: float  # above it training has failed
+    skips: bool  # whether an update that is not finite is left out, instead of the end
     keep: Callable[[Progress], None]
     keep_every: int | None
 
@@ -70,51 +72,86 @@ def train_epoch(
       progress: where the epoch begins or goes on.
 
     Raises:
-      DivergenceError: a call's mean loss is not finite, or too large.
+      DivergenceError: a loss is too large, or a loss or gradient is not finite; or where such
+        updates are left out, all of the epoch are.
     """
     position, total = int(progress.position), float(progress.total_loss)
-    kept, what = position, f"epoch {int(progress.epoch) + 1}"
+    kept, num_skipped = position, int(progress.num_skipped)
 
     def now():
-        inside = {"position": np.asarray(position, np.int32), "total_loss": np.asarray(total)}
+        inside = _inside(position, total, num_skipped)
         return progress._replace(**state._asdict(), **inside)
 
-    with kept_if_stopped(calls.keep, now), progress_bar(text, what) as bar:
+    caption = f"epoch {int(progress.epoch) + 1}"
+    with kept_if_stopped(calls.keep, now), progress_bar(text, caption) as bar:
         bar.update(position * text.num_tokens_of_sequence)
         for part, num in text.slices(CALLS_PER_EPOCH, position):
             before = jax.tree.map(jnp.copy, state)
             with interrupts.held_back():
                 stop = part.first + num
                 state, metrics = calls.train_loop(state, (part, key), part.first, stop)
-                loss = float(metrics.loss)
-                if not loss <= calls.largest_loss:
+                if _is_sound(calls, metrics):
+                    total += float(metrics.loss) * num
+                else:
                     state = before
-                    raise _diverged(calls, now(), (part, key), stop, what)
-                position, total = stop, total + loss * num
+                    state, total, num_skipped = _one_by_one(calls, now(), (part, key), stop)
+                position = stop
             if processes.are_several():
                 interrupts.together(processes.largest)
             bar.update(num * text.num_tokens_of_sequence)
             if calls.keep_every and position - kept >= calls.keep_every and position < text.num:
                 calls.keep(now())
                 kept = position
-    return now(), total / text.num
+    if num_skipped == text.num:
+        said = f"all {num_skipped} updates of {caption} were skipped, since none is finite."
+        raise DivergenceError(said, now())
+    return now(), total / (text.num - num_skipped)
 
 
-def _diverged(calls, progress, source, stop, what):
-    """The error that names the first update whose loss is too large, from the one before it."""
+def _inside(position, total_loss, num_skipped):
+    """Where an epoch has come to, as `Progress` has it."""
+    return {
+        "position": np.asarray(position, np.int32),
+        "total_loss": np.asarray(total_loss),
+        "num_skipped": np.asarray(num_skipped, np.int32),
+    }
+
+
+def _is_sound(calls, metrics):
+    return metrics.loss <= calls.largest_loss and np.isfinite(metrics.grad_norm)
+
+
+def _one_by_one(calls, progress, source, stop):
+    """A call's updates one at a time, those left out that may be: state, total, number left out.
+
+    Raises:
+      DivergenceError: from the progress before the first update that may not be left out.
+    """
     state = LearnerState(progress.params, progress.opt_state, progress.carry)
-    for i in range(int(progress.position), stop):
-        progress = progress._replace(**state._asdict(), position=np.asarray(i, np.int32))
+    first, total, num_skipped = (
+        x.item() for x in (progress.position, progress.total_loss, progress.num_skipped)
+    )
+    for i in range(first, stop):
+        before = state
         state, metrics = calls.train_loop(jax.tree.map(jnp.copy, state), source, i, i + 1)
-        if not metrics.loss <= calls.largest_loss or i == stop - 1:
-            return DivergenceError(
-                f"the training loss of {what} is {metrics.loss:.4g} at update {i + 1} of {what}, "
-                f"its gradient's norm {metrics.grad_norm:.4g}; a guess among all words has a loss "
-                f"of {calls.largest_loss / 10:.3g}. A smaller --learning_rate or --clip_norm may "
-                "help.",
-                progress,
-            )
-    raise AssertionError
+        if _is_sound(calls, metrics):
+            total += float(metrics.loss)
+            continue
+        if not calls.skips or (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm)):
+            inside = _inside(i, total, num_skipped)
+            raise _diverged(calls, progress._replace(**before._asdict(), **inside), metrics)
+        state, num_skipped = before, num_skipped + 1
+    return state, total, num_skipped
+
+
+def _diverged(calls, progress, metrics):
+    what = f"epoch {int(progress.epoch) + 1}"
+    return DivergenceError(
+        f"the training loss of {what} is {metrics.loss:.4g} at update {progress.position + 1} of "
+        f"{what}, its gradient's norm {metrics.grad_norm:.4g}; a guess among all words has a loss "
+        f"of {calls.largest_loss / 10:.3g}. A smaller --learning_rate or --clip_norm may help.",
+        progress,
+    )
 
 
 @contextlib.contextmanager

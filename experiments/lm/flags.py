@@ -119,6 +119,13 @@ flags.DEFINE_enum(
     "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
 )
 flags.DEFINE_enum(
+    "on_nonfinite",
+    "stop",
+    settings.ON_NONFINITE,
+    "What follows an update whose loss or gradient is not finite: stop, with the state before it "
+    "kept; or skip, which leaves it out, counts it and goes on.",
+)
+flags.DEFINE_enum(
     "evaluate",
     "sequences",
     settings.EVALUATED,
@@ -294,6 +301,7 @@ def settings_from_flags() -> settings.Settings:
         clip_norm=values.clip_norm,
         weight_decay=values.weight_decay,
         evaluate=None if values.evaluate == "sequences" else values.evaluate,
+        on_nonfinite=None if values.on_nonfinite == "stop" else values.on_nonfinite,
         patience=values.patience,
         bias=bias,
         tol=values.tol or None,

@@ -8,6 +8,7 @@ BACKWARDS = ("sweeps", "windows")
 CARRIES = ("clean", "dropped")
 SEAMS = ("cut", "exact")
 EVALUATED = ("sequences", "all")
+ON_NONFINITE = ("stop", "skip")
 
 
 class Settings(NamedTuple):
@@ -28,6 +29,7 @@ class Settings(NamedTuple):
     clip_norm: float | None = None  # of the whole gradient
     weight_decay: float | None = None  # the optimizer's own default if None
     evaluate: str | None = None  # "all": every token, not those alone that fill sequences
+    on_nonfinite: str | None = None  # "skip": an update that is not finite is left out
     patience: int | None = None  # epochs without a better validation loss that end the run
     bias: float | None = None  # of gradients, relative; the horizon is chosen below it
     tol: float | None = None  # where sweeps end; None for all of them

@@ -49,11 +49,14 @@ class Epoch(NamedTuple):
     valid_loss: float
     tokens_per_second: float  # of training alone
     seconds: float  # with validation
+    num_skipped: int = 0  # updates that were left out, since they were not finite
     choice: dict[str, Any] | None = None  # of the horizon, where it is chosen
 
     def row(self) -> dict[str, Any]:
         """A line of metrics.jsonl."""
         row = self._asdict()
+        if not self.num_skipped:
+            del row["num_skipped"]
         return row | (row.pop("choice") or {})
 
 
@@ -147,7 +150,7 @@ def start(
     zero = np.zeros((), np.int32)
     best = zero, np.full((), np.inf, np.float32), params
     choice = adaptive.nothing_chosen(settings)
-    return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()), choice)
+    return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()), zero, choice)
 
 
 def is_finished(progress: Progress, settings: Settings) -> bool:
@@ -195,7 +198,8 @@ def train(
         return loop
 
     train_loop = lambda *args: loop_of(adaptive.of_epoch(settings, progress))(*args)
-    calls = Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
+    largest, skips = 10 * math.log(model.vocab_size), settings.on_nonfinite == "skip"
+    calls = Calls(wrap(train_loop), largest, skips, keep, keep_every)
     while not is_finished(progress, settings):
         state, key = _begin_epoch(model, settings, progress, mesh)
         progress = choose(progress, key)
@@ -210,15 +214,15 @@ def train(
         if valid_loss < progress.best_valid_loss:
             best = np.asarray(epoch, np.int32), np.asarray(valid_loss, np.float32), progress.params
             progress = progress._replace(**dict(zip(BEST, best, strict=True)))
-        progress = progress._replace(
-            epoch=np.asarray(epoch, np.int32),
-            position=np.zeros((), np.int32),
-            total_loss=np.zeros(()),
-        )
+        num_skipped = int(progress.num_skipped)
+        zero = np.zeros((), np.int32)
+        begun = {"position": zero, "total_loss": np.zeros(()), "num_skipped": zero}
+        progress = progress._replace(epoch=np.asarray(epoch, np.int32), **begun)
         rate = num_tokens / (trained - began)
         seconds = time.perf_counter() - began
         choice = progress.choice.row() if progress.choice else None
-        report(Epoch(epoch, train_loss, valid_loss, rate, seconds, choice), progress)
+        losses = epoch, train_loss, valid_loss
+        report(Epoch(*losses, rate, seconds, num_skipped, choice), progress)
     test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 

@@ -1,6 +1,8 @@
 """How an epoch runs: its calls, its slices of the text, its clock."""
 
 import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_model import SETTINGS, B, corpus, run
@@ -75,3 +77,70 @@ def test_clock_starts_after_the_updates_are_compiled(monkeypatch):
     training.train(model, text, settings, progress, lambda *_: None, wrap=counted)
     assert at_clock[0] == (1, 0)
     assert at_clock[1] == (1, text.train.num)
+
+
+BAD = {4: "loss", 9: "grad_norm", 10: "loss"}  # updates that are not finite, and in what
+
+
+def poisoned(train_loop):
+    """A loop whose bad updates ruin the state."""
+
+    def call(state, source, start, stop):
+        found = []
+        for i in range(start, stop):
+            state, metrics = train_loop(state, source, i, i + 1)
+            if i in BAD:
+                state = jax.tree.map(lambda leaf: leaf * np.nan, state)
+                metrics = metrics._replace(**{BAD[i]: np.float32(np.inf)})
+            found.append(metrics)
+        return state, jax.tree.map(lambda *leaves: np.mean(leaves), *found)
+
+    return call
+
+
+def train(settings, wrap, progress=None, **options):
+    model, text, epochs = models.LanguageModel(12, 5, 6), training.cut(corpus(), settings), []
+    progress = training.start(model, text, settings) if progress is None else progress
+    report = lambda *epoch: epochs.append(epoch)
+    training.train(model, text, settings, progress, report, wrap=wrap, **options)
+    return epochs
+
+
+def without_bad(train_loop):
+    def call(state, source, start, stop):
+        for i in range(start, stop):
+            new, metrics = train_loop(jax.tree.map(jnp.copy, state), source, i, i + 1)
+            state = state if i in BAD else new
+        return state, metrics
+
+    return call
+
+
+def test_updates_that_are_not_finite_are_left_out_and_counted():
+    """As if they had not been; on resume within the epoch too."""
+    settings = SETTINGS._replace(num_epochs=1, on_nonfinite="skip")
+    kept = []
+    keep = lambda progress: kept.append(jax.device_get(progress))
+    [(epoch, progress)] = train(settings, poisoned, keep=keep, keep_every=6)
+    [(_, expected)] = train(settings, without_bad)
+    chex.assert_trees_all_equal(progress.params, expected.params)
+    assert epoch.num_skipped == epoch.row()["num_skipped"] == 3 and np.isfinite(epoch.train_loss)
+    assert 0 < kept[0].num_skipped < 3
+    [(again, rest)] = train(settings, poisoned, kept[0])
+    assert (again.num_skipped, again.train_loss) == (3, epoch.train_loss)
+    chex.assert_trees_all_equal(rest, progress)
+
+
+@pytest.mark.parametrize("bad, what", [(4, "loss"), (9, "grad_norm")])
+def test_the_first_update_that_is_not_finite_ends_a_run_that_skips_none(monkeypatch, bad, what):
+    monkeypatch.setattr("test_epoch.BAD", {bad: what})
+    with pytest.raises(lm_epoch.DivergenceError, match=f"at update {bad + 1} of epoch 1") as error:
+        train(SETTINGS._replace(num_epochs=1), poisoned)
+    assert error.value.progress.position == bad
+    chex.assert_tree_all_finite(error.value.progress.params)
+
+
+def test_an_epoch_whose_updates_are_all_skipped_ends_the_run(monkeypatch):
+    monkeypatch.setattr("test_epoch.BAD", dict.fromkeys(range(100), "loss"))
+    with pytest.raises(lm_epoch.DivergenceError, match="all 22 updates of epoch 1 were skip"):
+        train(SETTINGS._replace(num_epochs=1, on_nonfinite="skip"), poisoned)
