@@ -43,8 +43,11 @@ def noted() -> Iterator[None]:
             _end_at_once(number, frame)
         _noted.append(number)
 
-    with _handled(_caught(), note):
-        yield
+    try:
+        with _handled(_caught(), note):
+            yield
+    finally:
+        _noted.clear()
 
 
 def together(largest: Callable[[int], int]) -> None:

@@ -6,6 +6,8 @@ import processes
 import pytest
 from texts import TEXTS, write
 
+from experiments.record import interrupts
+
 pytestmark = pytest.mark.standard
 
 
@@ -36,21 +38,27 @@ def test_two_processes_are_one(folder, arguments, two_processes):
     assert processes.largest_difference(folder / "two", folder / "one") < 1e-5
 
 
-def test_one_that_is_stopped_or_killed_ends_all_and_the_run_goes_on(
+def test_where_one_is_killed_the_other_ends_and_the_run_goes_on_as_if_never_stopped(
     folder, arguments, two_processes
 ):
-    """As if it had never stopped."""
-    args = arguments("stopped")
-    ends, _ = processes.end_one(processes.start(2, 1, args), 1, signal.SIGTERM)
-    assert [code for code, *_ in ends] == [143, 143]
-    assert all(err[-1].startswith("interrupted; what was learnt is kept") for *_, err in ends)
-
+    args = arguments("killed")
     ends, seconds = processes.end_one(processes.start(2, 1, args), 0, signal.SIGKILL)
     code, _, err = ends[1]
     assert code == 1 and seconds < 60
     assert len(err) == 1 and err[0].startswith("error: another process has ended")
 
     processes.train(2, 1, args)
-    names = "stopped", "two"
-    stopped, whole = (processes.losses(folder / name).tolist() for name in names)
-    assert stopped == whole
+    names = "killed", "two"
+    killed, whole = (processes.losses(folder / name).tolist() for name in names)
+    assert killed == whole
+
+
+@pytest.mark.parametrize("by, kind", [(signal.SIGTERM, interrupts.Terminated), (0, None)])
+def test_a_signal_stops_a_process_only_where_all_of_them_stop(by, kind):
+    """Here: where another process has noted one."""
+    with interrupts.noted():
+        interrupts.together(lambda number: number)
+        with pytest.raises(KeyboardInterrupt) if kind is None else pytest.raises(kind):
+            if by:
+                signal.raise_signal(by)
+            interrupts.together(lambda number: number or signal.SIGINT)
