@@ -36,6 +36,7 @@ from tbptt_jax._elementwise import elementwise
 from tbptt_jax._entering import Entering
 from tbptt_jax._lag_weights import weighed
 from tbptt_jax._linearised import linearised
+from tbptt_jax._parts import Parts, pullback_of_parts
 from tbptt_jax._pieces import last_to_first
 from tbptt_jax._pullbacks import inexact, pullback
 from tbptt_jax._sweeps import Sweeps, SweepsOfPieces
@@ -56,6 +57,7 @@ class Schedule(NamedTuple):
       segment: the carry of every so-many-th step is kept.
       tol: where sweeps may end, at stride 1 and with segment 1; 0 for not before the horizon.
       for_derivatives: whether they may not be a while loop.
+      parts: horizons of parts, at stride 1 and with segment 1, of which `horizon` is the longest.
     """
 
     num_steps: int
@@ -64,6 +66,7 @@ class Schedule(NamedTuple):
     segment: int = 1
     tol: float = 0.0
     for_derivatives: bool = False
+    parts: Parts | None = None
 
 
 class BackwardState(NamedTuple):
@@ -110,6 +113,8 @@ def truncated_pullback(
       The cotangents of `constants`, of the initial carry, and of `xs`.
     """
     carry_ct, ys_ct = inexact((carry_ct, ys_ct))
+    if schedule.parts and jax.tree.leaves(carry_ct):
+        return pullback_of_parts(step, schedule.parts, constants, kept, xs, carry_ct, ys_ct)
     width = tile_width(carry_ct, *schedule[:3])
     segments = functools.partial(_backward, step, schedule, None, weights)
     tiles = functools.partial(_backward, step, schedule, width, weights)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -19,8 +20,9 @@ from tbptt_jax._gradient_rule import (
 )
 from tbptt_jax._handed_on import partition
 from tbptt_jax._lag_weights import check_lag_weights
+from tbptt_jax._parts import check_alone, horizons_of_leaves, parts_of
 from tbptt_jax._pure_step import pure_step
-from tbptt_jax._schedule import check_positive, check_schedule, check_tol
+from tbptt_jax._schedule import check_positive, check_schedule, check_symbolic, check_tol
 from tbptt_jax._segments import scan_segments
 from tbptt_jax._time_axis import take
 
@@ -37,7 +39,7 @@ def truncated_scan(
     reverse: bool = False,
     unroll: int | bool = 1,
     *,
-    horizon: int | None,
+    horizon: int | Any | None,
     stride: int = 1,
     carry_every: int = 1,
     lag_weights: ArrayLike | None = None,
@@ -79,6 +81,12 @@ def truncated_scan(
     the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
     `jax.jit`: outside, each call traces and compiles afresh.
 
+    A horizon for each part of `init` is one for each state and parameter. From lag h on, the error
+    on a leaf of the carry with horizon h is zero wherever it would pass from one step to the step
+    before. A leaf that every step returns unchanged gets the gradient that its horizon gives, with
+    those of the other leaves as they are: `init = (params, carry)` and `horizon = ({"kernel": 9,
+    "bias": 8}, 8)`, say. What `f` closes over and the inputs have the longest of all.
+
     With `tol` > 0 the sweeps end early, at the first i at which
 
         ‖Aⁱ b‖ ≤ tol ‖b + A b + ... + Aⁱ b‖
@@ -114,7 +122,8 @@ def truncated_scan(
       unroll: As in `jax.lax.scan`; the backward's loops are not unrolled, since each of their
         iterations works on many steps at once.
       horizon: how many steps back an error reaches, its own step included; a static integer >= 1,
-        or None for no truncation.
+        or None for no truncation; or a prefix of `init` with such, a horizon for each part. See
+        above. These need stride 1, and no other option.
       stride: how many consecutive losses share one backward pass; a static integer in
         1..horizon, of no effect where there is no truncation.
       carry_every: how many steps apart the carries are that are kept for the gradient; a static
@@ -170,19 +179,26 @@ def truncated_scan(
         their computational complexity.
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
+    horizons = horizons_of_leaves(horizon, init)
+    if horizons is not None:
+        check_alone(stride, carry_every, tol, lag_weights)
+        is_numpy = lambda leaf: isinstance(leaf, np.ndarray)  # each use would be another constant
+        init = jax.tree.map(lambda leaf: jnp.asarray(leaf) if is_numpy(leaf) else leaf, init)
+        horizon = max(jax.tree.leaves(horizons), default=1)
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
     carry_every = check_positive("truncated_scan", "carry_every", carry_every)
     weights = check_lag_weights(lag_weights, horizon, stride)
     tol = check_tol(tol, stride, carry_every, weights is not None)
     is_swept = weights is not None or tol > 0
-    is_full = horizon is None or (not is_swept and _covers(horizon, xs, length))
+    shortest = min(jax.tree.leaves(horizons), default=horizon)
+    is_full = horizon is None or (not is_swept and _covers(shortest, xs, length))
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     is_known = isinstance(num_steps, int)  # or symbolic, under jax.export
     if not is_known:
-        _check_symbolic(stride if horizon is not None else 1, carry_every)
+        check_symbolic(stride if horizon is not None else 1, carry_every, horizons is not None)
     run_steps = _scan(num_steps, reverse, unroll)
     args = constants, init_leaves, xs_leaves
     if horizon is None or is_full:
@@ -194,6 +210,9 @@ def truncated_scan(
         if is_known and horizon > num_steps:
             horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
         schedule = Schedule(num_steps, horizon, stride, tol=tol)
+        if horizons is not None:
+            parts = parts_of(horizons, init, rest, constants, num_steps)
+            schedule = schedule._replace(parts=parts)
         if carry_every > 1:
             first = constants, init_leaves, take(xs_leaves, 0)
             segment = whole_segment(step, schedule, carry_every, *first)
@@ -203,14 +222,6 @@ def truncated_scan(
         make_checks()
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
-
-
-def _check_symbolic(stride, carry_every):
-    for name, value in {"stride": stride, "carry_every": carry_every}.items():
-        if value > 1:
-            raise ValueError(
-                f"truncated_scan: a symbolic number of steps needs {name}=1, got {value}."
-            )
 
 
 def _scan(num_steps, reverse, unroll):

@@ -58,6 +58,26 @@ def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> flo
     return float(tol)
 
 
+def check_symbolic(stride: int, carry_every: int, has_parts: bool) -> None:
+    """Makes sure that what `truncated_scan` is asked for needs no number of steps.
+
+    Args:
+      stride: as checked, 1 where there is no truncation.
+      carry_every: as checked.
+      has_parts: whether there is a horizon for each part.
+
+    Raises:
+      ValueError: it needs one.
+    """
+    for name, value in {"stride": stride, "carry_every": carry_every}.items():
+        if value > 1:
+            raise ValueError(
+                f"truncated_scan: a symbolic number of steps needs {name}=1, got {value}."
+            )
+    if has_parts:
+        raise ValueError("truncated_scan: a symbolic number of steps needs one horizon.")
+
+
 def check_positive(function: str, name: str, value: Any) -> int:
     """Returns a static integer >= 1.
 

@@ -37,6 +37,39 @@ def truncated_gradients(f, params, init, xs, carry_ct, ys_ct, *, horizon, stride
     return gradient
 
 
+def gradients_of_parts(f, params, init, xs, carry_ct, ys_ct, *, param_horizons, carry_horizons):
+    """The same at stride 1 with a horizon for each leaf of the parameters and of the carry.
+
+    The error of step t does not pass a leaf of the carry with horizon h into a step t - h or
+    before, and a parameter with horizon h is a constant in those steps. `init` and the inputs are
+    differentiated at the steps of the longest horizon.
+    """
+    num_steps = len(jax.tree.leaves(xs)[0])
+    carries = [init]
+    for s in range(num_steps):
+        carries.append(f(params, carries[s], at(xs, s))[0])
+    longest = max(jax.tree.leaves((param_horizons, carry_horizons)))
+
+    gradient = None
+    for t in range(num_steps):
+        start = max(t - longest + 1, 0)
+
+        def loss(params, init, xs, t=t, start=start):
+            constant = jax.lax.stop_gradient
+            carry = init if start == 0 else jax.tree.map(constant, carries[start])
+            for s in range(start, t + 1):
+                reach = lambda leaf, h, s=s: leaf if t - s < h else constant(leaf)
+                own = jax.tree.map(reach, params, param_horizons)
+                carry, y = f(own, carry, at(xs, s))
+                carry = jax.tree.map(reach, carry, carry_horizons)
+            total = inner(at(ys_ct, t), y)
+            return total + inner(carry_ct, carry) if t == num_steps - 1 else total
+
+        part = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)(params, init, xs)
+        gradient = part if gradient is None else add(gradient, part)
+    return gradient
+
+
 def cut(differentiated, first, leaf):
     return differentiated if leaf is first else jax.lax.stop_gradient(leaf)
 
