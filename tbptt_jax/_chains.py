@@ -21,8 +21,8 @@ class Chains(Entering):
     own block's steps on its way; all take their steps in lock-step. Errors of several chains at one
     step add up, since the pullback is linear in them.
 
-    With `straddles` the one piece may begin and end within a block. What that block's chain brings
-    from beyond the piece's end is missing, and the errors that are without it are right alone.
+    With `straddles` there is one piece, which may begin and end within a block. It lacks what the
+    chains of blocks that end after it would bring: the errors that these do not reach are right.
     """
 
     steps: Linearised

@@ -54,12 +54,11 @@ def time_sharded_scan(
     strides it takes chains as other carries do. All steps of a device are linearised at once, on a
     CPU too.
 
-    Call it under `jax.jit`. With only one scan's steps to take there is nothing for the other
-    devices to do while one has its turn; what is gained is memory and the time of the backward.
+    Call it under `jax.jit`. While one device has its turn the others wait: what is gained is memory
+    and time of the backward.
 
     Args:
-      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it is run without the
-        name of the mesh's axis.
+      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it must not name `axis`.
       init: initial carry, on every device.
       xs: [T, ...], inputs, at least one array; T is a multiple of D. What is not yet sharded along
         `axis` is sent there.
@@ -92,18 +91,18 @@ def time_sharded_scan(
       >>> jax.grad(last_output)(jnp.ones(5))
       Array([0.  , 0.  , 0.25, 0.5 , 1.  ], dtype=float32)
     """
-    if horizon is None:
+    steps, stride = check_schedule(NAME, horizon, stride)
+    if steps is None:
         raise ValueError(
             f"{NAME}: horizon must be an integer, got None; untruncated errors would go through "
             "all devices one after the other."
         )
-    steps, stride = check_schedule(NAME, horizon, stride)
     along = _check_mesh(mesh, axis)
     num_steps = _check_steps(xs, along)
     traced = _placed(xs, None, mesh, along)
     without, rest, whole = partition(NAME, f, init, traced)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), traced, None)
-    schedule = Schedule(num_steps, min(steps or 1, num_steps), min(stride, num_steps))
+    schedule = Schedule(num_steps, min(steps, num_steps), min(stride, num_steps))
     run = _with_pullback(step, schedule, mesh, along)
     xs_leaves = _placed(jax.tree.leaves(xs), axis, mesh, along)
     results = without_forward_mode(NAME, run, constants, init_leaves, xs_leaves)
