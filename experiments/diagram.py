@@ -22,7 +22,7 @@ from absl import flags
 
 from experiments.charts import diagram as diagram_chart
 from experiments.lm import flags as common
-from experiments.lm.styles import Schedule, schedule
+from experiments.lm.styles import AUTO, Schedule, schedule
 from experiments.record import launch, results
 from experiments.record.errors import UserError
 from tbptt_jax import truncated_scan
@@ -61,6 +61,8 @@ def main():
     values = flags.FLAGS
     out = results.folder()
     horizon, seq_len = values.bptt, values.seq_len
+    if horizon == AUTO:
+        raise UserError(f"--bptt={AUTO} is for training; name a number.")
     if seq_len is None:
         seq_len = max(2 * horizon, SEQ_LEN)
     if horizon > seq_len:

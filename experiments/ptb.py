@@ -16,6 +16,12 @@ losses.png; a run that was stopped goes on when the same command names the same 
 second on the embedded text and about a minute on the Penn Treebank, where three epochs at the
 default settings come to a validation loss of 5.35.
 
+  python -m experiments.ptb --bptt=auto --bias=0.1
+
+measures before each epoch how errors decay, and trains with the shortest of the horizons 5, 10, 20
+and 40 (--seq_len and its halves) whose gradients have a relative bias below a tenth, by its bound
+(`tbptt_jax.truncation_bias`).
+
 The default model and its training are the article's (Adam at a constant rate, no clipping), but for
 the state, which is carried on clean. By default the horizon is 20, and a semi-epochwise stride half
 of it. A sequence has as many steps as the horizon if epochwise, 20, 30 or 40 for the true style
@@ -31,8 +37,8 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.lm import adaptive, run, styles, training
 from experiments.lm import flags as common
-from experiments.lm import run, training
 from experiments.lm.settings import Settings
 from experiments.record import files, launch, trace
 
@@ -60,7 +66,7 @@ def main():
     model = common.model_from_flags(corpus)
     left_out = _left_out(training.cut(corpus, settings))
     workdir = common.workdir_from_flags() or _new(settings)
-    header = f"{model.cell} RNN, {settings.schedule}; results in {workdir}\n{_details(settings)}"
+    header = f"{model.cell} RNN, {_schedule(settings)}; results in {workdir}\n{_details(settings)}"
     header += f"\n{left_out}"
     try:
         with files.removed_if_empty(workdir):
@@ -70,7 +76,7 @@ def main():
                 corpus,
                 settings,
                 began=functools.partial(_print_start, header, settings.num_epochs),
-                report=_print_epoch,
+                report=functools.partial(_print_epoch, settings.bias),
                 checkpoint_every=FLAGS.checkpoint_every,
                 tensorboard=FLAGS.tensorboard,
                 profile=FLAGS.profile,
@@ -89,7 +95,8 @@ def main():
 def _new(settings: Settings) -> Path:
     """A new folder in runs/."""
     schedule = settings.schedule
-    name = f"{schedule.style}-{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}"
+    horizon = schedule.horizon if settings.bias is None else styles.AUTO
+    name = f"{schedule.style}-{horizon}-{schedule.stride}-in-{schedule.seq_len}"
     when = time.strftime("%Y%m%d-%H%M%S")
     return files.new_folder(Path("runs"), f"{name}-seed-{settings.seed}-{when}")
 
@@ -98,6 +105,18 @@ def _again(workdir: Path) -> str:
     """The command that goes on with this run."""
     args = sys.argv[1:] if FLAGS.workdir else [*sys.argv[1:], f"--workdir={workdir}"]
     return shlex.join(["python", "-m", "experiments.ptb", *args])
+
+
+def _schedule(settings: Settings) -> str:
+    """How far errors reach."""
+    if settings.bias is None:
+        return str(settings.schedule)
+    seq_len = settings.schedule.seq_len
+    members = ", ".join(map(str, styles.horizons(seq_len)))
+    return (
+        f"true BPTT: before each epoch the shortest horizon of {members} whose relative bias is "
+        f"below {settings.bias:g}, in sequences of {seq_len}"
+    )
 
 
 def _details(settings: Settings) -> str:
@@ -122,10 +141,17 @@ def _print_start(header: str, num_epochs: int, num_finished: int, num_updates: i
     print("epoch   train   perplexity   valid   perplexity   tokens/s   seconds", flush=True)
 
 
-def _print_epoch(epoch: training.Epoch) -> None:
+def _print_epoch(tolerance: float | None, epoch: training.Epoch) -> None:
     train, valid = (f"{x:6.3f}   {_perplexity(x):>10s}" for x in epoch[1:3])
     rate = f"{epoch.tokens_per_second:9,.0f}   {epoch.seconds:7.1f}"
-    print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}", flush=True)
+    chosen = ""
+    if epoch.choice is not None and tolerance is not None:
+        bound = epoch.choice["relative_bias"]
+        said = "no bound" if bound is None else f"relative bias at most {bound:.2g}"
+        chosen = f"   horizon {epoch.choice['horizon']}, {said}"
+        if warning := adaptive.warning(epoch.choice, tolerance):
+            print(f"warning: epoch {epoch.epoch}: {warning}.", file=sys.stderr)
+    print(f"{epoch.epoch:5d}  {train}  {valid}  {rate}{chosen}", flush=True)
 
 
 def _print_result(result: training.Result, settings: Settings) -> None:

@@ -1,5 +1,11 @@
 """Truncated backpropagation through time for JAX: `lax.scan` with a bounded gradient horizon."""
 
+from tbptt_jax._bias import (
+    AdaptiveHorizon,
+    TruncationBias,
+    adaptive_horizon,
+    truncation_bias,
+)
 from tbptt_jax._boundary_factors import draw_boundary_factors, with_boundary_factors
 from tbptt_jax._dyadic_lags import dyadic_lag_spectrum
 from tbptt_jax._lag_weights import draw_lag_weights
@@ -21,10 +27,13 @@ from tbptt_jax._windows import windowed_value_and_grad
 
 __version__ = "0.1.0"
 __all__ = [
+    "AdaptiveHorizon",
     "LagSpectrum",
     "LearnerState",
     "Metrics",
     "StreamState",
+    "TruncationBias",
+    "adaptive_horizon",
     "draw_boundary_factors",
     "draw_lag_weights",
     "dyadic_lag_spectrum",
@@ -39,6 +48,7 @@ __all__ = [
     "stream_scan",
     "truncated_linear_scan",
     "truncated_scan",
+    "truncation_bias",
     "windowed_value_and_grad",
     "with_boundary_factors",
     "with_mask",

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._chains import Chains
-from tbptt_jax._cpu_tiles import on_cpu, tile_width
+from tbptt_jax._cpu_tiles import derived_from, on_cpu, tile_width
 from tbptt_jax._elementwise import elementwise
 from tbptt_jax._entering import Entering
 from tbptt_jax._lag_weights import weighed
@@ -39,6 +39,7 @@ from tbptt_jax._linearised import linearised
 from tbptt_jax._pieces import last_to_first
 from tbptt_jax._pullbacks import inexact, pullback
 from tbptt_jax._sweeps import Sweeps, SweepsOfPieces
+from tbptt_jax._sweeps_until import SweepsUntil
 from tbptt_jax._time_axis import add, take
 from tbptt_jax._window_errors import Windows, WindowsOfPieces, maps_of_steps
 
@@ -53,12 +54,16 @@ class Schedule(NamedTuple):
       horizon: how many steps an error reaches back, its own included; 1 <= horizon <= T.
       stride: how many consecutive losses share one pass; 1 <= stride <= horizon.
       segment: the carry of every so-many-th step is kept.
+      tol: where sweeps may end, at stride 1 and with segment 1; 0 for not before the horizon.
+      for_derivatives: whether they may not be a while loop.
     """
 
     num_steps: int
     horizon: int
     stride: int
     segment: int = 1
+    tol: float = 0.0
+    for_derivatives: bool = False
 
 
 class BackwardState(NamedTuple):
@@ -108,7 +113,11 @@ def truncated_pullback(
     width = tile_width(carry_ct, *schedule[:3])
     segments = functools.partial(_backward, step, schedule, None, weights)
     tiles = functools.partial(_backward, step, schedule, width, weights)
-    go = segments if width is None else on_cpu(tiles, segments)
+    if schedule.tol:
+        other = schedule._replace(for_derivatives=True)
+        go = derived_from(functools.partial(_backward, step, other, None, None), segments)
+    else:
+        go = segments if width is None else on_cpu(tiles, segments)
     constants_ct, leaving, xs_ct = go(constants, kept, xs, carry_ct, ys_ct)
     first_step = lambda carry: step(constants, carry, take(xs, 0))
     own = weighed(take(ys_ct, 0), weights, 0, axis=0)
@@ -129,7 +138,7 @@ def whole_segment(
       carry: the initial one; types count alone.
       x: an input; the same.
     """
-    num_steps, horizon, stride, _ = schedule
+    num_steps, horizon, stride = schedule[:3]
     if stride == 1 and horizon > 1 and elementwise(step, constants, carry, x):
         whole = horizon - 1
     else:
@@ -194,7 +203,7 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
 
 def _choose_method(step, schedule, width, weights, constants, carry, x) -> Entering:
     """The method that finds the errors on the carries at the least cost."""
-    num_steps, horizon, stride, segment = schedule
+    num_steps, horizon, stride, segment = schedule[:4]
     if horizon == 1 or not jax.tree.leaves(inexact(carry)):
         return Entering()
     piece = width or (None if segment in (1, num_steps) else segment)
@@ -208,6 +217,8 @@ def _choose_method(step, schedule, width, weights, constants, carry, x) -> Enter
     steps = linearised(step, constants, carry, x)
     if stride > 1:
         return Chains(steps, horizon - 1, stride, num_steps, piece)
+    if schedule.tol:
+        return SweepsUntil(steps, horizon - 2, schedule.tol, schedule.for_derivatives)
     if piece is None:
         return Sweeps(steps, horizon - 2, weights)
     return SweepsOfPieces(steps, horizon - 2, num_steps, weights)

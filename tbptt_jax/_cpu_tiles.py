@@ -17,16 +17,22 @@ TILE_STEPS = 8
 
 def on_cpu(fun, other):
     """`fun` on a CPU, `other` elsewhere and for derivatives."""
+    either = lambda *args: jax.lax.platform_dependent(*args, cpu=fun, default=other)
+    return derived_from(other, either)
+
+
+def derived_from(other, fun):
+    """`fun`, with `other`, which computes the same, for derivatives."""
 
     @jax.custom_jvp
-    def either(*args):
-        return jax.lax.platform_dependent(*args, cpu=fun, default=other)
+    def run(*args):
+        return fun(*args)
 
-    @either.defjvp
+    @run.defjvp
     def derivative(primals, tangents):
         return jax.jvp(other, primals, tangents)
 
-    return either
+    return run
 
 
 def tile_width(carry: Any, num_steps: int, horizon: int, stride: int) -> int | None:

@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._affine_windows import Maps, apply, compose, each_its_own, identity
+from tbptt_jax._cell_backward import Backward, backward
 from tbptt_jax._elementwise import Elementwise, Mixed, coupling, elementwise
-from tbptt_jax._lags import Backward, LagSpectrum, backward, norms_of
+from tbptt_jax._lags import LagSpectrum
+from tbptt_jax._norms import l2_of, norms_of
 from tbptt_jax._pullbacks import inexact
-from tbptt_jax._time_axis import take
+from tbptt_jax._time_axis import add, take
 from tbptt_jax._window_errors import maps_of_steps
 
 NAME = "dyadic_lag_spectrum"
@@ -45,7 +47,8 @@ def dyadic_lag_spectrum(
 
     Returns:
       A function `(params, init, xs, targets) -> LagSpectrum`, for `jax.jit`; [1 + ⌈log₂ T⌉] groups
-      are in place of the lags. Of `effective_horizon`'s result n for them, 2ⁿ⁻¹ is the horizon.
+      are in place of the lags, and `errors` is None. Of `effective_horizon`'s result n for them,
+      2ⁿ⁻¹ is the horizon.
 
     Raises:
       ValueError: the function that is returned, where the cell is not elementwise:
@@ -65,19 +68,25 @@ def dyadic_lag_spectrum(
     def spectrum(params, init, xs, targets):
         run = backward(NAME, cell, sequence_loss_fn, params, init, xs, targets)
         kind = _elementwise(run)
-        norms = lambda part: LagSpectrum(*norms_of(part), part if parts else None)
         no_carry_ct, no_ys_ct = jax.tree.map(jnp.zeros_like, (inexact(run.carries), run.ys_ct))
-        first = norms(jax.tree.map(jnp.add, run.pull((no_carry_ct, run.ys_ct))[0], run.own))
+        part = add(run.pull((no_carry_ct, run.ys_ct))[0], run.own)
 
-        def group(maps, size):
+        def found(part, so_far):
+            kept = part if parts else None
+            return LagSpectrum(*norms_of(part), held=l2_of(so_far), parts=kept)
+
+        def group(state, size):
+            maps, so_far = state
             errors, maps = _errors_of_group(maps, size)
             part = run.pull((kind.from_parts(errors), no_ys_ct))[0]
-            return maps, norms(part)
+            so_far = add(so_far, part)
+            return (maps, so_far), found(part, so_far)
 
         num_steps = len(jax.tree.leaves(run.xs)[0])
         sizes = 2 ** jnp.arange((num_steps - 1).bit_length())
-        rest = jax.lax.scan(group, _maps_of_steps(run, kind), sizes)[1]
-        return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), first, rest)
+        rest = jax.lax.scan(group, (_maps_of_steps(run, kind), part), sizes)[1]
+        join = lambda one, more: jnp.concatenate([one[None], more])
+        return jax.tree.map(join, found(part, part), rest)
 
     return spectrum
 

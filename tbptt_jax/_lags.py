@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,13 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tbptt_jax._handed_on import partition
-from tbptt_jax._linearity import check_linear
-from tbptt_jax._per_step import pair, real_scalar
-from tbptt_jax._pullbacks import inexact, pullback
+from tbptt_jax._cell_backward import Backward, backward
+from tbptt_jax._norms import l2_of, norms_of
+from tbptt_jax._pullbacks import inexact
 from tbptt_jax._schedule import check_positive
-from tbptt_jax._time_axis import of_next_step, take
-from tbptt_jax._vmappable import check_vmappable
+from tbptt_jax._time_axis import add, of_next_step
 
 NAME = "lag_spectrum"
 
@@ -29,6 +26,8 @@ class LagSpectrum(NamedTuple):
     l2: jax.Array  #: [H], L2 norm of each part
     leaf_l1: Any  #: as the parameters, [H] in place of each leaf
     leaf_l2: Any  #: the same of the L2 norms
+    held: jax.Array  #: [H], L2 norm of the sum of the parts up to each, a truncated gradient
+    errors: jax.Array | None = None  #: [H], φ, L2 norms of errors on the carry; 0 at lag 0
     parts: Any = None  #: as the parameters, leaves [H, ...], where asked for
 
 
@@ -37,6 +36,7 @@ def lag_spectrum(
     sequence_loss_fn: Callable[[Any, Any, Any], jax.Array],
     *,
     horizon: int,
+    batched: bool = False,
     parts: bool = False,
 ) -> Callable[[Any, Any, Any, Any], LagSpectrum]:
     """The parameters' gradient, split by how many steps back from its loss a part arises.
@@ -50,10 +50,21 @@ def lag_spectrum(
     lags it is that of full BPTT. All parts come from one set of `horizon` sweeps, each one pullback
     of all T steps: about 2 `horizon` times the work of the forward pass.
 
+    The same sweeps tell how large the errors are on their way. Let cₛ be the carry that leaves step
+    s, of one sample where there are several; N, how many outputs have an error at all, and Nₖ, how
+    many of them have a step k before their own:
+
+        φₖ = N / Nₖ · Σ ‖(∂yₜ / ∂cₜ₋ₖ)ᵀ ∂L/∂yₜ‖, over t ≥ k and samples, for k ≥ 1
+
+    Where L is the mean of a loss over steps and samples, φₖ is the mean norm of that loss's errors
+    on the carry. `truncation_bias` reads it.
+
     Args:
       cell: pure step function, `(params, carry, x) -> (carry, y)`; must be vmappable.
       sequence_loss_fn: pure loss of a sequence, `(params, ys, targets) -> []`, a scalar.
       horizon: H, how many lags to tell apart; a static integer >= 1. Parts beyond T - 1 are zero.
+      batched: whether the first axis of the carry's leaves is one of samples; norms of errors are
+        then those of each sample.
       parts: whether to return the parts themselves too, as large as H gradients.
 
     Returns:
@@ -63,8 +74,8 @@ def lag_spectrum(
     Raises:
       TypeError, ValueError: `lag_spectrum: horizon must be >= 1, got 0.`
       TypeError: the function that is returned, where the loss is not a real scalar.
-      ValueError: the function that is returned, where `xs` is not [T, ...] or no parameter is
-        floating point.
+      ValueError: the function that is returned, where `xs` is not [T, ...], no parameter is
+        floating point, or `batched` and the carry's leaves have not one first axis.
       ValueError: the function that is returned, where `cell` cannot be vmapped, or draws from `rbg`
         keys, whose bits vmap changes.
 
@@ -86,19 +97,27 @@ def lag_spectrum(
 
     def spectrum(params, init, xs, targets):
         run = backward(NAME, cell, sequence_loss_fn, params, init, xs, targets)
+        if batched:
+            _check_batched(run)
+        no_own, no_ys_ct = jax.tree.map(jnp.zeros_like, (run.own, run.ys_ct))
 
-        def sweep(errors, _):
+        def sweep(state, per_loss):
             """The part at one lag, and the errors at the next."""
-            own, *step_errors = errors
-            part, entering, _ = run.pull(tuple(step_errors))
-            part = jax.tree.map(jnp.add, part, own)
-            nothing, no_ys_ct = jax.tree.map(jnp.zeros_like, (own, step_errors[1]))
-            return (nothing, of_next_step(entering), no_ys_ct), LagSpectrum(
-                *norms_of(part), part if parts else None
+            (own, *errors), so_far = state
+            part, entering, _ = run.pull(tuple(errors))
+            part = add(part, own)
+            so_far = add(so_far, part)
+            found = LagSpectrum(
+                *norms_of(part),
+                l2_of(so_far),
+                per_loss * _sum_of_norms(errors[0], batched),
+                part if parts else None,
             )
+            return ((no_own, of_next_step(entering), no_ys_ct), so_far), found
 
         no_carry_ct = jax.tree.map(jnp.zeros_like, inexact(run.carries))
-        return jax.lax.scan(sweep, (run.own, no_carry_ct, run.ys_ct), None, horizon)[1]
+        first = (run.own, no_carry_ct, run.ys_ct), no_own
+        return jax.lax.scan(sweep, first, _per_loss(run, horizon))[1]
 
     return spectrum
 
@@ -148,89 +167,24 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
     return jnp.minimum(1 + short, norms.size)
 
 
-class Backward(NamedTuple):
-    """A forward pass, and what its gradient is made of.
-
-    Attributes:
-      step: `(params, carry, x) -> (carry, y)`, without the leaves of the carry that are handed on.
-      params: as arrays.
-      xs: [T, ...], inputs.
-      carries: [T, ...], the carry that enters each step.
-      own: the gradient of the loss for the parameters that it reads itself.
-      ys_ct: [T, ...], the error of each output.
-      pull: `(carry_cts, ys_ct)`, errors on what leaves each step, -> those of `params`, `carries`
-        and `xs`, summed over steps for the first.
-    """
-
-    step: Callable[[Any, Any, Any], tuple[Any, Any]]
-    params: Any
-    xs: Any
-    carries: Any
-    own: Any
-    ys_ct: Any
-    pull: Callable[[Any], Any]
+def _check_batched(run: Backward):
+    shapes = [leaf.shape[1:] for leaf in jax.tree.leaves(inexact(run.carries))]
+    if not all(shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            f"{NAME}: batched needs leaves of the carry with one first axis, got {shapes}."
+        )
 
 
-def backward(
-    function: str,
-    cell: Callable,
-    sequence_loss_fn: Callable,
-    params: Any,
-    init: Any,
-    xs: Any,
-    targets: Any,
-) -> Backward:
-    """Runs a cell forward; the arguments are checked, and `function` named where they are wrong."""
-    params = jax.tree.map(jnp.asarray, params)
-    _check_lengths(function, params, xs)
-    without, rest, _ = partition(function, functools.partial(cell, params), init, xs)
-    step = lambda params, carry, x: without(functools.partial(cell, params))(carry, x)
-
-    def keep_carry(carry, x):
-        new_carry, y = pair(function, "cell", "(carry, y)", step(params, carry, x))
-        return new_carry, (carry, y)
-
-    carries, ys = jax.lax.scan(keep_carry, rest(init), xs)[1]
-    own, ys_ct = _loss_gradient(function, sequence_loss_fn, params, ys, targets)
-    all_steps = jax.vmap(step, (None, 0, 0))
-    check_vmappable(function, all_steps, params, carries, xs)
-    check_linear(function, step, params, rest(init), take(xs, 0))
-    pull = pullback(all_steps, params, carries, xs)
-    return Backward(step, params, xs, carries, own, ys_ct, pull)
+def _sum_of_norms(errors, batched):
+    """Over steps, and samples, of the norms of errors on the carry, leaves [T, ...]."""
+    norm = jax.vmap(jax.vmap(l2_of)) if batched else jax.vmap(l2_of)
+    return jnp.sum(norm(errors)) if jax.tree.leaves(errors) else jnp.zeros(())
 
 
-def _check_lengths(function, params, xs):
-    """Something to sweep over, and something to take the gradient for."""
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(xs)]
-    if not shapes or not all(shape and shape[0] for shape in shapes):
-        raise ValueError(f"{function}: xs must be [T, ...] with T >= 1, got {shapes}.")
-    if not jax.tree.leaves(inexact(params)):
-        raise ValueError(f"{function}: params must have a floating-point leaf, got none.")
-
-
-def _loss_gradient(function, sequence_loss_fn, params, ys, targets):
-    """The gradient of the loss for what it reads itself: the parameters and the outputs."""
-
-    def loss(params, ys):
-        return real_scalar(function, sequence_loss_fn(params, ys, targets), "sequence_loss_fn")
-
-    one = jnp.ones_like(jax.eval_shape(loss, params, ys))
-    return pullback(loss, params, ys)(one)
-
-
-def norms_of(part):
-    """L1 and L2 of the whole tree, and of each leaf."""
-    l1 = lambda leaf: jnp.sum(jnp.abs(leaf).astype(float))
-    leaf_l1, leaf_l2 = jax.tree.map(l1, part), jax.tree.map(_l2, part)
-    of_leaves = lambda norms: jnp.stack(jax.tree.leaves(norms))
-    return jnp.sum(of_leaves(leaf_l1)), _l2(of_leaves(leaf_l2)), leaf_l1, leaf_l2
-
-
-def _l2(leaf):
-    """The L2 norm, without the squares of small numbers, which would be zero at long lags."""
-    sizes = jnp.abs(leaf).astype(float)
-    largest = jnp.max(sizes, initial=0.0)
-    usual = (largest > 0.0) & jnp.isfinite(largest)
-    scaled = sizes / jnp.where(usual, largest, 1.0)
-    squares = jnp.where(usual, jnp.sum(scaled**2), 1.0)
-    return jnp.where(usual, largest * jnp.sqrt(squares), largest)  # as it is: zero, inf or nan
+def _per_loss(run: Backward, horizon):
+    """[H]: N / Nₖ; 0 where no loss has a step so far back."""
+    has_error = lambda leaf: jnp.any(leaf != 0, axis=range(1, leaf.ndim))
+    of_leaves = [has_error(leaf) for leaf in jax.tree.leaves(run.ys_ct)]
+    from_here_on = jnp.cumsum(sum(of_leaves[1:], of_leaves[0])[::-1].astype(float))[::-1]
+    counts = jnp.pad(from_here_on, (0, horizon))[:horizon]
+    return jnp.where(counts > 0, counts[0] / jnp.maximum(counts, 1), 0)

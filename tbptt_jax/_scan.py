@@ -20,7 +20,7 @@ from tbptt_jax._gradient_rule import (
 from tbptt_jax._handed_on import partition
 from tbptt_jax._lag_weights import check_lag_weights
 from tbptt_jax._pure_step import pure_step
-from tbptt_jax._schedule import check_positive, check_schedule
+from tbptt_jax._schedule import check_positive, check_schedule, check_tol
 from tbptt_jax._segments import scan_segments
 from tbptt_jax._time_axis import take
 
@@ -41,6 +41,7 @@ def truncated_scan(
     stride: int = 1,
     carry_every: int = 1,
     lag_weights: ArrayLike | None = None,
+    tol: float = 0.0,
 ) -> tuple[Carry, Y]:
     """`jax.lax.scan` whose gradient is truncated backpropagation through time.
 
@@ -78,6 +79,18 @@ def truncated_scan(
     the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
     `jax.jit`: outside, each call traces and compiles afresh.
 
+    With `tol` > 0 the sweeps end early, at the first i at which
+
+        ‖Aⁱ b‖ ≤ tol ‖b + A b + ... + Aⁱ b‖
+
+    where b are the outputs' errors pulled back through their own steps, and A carries errors one
+    step back: the gradient is that of horizon i + 2. If ‖A‖ ≤ ρ < 1, so that all steps contract,
+    what is left out is at most tol ρ / (1 - ρ) times the errors on the carries. Otherwise it is a
+    heuristic: errors that are small for a while and grow again are lost, as in steps whose
+    Jacobians are far from normal. Sweeps take all steps at once then, on a CPU too. Under
+    `jax.vmap` the errors of each example count for themselves, in `jax.shard_map` those on each
+    device, so `f` must not name an axis there. Second derivatives are those at horizon i + 2.
+
     Effects inside `f`, prints and callbacks, happen once for each step in the forward pass, and
     with 2 <= horizon < T three more times in a gradient (five for the first step). Checks of
     `checkify` are made and reported once; under a gradient they run the steps once more.
@@ -111,6 +124,10 @@ def truncated_scan(
         contributes i steps back is multiplied by wᵢ, for each sample b by w[b, i] where B is the
         first axis of the carry's and the outputs' leaves. Needs stride 1; an elementwise carry
         takes sweeps.
+      tol: where the sweeps end: as soon as the errors that still travel are below `tol` times those
+        that have arrived, both by their L2 norm over all steps, samples and entries of the carry;
+        a static number in [0, 1), and 0 for all sweeps. See above. Needs stride 1 and all carries;
+        of no effect where there is no truncation, or the carry is elementwise and takes no sweeps.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
@@ -122,6 +139,8 @@ def truncated_scan(
         drop errors.`
       ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
         horizon 4.`, where stride > 1, and where a leaf lacks the axis B.
+      ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, `truncated_scan: tol needs
+        stride=1, got 2.`, the same for carry_every, and with lag_weights.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
         `jax.export`, and the same for carry_every.
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
@@ -154,7 +173,9 @@ def truncated_scan(
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
     carry_every = check_positive("truncated_scan", "carry_every", carry_every)
     weights = check_lag_weights(lag_weights, horizon, stride)
-    is_full = horizon is None or (weights is None and _covers(horizon, xs, length))
+    tol = check_tol(tol, stride, carry_every, weights is not None)
+    is_swept = weights is not None or tol > 0
+    is_full = horizon is None or (not is_swept and _covers(horizon, xs, length))
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
@@ -172,7 +193,7 @@ def truncated_scan(
         step, make_checks = checks_apart(run_steps, step, *args)
         if is_known and horizon > num_steps:
             horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
-        schedule = Schedule(num_steps, horizon, stride)
+        schedule = Schedule(num_steps, horizon, stride, tol=tol)
         if carry_every > 1:
             first = constants, init_leaves, take(xs_leaves, 0)
             segment = whole_segment(step, schedule, carry_every, *first)

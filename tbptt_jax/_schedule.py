@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
 from jax.core import Tracer
 
 
@@ -30,6 +31,31 @@ def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None
             "a larger stride would drop errors."
         )
     return horizon, stride
+
+
+def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> float:
+    """Returns where the sweeps of `truncated_scan` may end, in [0, 1).
+
+    Args:
+      tol: a number; not 0 where something else excludes it.
+      stride: as checked.
+      carry_every: as checked.
+      has_weights: whether there are weights of lags.
+
+    Raises:
+      TypeError: not a static number.
+      ValueError: out of range, or excluded.
+    """
+    if isinstance(tol, bool) or not isinstance(tol, (int, float, np.number)):
+        raise TypeError(f"truncated_scan: tol must be a static number, got {tol!r}.")
+    if not 0.0 <= tol < 1.0:
+        raise ValueError(f"truncated_scan: tol must be in [0, 1), got {tol}.")
+    for name, value in {"stride": stride, "carry_every": carry_every}.items():
+        if tol and value > 1:
+            raise ValueError(f"truncated_scan: tol needs {name}=1, got {value}.")
+    if tol and has_weights:
+        raise ValueError("truncated_scan: tol does not go with lag_weights; drop one.")
+    return float(tol)
 
 
 def check_positive(function: str, name: str, value: Any) -> int:

@@ -29,6 +29,7 @@ class Progress(NamedTuple):
     position: jax.Array  # [], int32: sequences of the next epoch that are done
     carry: Any  # after them
     total_loss: np.ndarray  # [], float64, over them
+    choice: Any = None  # the horizon of that epoch, where it is chosen
 
 
 class DivergenceError(UserError):

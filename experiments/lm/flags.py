@@ -10,12 +10,43 @@ from experiments.record.errors import UserError
 from experiments.record.files import user_path
 from experiments.text import byte_pairs, data, tokenizer
 
+DEFAULT_BIAS = 0.1
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
 TEXT_FLAGS = ("corpus", "data_dir", "text", "split", "tokens", "vocab_size", "min_count")
 
 flags.DEFINE_enum("style", "true", styles.STYLES, "Style of truncation.")
-flags.DEFINE_integer(
-    "bptt", None, "Horizon: how many steps back an error reaches, its own included.", lower_bound=1
+
+
+class HorizonParser(flags.ArgumentParser):
+    """A number from 1, or `auto`."""
+
+    numbers = flags.IntegerParser(lower_bound=1)
+    syntactic_help = f"{numbers.syntactic_help} or {styles.AUTO}"
+
+    def parse(self, argument):
+        return argument if argument == styles.AUTO else self.numbers.parse(argument)
+
+
+flags.DEFINE(
+    HorizonParser(),
+    "bptt",
+    None,
+    "Horizon: how many steps back an error reaches, its own included; or auto, chosen before each "
+    "epoch among --seq_len and its halves.",
+)
+flags.DEFINE_float(
+    "bias",
+    None,
+    "Largest relative bias of the gradients for --bptt=auto, by its bound; default "
+    f"{DEFAULT_BIAS:g}.",
+    lower_bound=0.0,
+)
+flags.DEFINE_float(
+    "tol",
+    0.0,
+    "Errors that still travel, as a part of those that have arrived, below which sweeps end before "
+    "the horizon; 0 for all sweeps.",
+    lower_bound=0.0,
 )
 flags.DEFINE_integer(
     "stride", None, "Losses that share one backward pass, semi-epochwise.", lower_bound=1
@@ -151,6 +182,8 @@ flags.DEFINE_string(
 )
 flags.register_validator("keep_prob", lambda p: p > 0.0, "must be above 0")
 flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be above 0")
+flags.register_validator("bias", lambda bias: bias != 0.0, "must be above 0")
+flags.register_validator("tol", lambda tol: tol < 1.0, "must be below 1")
 flags.register_validator("clip_norm", lambda norm: norm != 0.0, "must be above 0")
 
 
@@ -203,7 +236,7 @@ def changed(*named: str) -> list[str]:
 
     Those of the schedule and the text, and those that are `named`, are left out.
     """
-    left_out = {"style", *SCHEDULE_FLAGS, *TEXT_FLAGS, "workdir", *named}
+    left_out = {"style", "bias", *SCHEDULE_FLAGS, *TEXT_FLAGS, "workdir", *named}
     own = flags.FLAGS.flags_by_module_dict()[__name__]
     return [
         f"--{flag.name}={flag.value}"
@@ -232,12 +265,19 @@ def settings_from_flags() -> settings.Settings:
       UserError: flags contradict each other.
     """
     values = flags.FLAGS
-    schedule = styles.schedule(
-        values.style, values.bptt, values.stride, values.seq_len, values.seams
-    )
+    others = values.stride, values.seq_len, values.seams
+    if values.bptt == styles.AUTO:
+        schedule, bias = styles.auto_schedule(values.style, *others), values.bias or DEFAULT_BIAS
+    else:
+        schedule, bias = styles.schedule(values.style, values.bptt, *others), None
+        if values.bias is not None:
+            raise UserError(f"--bias={values.bias:g} goes with --bptt={styles.AUTO}.")
     for name, other in (("carry", "dropped"), ("backward", "windows")):
         if values.seams == "exact" and values[name].value == other:
             raise UserError(f"--seams=exact does not go with --{name}={other}.")
+    for name, other in (("style", "true"), ("seams", "cut"), ("backward", "sweeps")):
+        if values.tol and values[name].value != other:
+            raise UserError(f"--tol={values.tol:g} goes with --{name}={other}.")
     return settings.Settings(
         schedule=schedule,
         learning_rate=values.learning_rate,
@@ -255,4 +295,6 @@ def settings_from_flags() -> settings.Settings:
         weight_decay=values.weight_decay,
         evaluate=None if values.evaluate == "sequences" else values.evaluate,
         patience=values.patience,
+        bias=bias,
+        tol=values.tol or None,
     )

@@ -25,7 +25,7 @@ def make_loss(
         run = _loss_by_windows(step, settings.schedule)
     else:
         mean_loss = functools.partial(models.mean_loss, is_filled_up=is_filled_up)
-        run = _loss_by_sweeps(step, mean_loss, settings.schedule, settings.seams)
+        run = _loss_by_sweeps(step, mean_loss, settings)
 
     def loss_fn(params, carry, batch):
         inputs, targets = batch
@@ -38,12 +38,14 @@ def make_loss(
     return loss_fn
 
 
-def _loss_by_sweeps(step, mean_loss, schedule, seams):
+def _loss_by_sweeps(step, mean_loss, settings):
     """The loss through `truncated_scan`, or `stream_scan`."""
-    if seams == "exact":
+    if settings.seams == "exact":
         scan = stream_scan
     else:
-        scan = functools.partial(truncated_scan, horizon=schedule.horizon, stride=schedule.stride)
+        _, horizon, stride, _ = settings.schedule
+        options = {"horizon": horizon, "stride": stride, "tol": settings.tol or 0.0}
+        scan = functools.partial(truncated_scan, **options)
 
     def run(params, carry, inputs, targets):
         carry, ys = scan(functools.partial(step, params), carry, inputs)

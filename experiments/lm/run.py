@@ -108,7 +108,7 @@ def train(
 
         def keep_epoch(epoch: training.Epoch, progress: Progress):
             with interrupts.held_back():
-                epochs.append(epoch._asdict())
+                epochs.append(epoch.row())
                 keep(progress)
                 log(epochs[-1])
                 report(epoch)

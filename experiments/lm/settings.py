@@ -29,3 +29,5 @@ class Settings(NamedTuple):
     weight_decay: float | None = None  # the optimizer's own default if None
     evaluate: str | None = None  # "all": every token, not those alone that fill sequences
     patience: int | None = None  # epochs without a better validation loss that end the run
+    bias: float | None = None  # of gradients, relative; the horizon is chosen below it
+    tol: float | None = None  # where sweeps end; None for all of them

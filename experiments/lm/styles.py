@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 from experiments.record.errors import UserError
 
+AUTO = "auto"
 STYLES = ("true", "semi", "epochwise", "full")
 DEFAULT_HORIZON = 20
 DEFAULT_FULL_LENGTH = 40
+SHORTEST = 4  # horizon to choose from
 # The sequence lengths that the reference article pairs with the horizons of its true style.
 TRUE_LENGTHS = {5: 20, 10: 30, 20: 40}
 
@@ -26,6 +28,40 @@ class Schedule(NamedTuple):
             f"{self.style} BPTT({self.horizon}; {self.stride}): errors reach {steps} steps back, "
             f"in sequences of {self.seq_len}"
         )
+
+
+def horizons(seq_len: int) -> tuple[int, ...]:
+    """Those that `auto` chooses from: the sequence's length, and its halves down to `SHORTEST`."""
+    found = [seq_len]
+    while found[-1] // 2 >= SHORTEST:
+        found.append(found[-1] // 2)
+    return tuple(reversed(found))
+
+
+def auto_schedule(
+    style: str, stride: int | None = None, seq_len: int | None = None, seams: str = "cut"
+) -> Schedule:
+    """The longest of the schedules that `auto` chooses from.
+
+    Args:
+      style: `true` alone.
+      stride: None alone.
+      seq_len: steps of one update; by default 40.
+      seams: `cut` alone, since the state of a stream has a size for each horizon.
+
+    Raises:
+      UserError: the arguments contradict each other.
+    """
+    if style != "true":
+        raise UserError(f"--bptt={AUTO} goes with --style=true; --style={style} does not.")
+    if seams != "cut":
+        raise UserError(f"--bptt={AUTO} does not go with --seams={seams}.")
+    seq_len = seq_len or DEFAULT_FULL_LENGTH
+    if seq_len < 2 * SHORTEST:
+        raise UserError(
+            f"--bptt={AUTO} needs --seq_len={2 * SHORTEST} or more to choose from, got {seq_len}."
+        )
+    return schedule(style, seq_len, stride, seq_len)
 
 
 def schedule(

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from experiments.lm import models, optimizers
+from experiments.lm import adaptive, models, optimizers
 from experiments.lm.epoch import (
     Calls,
     Progress,
@@ -47,6 +47,12 @@ class Epoch(NamedTuple):
     valid_loss: float
     tokens_per_second: float  # of training alone
     seconds: float  # with validation
+    choice: dict[str, Any] | None = None  # of the horizon, where it is chosen
+
+    def row(self) -> dict[str, Any]:
+        """A line of metrics.jsonl."""
+        row = self._asdict()
+        return row | (row.pop("choice") or {})
 
 
 class Result(NamedTuple):
@@ -127,7 +133,8 @@ def start(model: models.LanguageModel, text: Data, settings: Settings) -> Progre
     zero = jnp.zeros((), jnp.int32)
     carry = _first_carry(model, text, settings, jax.random.key(0))
     best = zero, jnp.float32(jnp.inf), params
-    return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()))
+    choice = adaptive.nothing_chosen(settings)
+    return Progress(zero, params, opt_state, *best, zero, carry, np.zeros(()), choice)
 
 
 def is_finished(progress: Progress, settings: Settings) -> bool:
@@ -161,15 +168,22 @@ def train(
     """
     batch_fn = functools.partial(train_batch, model, settings)
     optimizer = make_optimizer(text, settings)
-    train_loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
+    choose = adaptive.make_choose(model, settings, text.train, batch_fn)
     evaluate = make_evaluate(model, settings)
-    if not is_finished(progress, settings):
-        # Before the clock starts.
-        compile_loop(train_loop, text.train, *_begin_epoch(model, text, settings, progress))
+
+    @functools.cache
+    def loop_of(settings):
+        loop = make_train_loop(make_loss(model, settings), optimizer, batch_fn)
+        compile_loop(loop, text.train, *_begin_epoch(model, text, settings, progress))
+        return loop
+
+    train_loop = lambda *args: loop_of(adaptive.of_epoch(settings, progress))(*args)
     calls = Calls(wrap(train_loop), 10 * math.log(model.vocab_size), keep, keep_every)
     while not is_finished(progress, settings):
-        began, epoch = time.perf_counter(), int(progress.epoch) + 1
         state, key = _begin_epoch(model, text, settings, progress)
+        progress = choose(progress, key)
+        loop_of(adaptive.of_epoch(settings, progress))  # compiled before the clock starts
+        began, epoch = time.perf_counter(), int(progress.epoch) + 1
         num_tokens = (text.train.num - int(progress.position)) * text.train.num_tokens_of_sequence
         progress, train_loss = train_epoch(calls, state, text.train, key, progress)
         trained = time.perf_counter()
@@ -184,7 +198,8 @@ def train(
         )
         rate = num_tokens / (trained - began)
         seconds = time.perf_counter() - began
-        report(Epoch(epoch, train_loss, valid_loss, rate, seconds), progress)
+        choice = progress.choice.row() if progress.choice else None
+        report(Epoch(epoch, train_loss, valid_loss, rate, seconds, choice), progress)
     test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 

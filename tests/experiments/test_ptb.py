@@ -76,6 +76,13 @@ def test_run_prints_and_writes_its_losses(main, tmp_path, args, said):
     [
         (["--bptt=0"], "--bptt=0"),
         (["--style=full"], "--bptt=3"),
+        (["--bptt=auto", "--style=semi"], "--style=semi"),
+        (["--bptt=auto", "--bias=0"], "bias"),
+        (["--bptt=some"], "--bptt=some"),
+        (["--bias=0.1"], "--bias=0.1"),
+        (["--tol=0.1", "--style=epochwise"], "--tol=0.1 goes with --style=true"),
+        (["--tol=0.1", "--seams=exact"], "--tol=0.1 goes with --seams=cut"),
+        (["--tol=1"], "tol"),
         (["--stride=2"], "--stride=2"),
         (["--seq_len=2"], "--seq_len=2"),
         (["--style=fancy"], "--style=fancy"),
@@ -104,6 +111,22 @@ def test_bad_input_is_refused_in_one_line(main, tmp_path, args, said):
     assert "Traceback" not in err
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
     assert args == ["--learning_rate=1e38"] or not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("bias", "said"), [("1e9", None), ("1e-9", "no horizon has a relative")])
+def test_a_chosen_horizon_is_on_the_line_of_its_epoch_and_in_the_metrics(
+    main, tmp_path, bias, said
+):
+    code, out, err = main("--bptt=auto", f"--bias={bias}", "--seq_len=8", "--num_epochs=1")
+    assert code in (None, 0)
+    assert f"horizon of 4, 8 whose relative bias is below {float(bias):g}, in sequences of 8" in out
+    epoch, _ = losses(tmp_path / "run")
+    assert epoch["horizon"] == (8 if said else 4) and 0 < epoch["decay"] < 1
+    line = f"horizon {epoch['horizon']}, relative bias at most {epoch['relative_bias']:.2g}"
+    assert out.splitlines()[5].endswith(line)
+    assert (f"warning: epoch 1: {said}" in err) if said else "warning" not in err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["bias"] == float(bias) and config["horizon"] == 8
 
 
 def test_workdir_that_is_a_file_is_left_as_it_was(main, tmp_path):

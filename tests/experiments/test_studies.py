@@ -205,7 +205,7 @@ def test_vanishing_is_measured_after_training(short_text, monkeypatch):
     assert trained["l1"] != vanishing.trained(*args)["l1"]
 
 
-def test_diagram(study, tmp_path):
+def test_diagram(study, exit_of, tmp_path):
     found, out = study(diagram)
     drawn = found["diagram"]["drawn"]
     assert [(row["style"], row["horizon"], row["stride"], row["seq_len"]) for row in drawn] == [
@@ -222,6 +222,7 @@ def test_diagram(study, tmp_path):
     assert "1, 1, 1, 1, 1, 1, 43 reach 1, 2, 3, 4, 5, 6, 7 steps back" in out
     assert (tmp_path / "diagram.png").stat().st_size > 1000
     assert (tmp_path / "diagram.svg").read_text().startswith("<?xml")
+    assert "--bptt=auto is for training" in exit_of(diagram, "--bptt=auto")
     found, _ = study(diagram, "--bptt=4", "--stride=3", "--seq_len=20")
     assert [row["stride"] for row in found["diagram"]["drawn"]] == [1, 3, 4]
 

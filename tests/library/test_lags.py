@@ -1,5 +1,6 @@
 """`lag_spectrum`: parts of the first h lags are the gradient with horizon h."""
 
+import functools
 import re
 
 import cells
@@ -70,6 +71,73 @@ def test_norms_are_those_of_the_parts():
     whole = np.concatenate([np.reshape(x, (3, -1)) for x in jax.tree.leaves(found.parts)], axis=1)
     np.testing.assert_allclose(found.l1, [l1(part) for part in whole], rtol=1e-14)
     np.testing.assert_allclose(found.l2, [l2(part) for part in whole], rtol=1e-14)
+
+
+def test_held_is_the_norm_of_the_gradient_with_that_horizon():
+    problem = cells.problem("two_layers", NUM_STEPS)
+    held = spectrum(problem, NUM_STEPS + 2).held
+    norm = lambda tree: np.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+    norms = [norm(expected(problem, horizon)) for horizon in range(1, NUM_STEPS + 3)]
+    np.testing.assert_allclose(held, norms, rtol=1e-12)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def one_step_back(f, params, carry, x, carry_ct, y_ct):
+    return jax.vjp(lambda carry: f(params, carry, x), carry)[1]((carry_ct, y_ct))[0]
+
+
+def errors_on_the_carry(problem, batched):
+    """By lag from 1 on: the norms of all outputs' errors, one output and one step at a time."""
+    carries = [problem.init]
+    for x in zip(*map(list, jax.tree.leaves(problem.xs)), strict=True):
+        carries.append(problem.f(problem.params, carries[-1], *x)[0])
+    norms = [[] for _ in range(NUM_STEPS)]
+    nothing = jax.tree.map(jnp.zeros_like, (problem.init, problem.ys_ct))
+    for t in range(NUM_STEPS):
+        errors = nothing[0], jax.tree.map(lambda leaf, t=t: leaf[t], problem.ys_ct)
+        for s in range(t, 0, -1):
+            x = jax.tree.map(lambda leaf, s=s: leaf[s], problem.xs)
+            error = one_step_back(problem.f, problem.params, carries[s], x, *errors)
+            errors = error, jax.tree.map(lambda leaf: leaf[0], nothing[1])
+            squares = [np.abs(leaf) ** 2 for leaf in jax.tree.leaves(error)]
+            of_samples = sum(np.sum(square, axis=-1) for square in squares)
+            whole = np.sqrt(of_samples if batched else np.sum(of_samples))
+            norms[t - s].append(np.sum(whole))
+    return norms
+
+
+@pytest.mark.parametrize("cell", ["lstm", "two_layers", "complex_rnn"])
+@pytest.mark.parametrize("batched", [False, True])
+def test_errors_are_the_mean_norms_of_those_on_the_carry(cell, batched):
+    """N / Nₖ: the mean over those of N outputs that have a step so far back, times N."""
+    problem = cells.problem(cell, NUM_STEPS)
+    loss_fn = lambda params, ys, errors: definition.inner(errors, ys)
+    run = lag_spectrum(problem.f, loss_fn, horizon=NUM_STEPS + 3, batched=batched)
+    found = jax.jit(run)(problem.params, problem.init, problem.xs, problem.ys_ct).errors
+    expected = [NUM_STEPS * np.mean(norms) for norms in errors_on_the_carry(problem, batched)[:-1]]
+    np.testing.assert_allclose(found, [0.0, *expected, 0.0, 0.0, 0.0], rtol=1e-12)
+
+
+def test_outputs_without_an_error_do_not_count():
+    step = lambda w, c, x: (w * c + x, w * c + x)
+    some = lambda w, ys, _: ys[2] + ys[4] + ys[5]
+    run = lag_spectrum(step, some, horizon=8)
+    found = run(jnp.array(0.5), jnp.array(0.0), jnp.ones(6), None).errors
+    expected = [0.0, 0.5, 0.25, 0.125, 0.0625, 0.03125, 0.0, 0.0]
+    np.testing.assert_allclose(found, 3.0 * np.array(expected), rtol=1e-14)
+
+
+@pytest.mark.parametrize("init", [jnp.zeros(()), (jnp.zeros((2, 3)), jnp.zeros(3))])
+def test_carries_without_one_first_axis_are_not_batched(init):
+    step = lambda w, c, x: (jax.tree.map(lambda leaf: w * leaf, c), w * x)
+    run = lag_spectrum(step, lambda w, ys, _: ys[0], horizon=2, batched=True)
+    with pytest.raises(ValueError, match="batched needs leaves of the carry with one first axis"):
+        run(jnp.array(0.5), init, jnp.ones(3), None)
+
+
+def test_a_carry_without_floats_has_no_errors():
+    run = lag_spectrum(lambda w, c, x: (c + 1, w * x), lambda w, ys, _: jnp.sum(ys), horizon=3)
+    np.testing.assert_array_equal(run(jnp.array(0.5), jnp.int32(0), jnp.ones(4), None).errors, 0.0)
 
 
 def test_small_parts_keep_their_l2_norm():
@@ -220,7 +288,7 @@ def test_wrong_arguments_of_effective_horizon_fail(norms, fraction, said):
 
 
 def test_what_is_no_spectrum_or_no_number_fails():
-    spectrum = LagSpectrum(*[jnp.ones(2)] * 4)
+    spectrum = LagSpectrum(*[jnp.ones(2)] * 5)
     for wrong in (spectrum, [1.0, 2.0], None):
         got = f"l1 or l2 of a LagSpectrum, got {type(wrong).__name__}"
         with pytest.raises(TypeError, match=got):

@@ -62,6 +62,22 @@ def test_full_style_is_plain_backpropagation():
     chex.assert_trees_all_close((value, grads), expected, rtol=1e-4, atol=1e-6)
 
 
+def test_sweeps_that_end_early_give_the_gradient_of_a_shorter_horizon():
+    model, params = build()
+    tokens = jax.random.randint(jax.random.key(1), (8, B), 0, 12)
+    args = params, models.init_carry(model, B), (models.Inputs(tokens[:-1]), tokens[1:])
+    of = lambda h, **options: loss_and_grad(
+        model, Settings(schedule("true", h, seq_len=7), **options)
+    )
+    ended = of(6, tol=0.5)(*args)[1]["recurrence"]
+    horizons = [of(horizon)(*args)[1]["recurrence"] for horizon in (2, 3, 4, 5, 6)]
+    apart = [
+        max(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.max(abs(a - b)), ended, one)))
+        for one in horizons
+    ]
+    assert sorted(apart)[0] < 1e-6 < 10 * sorted(apart)[1] and apart[-1] > 1e-5
+
+
 @pytest.mark.parametrize("plan", [schedule("true", 9, None, 4, "exact"), SCHEDULES[0]])
 def test_exact_seams_give_the_gradient_of_the_uncut_text(plan):
     """Summed over the sequences, with parameters that stand still."""
