@@ -10,7 +10,7 @@ from experiments.charts.style import ARTICLE, OURS, plt, save
 def draw(found: dict, path: Path) -> None:
     """Draws the report into a PNG file: medians and ranges of the seeds."""
     figure, (curves, ends) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
-    names = [f"K = {row['k']}" for row in found["rows"]]
+    names = [row["name"] for row in found["rows"]]
     for name, row in zip(names, found["rows"], strict=True):
         low, middle, high = np.quantile(row["perplexity"], (0.0, 0.5, 1.0), axis=0)
         epochs = np.arange(1, len(middle) + 1)

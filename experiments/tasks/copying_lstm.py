@@ -18,7 +18,14 @@ import jax.numpy as jnp
 import optax
 
 from experiments.lm import models
-from tbptt_jax import LearnerState, init_stream, make_train_loop, stream_scan
+from tbptt_jax import (
+    LearnerState,
+    init_stream,
+    lag_spectrum,
+    make_train_loop,
+    stream_scan,
+    truncation_bias,
+)
 
 BLANK, MARK = 0, 1
 
@@ -106,6 +113,28 @@ def make_test(task: Task) -> Callable[[Any, jax.Array], jax.Array]:
         return jnp.exp(_loss(model, params, ys[before:], targets[before:]))
 
     return test
+
+
+def make_bias(task: Task, ks: tuple[int, ...], num_lags: int) -> Callable:
+    """Builds (params, key) -> TruncationBias of each K, behind the first two periods of a stream.
+
+    An error of BPTT(2K - 1; K) reaches K steps back at least: its bias is taken for horizon K's.
+    """
+    model, before = make_model(task), 4 * task.memory
+    cell = lambda params, carry, x: models.step(model, params, carry, x)
+    loss_fn = functools.partial(_loss, model)
+    spectrum_fn = lag_spectrum(cell, loss_fn, horizon=num_lags, batched=True)
+
+    def bias(params, key):
+        inputs, targets = steps_of(task, key, jnp.int32(0), before + num_lags + 2 * task.memory)
+        f = functools.partial(cell, params)
+        carry = models.init_carry(model, task.batch_size)
+        carry, _ = jax.lax.scan(f, carry, models.Inputs(inputs[:before]))
+        xs = models.Inputs(inputs[before:])
+        spectrum = spectrum_fn(params, carry, xs, targets[before:])
+        return truncation_bias(spectrum, horizons=ks)
+
+    return bias
 
 
 def _loss(model, params, ys, targets):
