@@ -17,6 +17,7 @@ from tbptt_jax import time_sharded_scan, truncated_scan, with_mask, with_resets
 from tbptt_jax._device_windows import window_reach
 
 T, DEVICES = 12, 4
+pytestmark = pytest.mark.devices(8)
 SCHEDULES = pytest.mark.parametrize("horizon, stride", [(3, 1), (3, 2)])
 
 
@@ -34,10 +35,16 @@ def expected_gradients(problem, horizon, stride):
 
 
 # Three steps a device: blocks within one, blocks that two share, errors that pass over one.
+LSTM_SCHEDULES = [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (3, 3), (4, 2), (5, 4), (9, 5)]
+
+
 @pytest.mark.parametrize(
-    "horizon, stride", [(1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (3, 3), (4, 2), (5, 4), (9, 5)]
+    "name, horizon, stride",
+    [
+        *(("lstm", *schedule) for schedule in LSTM_SCHEDULES),
+        *(("counting_rnn", *schedule) for schedule in [(1, 1), (3, 1), (5, 4)]),
+    ],
 )
-@pytest.mark.parametrize("name", ["lstm", "counting_rnn"])
 def test_gradients_are_the_definitions(name, horizon, stride):
     problem = cells.problem(name, T)
     actual = scan_gradients(problem, horizon, stride, sharded())
@@ -45,8 +52,15 @@ def test_gradients_are_the_definitions(name, horizon, stride):
 
 
 @pytest.mark.grid
-@pytest.mark.parametrize("name", ["two_layers", "complex_rnn", *elementwise_cells.CELLS])
-@pytest.mark.parametrize("horizon, stride", [(3, 1), (11, 1), (4, 3)])
+@pytest.mark.parametrize(
+    "name, horizon, stride",
+    [
+        *(("complex_rnn", *schedule) for schedule in [(3, 1), (4, 3)]),
+        *((name, 3, 1) for name in elementwise_cells.CELLS),
+        *((name, 11, 1) for name in ("spiking", "independent")),
+        *((name, 4, 3) for name in ("rotation", "diagonal_ssm")),
+    ],
+)
 def test_gradients_on_eight_devices_are_those_of_one(name, horizon, stride):
     module = elementwise_cells if name in elementwise_cells.CELLS else cells
     problem = module.problem(name, 16)
@@ -132,6 +146,18 @@ def test_results_are_those_of_lax_scan_and_stay_where_their_steps_are():
             leaf, other = map(jax.random.key_data, (leaf, other))
         np.testing.assert_allclose(leaf, other, rtol=1e-12)
     assert ys[0].sharding.is_equivalent_to(NamedSharding(mesh, PartitionSpec("time")), ys[0].ndim)
+
+
+def test_under_vmap():
+    problem = cells.problem("gru", T)
+
+    def gradient(scan, init):
+        return scan_gradients(problem._replace(init=init), 3, 2, scan)
+
+    inits = jnp.stack([problem.init, -problem.init])
+    actual = jax.vmap(functools.partial(gradient, sharded()))(inits)
+    one_by_one = [gradient(truncated_scan, init) for init in inits]
+    assert largest_error(actual, jax.tree.map(lambda *both: jnp.stack(both), *one_by_one)) < 1e-12
 
 
 def test_second_derivative_is_that_of_truncated_scan():
