@@ -80,30 +80,20 @@ def train(
     Raises:
       UserError: the folder holds another run, or one that is damaged or goes on elsewhere.
     """
-    text, is_first = training.cut(corpus, settings, mesh), processes.is_first()
+    text = training.cut(corpus, settings, mesh)
     start = functools.partial(training.start, model, text, settings)
     memory.check_fits(jax.eval_shape(start))
     progress = start(mesh)
-    of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
-    may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
-    found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}
-    begin = functools.partial(run_folder.begin, workdir, found, may_grow)
+    begin = functools.partial(_begin, workdir, model, corpus, settings)
     processes.first_then_others("begin", begin)
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
         with interrupts.held_back():
-            if is_first:
+            if processes.is_first():
                 tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
             progress, epochs = run_folder.restore(workdir, progress)
         began(len(epochs), int(progress.position))
-        if is_first:
-            stack.callback(_draw, epochs, workdir / LOSSES)
-        log = lambda _: None
-        if tensorboard and is_first:
-            log = stack.enter_context(tensorboard_log.log(workdir / TENSORBOARD, epochs))
-        wrap = lambda train_loop: train_loop
-        if profile and is_first:
-            wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
+        log, wrap = _to_look_at(stack, workdir, epochs, tensorboard, profile)
 
         def number(progress: Progress) -> int:
             # An epoch that has no validation loss yet is another state than one that has.
@@ -130,6 +120,27 @@ def train(
             raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
+
+
+def _begin(workdir, model, corpus, settings):
+    """The folder with its config.json, or one that has the same."""
+    of_tokenizer = corpus.settings._asdict() | {"md5": tokenizer.md5(corpus.tokenizer)}
+    may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
+    found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}
+    run_folder.begin(workdir, found, may_grow)
+
+
+def _to_look_at(stack, workdir, epochs, tensorboard, profile):
+    """What the first process logs after each epoch, and how it calls the loop of updates."""
+    log, wrap = lambda epoch: None, lambda train_loop: train_loop
+    if not processes.is_first():
+        return log, wrap
+    stack.callback(_draw, epochs, workdir / LOSSES)
+    if tensorboard:
+        log = stack.enter_context(tensorboard_log.log(workdir / TENSORBOARD, epochs))
+    if profile:
+        wrap = functools.partial(trace.trace_call, workdir / PROFILE, TRACED_CALL)
+    return log, wrap
 
 
 def _draw(epochs, path):
