@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -182,8 +181,6 @@ def truncated_scan(
     horizons = horizons_of_leaves(horizon, init)
     if horizons is not None:
         check_alone(stride, carry_every, tol, lag_weights)
-        is_numpy = lambda leaf: isinstance(leaf, np.ndarray)  # each use would be another constant
-        init = jax.tree.map(lambda leaf: jnp.asarray(leaf) if is_numpy(leaf) else leaf, init)
         horizon = max(jax.tree.leaves(horizons), default=1)
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
     carry_every = check_positive("truncated_scan", "carry_every", carry_every)
