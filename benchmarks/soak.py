@@ -10,6 +10,7 @@ beside them. The numbers go into --out; the text and the run need 2 GB in --scra
 
 import contextlib
 import itertools
+import operator
 import os
 import signal
 import statistics
@@ -36,8 +37,9 @@ flags.DEFINE_integer("minutes", 120, "How long to soak.", lower_bound=10)
 flags.DEFINE_integer("million_words", 100, "Words of the text, in millions.", lower_bound=1)
 
 KILL_SECONDS, SAMPLE_SECONDS, FIRST_CHECKPOINT_SECONDS = 300, 10, 1800
-CHECKPOINT_UPDATES = 800  # about a minute's
+CHECKPOINT_SECONDS, CHECKPOINT_UPDATES = 60, 1600  # about as many a minute
 WORDS_OF_UPDATE = 32 * 20  # of the default batch, and of a sequence of the job below
+SAID = "minutes", "kills", "updates", "resident_mb", "relative_rate_last_over_first"
 VOCAB, WORDS_OF_LINE, PROBES, ENDS = 10_000, 25, 10, 10
 DEFAULTS = {"scratch": "runs/soak"}
 JOB = "experiments.ptb", "--style=epochwise", "--bptt=20", "--num_epochs=1000"
@@ -62,11 +64,10 @@ def main() -> None:
     text = scratch / f"words-{values.million_words}.txt"
     if not text.exists():
         write_words(text, values.million_words)
-    samples = soak(text, scratch / "run", 60 * values.minutes)
-    report = summary(samples)
-    for name, found in report.items():
-        print(f"{name.replace('_', ' ')}: {found}")
-    results.write(out, "soak", {"million_words": values.million_words} | report)
+    for samples in soak(text, scratch / "run", 60 * values.minutes):
+        report = {"million_words": values.million_words} | summary(samples)
+        results.write(out, "soak", report)
+        print(", ".join(f"{name.replace('_', ' ')} {report[name]}" for name in SAID), flush=True)
 
 
 def write_words(path: Path, millions: int) -> None:
@@ -82,8 +83,8 @@ def write_words(path: Path, millions: int) -> None:
     os.replace(f"{path}.new", path)
 
 
-def soak(text: Path, workdir: Path, seconds: float) -> list[Sample]:
-    """Samples of the job, which is killed and started again.
+def soak(text: Path, workdir: Path, seconds: float) -> Iterator[list[Sample]]:
+    """All samples of the job so far, each time it is killed, and at the end.
 
     The clock starts at the first checkpoint, since the text has to be tokenised first.
 
@@ -107,11 +108,13 @@ def soak(text: Path, workdir: Path, seconds: float) -> list[Sample]:
                 started, began = started or now, began or now
                 at = now - began
                 samples.append(Sample(at, life, resident(process.pid), *found, probe()))
-                if at > seconds:
-                    return samples
-                if now - waited > KILL_SECONDS and now - started > SAMPLE_SECONDS:
+                if at > seconds or (
+                    now - waited > KILL_SECONDS and now - started > 2 * CHECKPOINT_SECONDS
+                ):
                     break
-    raise AssertionError
+        yield samples
+        if samples[-1].seconds > seconds:
+            return
 
 
 @contextlib.contextmanager
@@ -159,20 +162,23 @@ def make_probe():
 def summary(samples: list[Sample]) -> dict[str, Any]:
     """What the samples say; JSON-like."""
     lives = [list(group) for _, group in itertools.groupby(samples, lambda s: s.life)]
-    resident_mb = [life[-1].resident_mb for life in lives if len(life) > 1]
+    resident_mb = [life[-1].resident_mb for life in lives]  # when each process is killed
     rates = list(itertools.chain.from_iterable(map(words_per_second, lives)))
-    ends = min(ENDS, len(rates) // 2)
     relative = [rate * probe for rate, probe in rates]
-    change = statistics.median(relative[-ends:]) / statistics.median(relative[:ends])
+    ends = min(ENDS, len(rates) // 2)
+    change = None  # as long as there is nothing to compare
+    if ends:
+        of_ends = (statistics.median(part) for part in (relative[-ends:], relative[:ends]))
+        change = round(operator.truediv(*of_ends), 3)
     return {
         "minutes": round(samples[-1].seconds / 60, 1),
         "kills": len(lives) - 1,
         "updates": samples[-1].update - samples[0].update,
         "checkpoints_seen": len({sample.update for sample in samples}),
-        "resident_mb_at_the_end_of_each_process": resident_mb,
+        "resident_mb": resident_mb,
         "words_per_second": [round(rate) for rate, _ in rates],
         "probe_milliseconds": [round(1e3 * probe, 2) for _, probe in rates],
-        "relative_rate_last_over_first": round(change, 3),
+        "relative_rate_last_over_first": change,
     }
 
 
