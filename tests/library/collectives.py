@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 COLLECTIVE = re.compile(
-    r"= (?:\([^=]*\)|\S+) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r"= (?:\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
     r"(?:-start)?\("
 )
 CALLED = re.compile(r"(?:to_apply|calls|body|condition|\w+_computation)=%?([\w.-]+)")
