@@ -188,7 +188,7 @@ def truncated_scan(
     tol = check_tol(tol, stride, carry_every, weights is not None)
     is_swept = weights is not None or tol > 0
     shortest = min(jax.tree.leaves(horizons), default=horizon)
-    is_full = horizon is None or (not is_swept and _covers(shortest, xs, length))
+    is_full = horizon is None or _covers(0 if is_swept else shortest, xs, length)
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)

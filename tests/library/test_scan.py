@@ -122,15 +122,25 @@ def test_length_of_any_integer_type(length):
 
 
 @pytest.mark.parametrize("num_steps", [0, 1])
-@pytest.mark.parametrize("horizon, stride", [(1, 1), (2, 2), (None, 1)])
-def test_no_step_and_one_step(num_steps, horizon, stride):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"horizon": 1},
+        {"horizon": 2, "stride": 2},
+        {"horizon": None},
+        {"horizon": 2, "tol": 0.5},
+        {"horizon": 2, "lag_weights": np.ones(2)},
+        {"horizon": 2, "carry_every": 2},
+    ],
+)
+def test_no_step_and_one_step(num_steps, options):
     xs = jnp.arange(float(num_steps))
 
     def results(scan, init, xs):
         carry, ys = scan(lambda c, x: (2.0 * c + x, c * x), init, xs)
         return carry + jnp.sum(ys), (carry, ys)
 
-    truncated = functools.partial(truncated_scan, horizon=horizon, stride=stride)
+    truncated = functools.partial(truncated_scan, **options)
     run = [
         jax.value_and_grad(functools.partial(results, scan), argnums=(0, 1), has_aux=True)
         for scan in (truncated, jax.lax.scan)
