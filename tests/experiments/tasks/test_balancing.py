@@ -25,14 +25,13 @@ def gradients(method, keys, num_chunks=1):
         steady, _ = balancing.make_step(TASK)(theta, steady, None)
 
     def gradient(key):
-        carry = start(theta, steady)
-        for i in range(num_chunks):
-            value, (grad, carry) = grad_fn(carry, jax.random.fold_in(key, i))
-        return grad / (TASK.final_gain * theta - 1.0), value
+        def chunk(carry, i):
+            grad_fn = jax.value_and_grad(loss, has_aux=True)
+            (value, carry), grad = grad_fn(theta, carry, jax.random.fold_in(key, i))
+            return carry, (grad, value)
 
-    def grad_fn(carry, key):
-        (value, after), grad = jax.value_and_grad(loss, has_aux=True)(theta, carry, key)
-        return value, (grad, after)
+        _, (grads, values) = jax.lax.scan(chunk, start(theta, steady), jnp.arange(num_chunks))
+        return grads[-1] / (TASK.final_gain * theta - 1.0), values[-1]
 
     grads, values = jax.jit(jax.vmap(gradient))(keys)
     np.testing.assert_allclose(values, (TASK.final_gain * theta - 1.0) ** 2 / 2.0, rtol=1e-5)
