@@ -32,12 +32,12 @@ import numpy as np
 from absl import flags
 
 from experiments.charts import state_passing as state_passing_chart
+from experiments.lm import flags as common
 from experiments.record import kept, launch, results, seeds
 from experiments.record.errors import UserError
 from experiments.tasks import long_text
 from experiments.tasks.long_text import OTHER, OWN, ZERO, Way
 from experiments.text import data
-from experiments.text.tokenizer import TokenizerSettings
 
 TASK = long_text.Task()
 CELLS = ("lru", "gru")
@@ -45,7 +45,7 @@ T = TASK.piece
 BESIDE = "own state, seams cut"  # what differences are from
 WAYS = {
     "zero state": Way(ZERO, T, T),
-    "zero, then another text's": Way(OTHER, T, T, zero_for=1000),
+    "zero state, then another text's": Way(OTHER, T, T, zero_for=1000),
     "another text's state": Way(OTHER, T, T),
     BESIDE: Way(OWN, T, T),
     "seams exact, horizon 128": Way(OWN, T, T // 4),
@@ -55,12 +55,14 @@ LENGTHS = tuple(2**i for i in range(14))  # positions n to 2n - 1
 NEAR = 64  # positions 64 to 127, the second half of a piece
 NUM_BLOCKS = 4  # of the longest length: the characters that losses are of
 MARGIN = 0.01  # nats per character
-DEFAULTS = {"num_seeds": 5}
+DEFAULTS = {"num_seeds": 5, "tokens": "char"}
 
 flags.declare_key_flag("out")
 flags.declare_key_flag("scratch")
 flags.declare_key_flag("corpus")
 flags.declare_key_flag("data_dir")
+flags.declare_key_flag("text")
+flags.declare_key_flag("split")
 flags.adopt_module_key_flags(seeds)
 
 
@@ -107,7 +109,7 @@ def row(folder: Path, cell: str, name: str, corpus: data.Corpus, num_seeds: int)
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
-    corpus = data.read_corpus(flags.FLAGS.corpus, flags.FLAGS.data_dir, TokenizerSettings("char"))
+    corpus = common.corpus_from_flags()
     places = [*map(LENGTHS.index, (NEAR, LENGTHS[-1]))]
     print(f"{corpus}\n{num_seeds} seeds, {num_asked(corpus):,} characters of the test text")
     spans = "  ".join(f"{f'{LENGTHS[i]}-{2 * LENGTHS[i] - 1}':>10s}" for i in places)
