@@ -115,7 +115,7 @@ def start(task: Task, model: Model, way: Way, key: jax.Array) -> LearnerState:
 
 
 def make_train(task: Task, model: Model, way: Way) -> Callable:
-    """Builds (state, text [characters], key) -> params: all updates.
+    """Builds (state, text [characters], key, first, stop) -> state: the updates first..stop-1.
 
     The key draws where the streams start; at the end of the text a stream goes on at its start.
     """
@@ -134,9 +134,9 @@ def make_train(task: Task, model: Model, way: Way) -> Callable:
 
     loop = make_train_loop(loss_fn, _optimizer(task), batch, donate=False)
 
-    def train(state, text, key):
+    def train(state, text, key, first, stop):
         starts = jax.random.randint(key, (task.batch_size,), 0, len(text))
-        return loop(state, (text, starts), 0, task.num_updates)[0].params
+        return loop(state, (text, starts), first, stop)[0]
 
     return train
 
