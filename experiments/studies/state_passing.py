@@ -16,8 +16,8 @@ per character above that at 64 to 127, a margin stated before the run. It is the
 if models with cut seams hold up and those that start from zero do not; the gradient if exact seams
 are needed. If models that start from zero hold up, there is nothing to explain.
 
-All seeds of a cell and a way learn in one program, one to four minutes on one CPU core. Each
-finished one is a JSON in the folder state_passing of --scratch, and is not run again.
+All seeds of a cell and a way learn in one program, one to four minutes on one CPU core. A finished
+program's numbers are a JSON in the folder state_passing of --scratch, and are not found again.
 """
 
 import functools
@@ -54,7 +54,7 @@ LENGTHS = tuple(2**i for i in range(14))  # positions n to 2n - 1
 NEAR = 64  # positions 64 to 127, the second half of a piece
 NUM_BLOCKS = 4  # of the longest length: the characters that losses are of
 MARGIN = 0.01  # nats per character
-DEFAULTS = {"num_seeds": 3, "tokens": "char"}
+DEFAULTS = {"num_seeds": 5, "tokens": "char"}
 
 flags.declare_key_flag("out")
 flags.declare_key_flag("scratch")
