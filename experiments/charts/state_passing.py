@@ -17,6 +17,7 @@ def draw(found: dict, path: Path) -> None:
     cells = list(dict.fromkeys(row["cell"] for row in found["rows"]))
     size = 5.5 * len(cells), 4.4
     figure, axes = plt.subplots(1, len(cells), figsize=size, sharey=True, squeeze=False)
+    piece, margin = found["task"]["piece"], found["margin"]
     lengths, near = np.array(found["lengths"]), found["near"]
     shown = lengths >= min(FIRST, near)
     for cell, axis in zip(cells, axes[0], strict=True):
@@ -29,7 +30,6 @@ def draw(found: dict, path: Path) -> None:
             axis.plot(lengths[shown], mean, ".-", color=colour, label=row["name"])
             ends = mean - half, mean + half
             axis.fill_between(lengths[shown], *ends, color=colour, alpha=0.15, linewidth=0)
-        piece, margin = found["task"]["piece"], found["margin"]
         axis.axvline(piece, color="0.6", linestyle=":", label=f"a piece's end, {piece}")
         axis.axhline(margin, color="0.6", linestyle="--", label=f"margin, {margin:g}")
         axis.set(title=NAMES[cell], xscale="log", xlabel="position n: characters n to 2n - 1")
