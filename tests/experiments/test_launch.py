@@ -131,6 +131,32 @@ launch.run(main)
     assert process.returncode == 130 and time.monotonic() - began < 10
 
 
+def test_threads_that_fail_later_add_nothing_to_an_error(tmp_path):
+    script = """
+import logging
+import threading
+import time
+from experiments.record import launch
+from experiments.record.errors import UserError
+
+def late():
+    time.sleep(0.5)
+    logging.getLogger().error("from a thread")
+    raise ValueError("from a thread")
+
+def main():
+    threading.Thread(target=late).start()
+    raise UserError("no.")
+
+launch.run(main)
+"""
+    (tmp_path / "late.py").write_text(script)
+    env = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, tmp_path / "late.py"], env=env, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == b"error: no.\n"
+
+
 def test_a_reader_that_goes_away_ends_a_command_in_one_line(command):
     args, env = command
     shell = f"{' '.join(map(str, args))} | head -1; exit ${{PIPESTATUS[0]}}"
