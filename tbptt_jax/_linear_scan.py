@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import Schedule, truncated_pullback
-from tbptt_jax._cpu_tiles import on_cpu
-from tbptt_jax._schedule import check_schedule
+from tbptt_jax._backward.adjoint import Schedule, truncated_pullback
+from tbptt_jax._backward.cpu_tiles import on_cpu
+from tbptt_jax._step.schedule import check_schedule
 
 NAME = "truncated_linear_scan"
 

@@ -10,20 +10,20 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import Schedule, whole_segment
-from tbptt_jax._gradient_rule import (
+from tbptt_jax._backward.adjoint import Schedule, whole_segment
+from tbptt_jax._backward.gradient_rule import (
     checks_apart,
     executed,
     with_pullback,
     without_forward_mode,
 )
-from tbptt_jax._handed_on import partition
-from tbptt_jax._lag_weights import check_lag_weights
-from tbptt_jax._parts import check_alone, horizons_of_leaves, parts_of
-from tbptt_jax._pure_step import pure_step
-from tbptt_jax._schedule import check_positive, check_schedule, check_symbolic, check_tol
-from tbptt_jax._segments import scan_segments
-from tbptt_jax._time_axis import take
+from tbptt_jax._backward.lag_weights import check_lag_weights
+from tbptt_jax._backward.parts import check_alone, horizons_of_leaves, parts_of
+from tbptt_jax._backward.segments import scan_segments
+from tbptt_jax._step.handed_on import partition
+from tbptt_jax._step.pure_step import pure_step
+from tbptt_jax._step.schedule import check_positive, check_schedule, check_symbolic, check_tol
+from tbptt_jax._step.time_axis import take
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")

@@ -17,7 +17,8 @@ from readout import (
     weighted_sum,
 )
 
-from tbptt_jax import _blocks, linear_softmax_cross_entropy
+from tbptt_jax import linear_softmax_cross_entropy
+from tbptt_jax._losses import blocks
 
 needs_optax = pytest.mark.needs("optax")
 CASES = pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_the_only_word_has_no_loss(block_size):
 @needs_optax
 def test_blocks_are_chosen_where_the_vocabulary_is_large(monkeypatch):
     """More tokens than a CPU's block holds: the choice by platform gives the same numbers."""
-    monkeypatch.setattr("tbptt_jax._blocks.CPU_BLOCK_LOGITS", 4 * V)
+    monkeypatch.setattr("tbptt_jax._losses.blocks.CPU_BLOCK_LOGITS", 4 * V)
     *operands, labels, weights = problem((3, 5))
     grad = jax.grad(lambda *args: weighted_sum(*args, labels, weights), (0, 1, 2))
     expected = jax.grad(lambda *args: sum_of_optax(*args, labels, weights), (0, 1, 2))
@@ -185,7 +186,7 @@ def test_derivative_by_cotangents_of_zero():
     [(5, 8, 5), (8, 8, 8), (0, 8, 1), (9, 8, 8), (1280, 209, 160), (8000, 209, 160), (100, 40, 32)],
 )
 def test_blocks_are_full_and_of_even_rows(num_tokens, most, size):
-    assert _blocks._even_block(num_tokens, most) == size
+    assert blocks._even_block(num_tokens, most) == size
 
 
 def test_no_features():
@@ -252,7 +253,7 @@ def test_inside_shard_map_with_the_tokens_on_two_devices(where, axis_type):
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_lowers_for_every_platform(platform, monkeypatch):
-    monkeypatch.setattr("tbptt_jax._blocks.CPU_BLOCK_LOGITS", 4 * V)
+    monkeypatch.setattr("tbptt_jax._losses.blocks.CPU_BLOCK_LOGITS", 4 * V)
     args = problem((10,))
     grad = jax.jit(jax.grad(weighted_sum, argnums=(0, 1, 2)))
     exported = jax.export.export(grad, platforms=[platform])(*args)

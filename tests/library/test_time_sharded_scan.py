@@ -14,7 +14,7 @@ from gradients import largest_error, scan_gradients
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tbptt_jax import time_sharded_scan, truncated_scan, with_mask, with_resets
-from tbptt_jax._device_windows import window_reach
+from tbptt_jax._devices.windows import window_reach
 
 T, DEVICES = 12, 4
 pytestmark = pytest.mark.devices(8)
