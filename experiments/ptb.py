@@ -42,6 +42,7 @@ from experiments.lm import flags as common
 from experiments.lm.settings import Settings
 from experiments.record import files, launch, processes, trace
 from experiments.record.errors import UserError
+from experiments.text import flags as text_flags
 
 flags.DEFINE_integer(
     "checkpoint_every",
@@ -63,7 +64,7 @@ LARGEST_PERPLEXITY = 1e6  # that is printed as a number
 
 def main():
     settings = common.settings_from_flags()
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     print(corpus, flush=True)
     model = common.model_from_flags(corpus)
     on = mesh.mesh_from_flags(model, settings)

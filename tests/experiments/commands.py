@@ -12,13 +12,15 @@ from experiments.record import launch
 
 def exit_of(module, *args):
     """Runs the module's main in this process: the error that ends it, else the exit's code."""
-    said = io.StringIO()
+    stderr = io.TextIOWrapper(io.BytesIO(), "utf-8")
     with pytest.MonkeyPatch.context() as patch, flagsaver.flagsaver():
         patch.setattr(sys, "argv", [module.__file__, *args])
-        patch.setattr(sys, "stderr", said)
+        patch.setattr(sys, "stderr", stderr)
         with pytest.raises(SystemExit) as stop:
             launch.run(module.main)
     flags.FLAGS.unparse_flags()
-    sys.stderr.write(said.getvalue())
-    errors = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
+    stderr.seek(0)
+    said = stderr.read()
+    sys.stderr.write(said)
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
     return errors[-1] if errors else stop.value.code
