@@ -211,13 +211,8 @@ def train(
         with kept_if_stopped(keep, lambda progress=progress: progress):
             valid_loss = float(evaluate(progress.params, text.valid))
         _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
-        if valid_loss < progress.best_valid_loss:
-            best = np.asarray(epoch, np.int32), np.asarray(valid_loss, np.float32), progress.params
-            progress = progress._replace(**dict(zip(BEST, best, strict=True)))
         num_skipped = int(progress.num_skipped)
-        zero = np.zeros((), np.int32)
-        begun = {"position": zero, "total_loss": np.zeros(()), "num_skipped": zero}
-        progress = progress._replace(epoch=np.asarray(epoch, np.int32), **begun)
+        progress = _end_epoch(progress, epoch, valid_loss)
         rate = num_tokens / (trained - began)
         seconds = time.perf_counter() - began
         choice = progress.choice.row() if progress.choice else None
@@ -236,6 +231,16 @@ def _begin_epoch(model, settings, progress, mesh):
     # The calls donate their state, and `progress` must live on.
     copies = jax.tree.map(jnp.copy, (progress.params, progress.opt_state, carry))
     return LearnerState(*copies), key
+
+
+def _end_epoch(progress, epoch, valid_loss):
+    """The progress after an epoch, which may be the best so far."""
+    if valid_loss < progress.best_valid_loss:
+        best = np.asarray(epoch, np.int32), np.asarray(valid_loss, np.float32), progress.params
+        progress = progress._replace(**dict(zip(BEST, best, strict=True)))
+    zero = np.zeros((), np.int32)
+    begun = {"position": zero, "total_loss": np.zeros(()), "num_skipped": zero}
+    return progress._replace(epoch=np.asarray(epoch, np.int32), **begun)
 
 
 def _check(loss, largest, what):

@@ -12,7 +12,7 @@ from jax.experimental import checkify
 from tbptt_jax._backward.adjoint import truncated_pullback
 from tbptt_jax._backward.lag_weights import check_samples
 from tbptt_jax._pullback.linearity import check_linear
-from tbptt_jax._step.time_axis import take
+from tbptt_jax._step.time_axis import executed, take
 from tbptt_jax._step.vmappable import check_vmappable
 
 
@@ -79,11 +79,6 @@ def checks_apart(run_steps, step, *args):
         run_steps(functools.partial(step, constants), init, xs)
 
     return quiet, make_checks
-
-
-def executed(tree, reverse):
-    """Between the order in memory and the order of execution."""
-    return jax.tree.map(lambda leaf: leaf[::-1], tree) if reverse else tree
 
 
 def without_forward_mode(function, run, *args):

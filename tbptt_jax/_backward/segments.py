@@ -1,4 +1,4 @@
-"""A forward pass in segments of time, each run from its first carry, which alone is kept."""
+"""A forward pass that keeps the carries of some steps for the gradient, or of all."""
 
 from __future__ import annotations
 
@@ -8,8 +8,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tbptt_jax._step.time_axis import executed
 
-def scan_segments(
+
+def keeping_scan(num_steps: int | Any, reverse: bool, unroll: int | bool) -> Callable:
+    """`jax.lax.scan` of functions of leaves, and the carries that enter every so-many-th step."""
+    length = num_steps if isinstance(num_steps, int) else None
+
+    def run(f, init, xs, segment=None, *, rerun=False):
+        if segment in (None, 1):
+            keep = lambda carry, x: (lambda new, y: (new, (y, carry)))(*f(carry, x))
+            body = f if segment is None or rerun else keep
+            last, ys = jax.lax.scan(body, init, xs, length, reverse, unroll)
+            return (last, *ys) if body is keep else (last, ys, None)
+        xs = executed(xs, reverse)
+        found = _scan_segments(f, init, xs, num_steps, segment, unroll=unroll, rerun=rerun)
+        return found[0], executed(found[1], reverse), found[2]
+
+    return run
+
+
+def _scan_segments(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
     xs: Any,
