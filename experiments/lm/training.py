@@ -213,11 +213,10 @@ def train(
         _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         num_skipped = int(progress.num_skipped)
         progress = _end_epoch(progress, epoch, valid_loss)
-        rate = num_tokens / (trained - began)
-        seconds = time.perf_counter() - began
+        times = num_tokens / (trained - began), time.perf_counter() - began
         choice = progress.choice.row() if progress.choice else None
-        losses = epoch, train_loss, valid_loss
-        report(Epoch(*losses, rate, seconds, num_skipped, choice), progress)
+        done = Epoch(epoch, train_loss, valid_loss, *times, num_skipped, choice)
+        report(done, progress)
     test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
 
