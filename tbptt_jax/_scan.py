@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from tbptt_jax._backward.adjoint import Schedule, whole_segment
 from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, without_forward_mode
 from tbptt_jax._backward.lag_weights import check_lag_weights
-from tbptt_jax._backward.parts import check_alone, horizons_of_leaves, parts_of
+from tbptt_jax._backward.parts import apart, check_alone, horizons_of_leaves, parts_of
 from tbptt_jax._backward.segments import keeping_scan
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
@@ -68,8 +68,8 @@ def truncated_scan(
     entry of the old one alone (leaky integrators, minGRU, diagonal state-space models; up to four
     leaves of one dtype that depend on each other entry by entry), sliding windows replace the
     sweeps, at a cost that does not depend on the horizon; elsewhere than on a CPU at all strides.
-    Such steps are found by themselves, and an unknown operation means sweeps. Where products of the
-    Jacobian's entries overflow, so may an error of the windows that comes from far and is tiny.
+    Such steps are found by themselves, and an unknown operation means sweeps. Windows multiply
+    entries of many Jacobians: where such a product overflows, so may an error that is tiny.
 
     With `carry_every` = m > 1 only every m-th carry is kept, and the steps between are run again in
     the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
@@ -174,6 +174,8 @@ def truncated_scan(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     options = _options(init, horizon, stride, carry_every, lag_weights, tol)
+    if options.horizons is not None:
+        init = apart(init)
     is_full = horizon is None or _covers(options.shortest, xs, length)
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
