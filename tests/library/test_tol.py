@@ -151,7 +151,7 @@ def test_the_size_of_the_loss_does_not_count(dtype, size):
         kernel, xs = rotated(0.3).astype(dtype), jnp.zeros((STEPS, STATE), dtype)
         sized = lambda tol: lambda xs: dtype(size) * linear(kernel, STEPS, tol)(xs)
         exact, found = (np.float32(jax.grad(sized(tol))(xs)) for tol in (0.0, 1e-3))
-        assert np.max(np.abs(exact)) > size
+        assert np.max(np.abs(exact)) > 0.1 * size
         np.testing.assert_allclose(found, exact, atol=0.03 * size)
 
 
