@@ -25,12 +25,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.lm import flags as common
 from experiments.lm import models, training
 from experiments.lm.loss import make_loss
 from experiments.lm.settings import BACKWARDS, Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results
+from experiments.text import flags as text_flags
 from experiments.text.sequences import Slice, sequences
 
 flags.declare_key_flag("out")
@@ -103,7 +103,7 @@ def check_all(grads_of, dtype: str) -> list[dict[str, Any]]:
 
 def main():
     out = results.folder()
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     first = sequences(corpus.train, BATCH, NUM_STEPS, "train").read(0, 1)
     model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=4)
     batch = first.inputs[0], first.targets[0]

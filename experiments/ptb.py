@@ -42,6 +42,7 @@ from experiments.lm import flags as common
 from experiments.lm.settings import Settings
 from experiments.record import files, launch, processes, trace
 from experiments.record.errors import UserError
+from experiments.text import flags as text_flags
 
 flags.DEFINE_integer(
     "checkpoint_every",
@@ -63,7 +64,7 @@ LARGEST_PERPLEXITY = 1e6  # that is printed as a number
 
 def main():
     settings = common.settings_from_flags()
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     print(corpus, flush=True)
     model = common.model_from_flags(corpus)
     on = mesh.mesh_from_flags(model, settings)
@@ -119,13 +120,16 @@ def _again(workdir: Path) -> str:
 
 def _schedule(settings: Settings) -> str:
     """How far errors reach."""
+    early = ""
+    if settings.tol is not None:
+        early = f"; sweeps end where less than {settings.tol:g} of the errors still travels"
     if settings.bias is None:
-        return str(settings.schedule)
+        return f"{settings.schedule}{early}"
     seq_len = settings.schedule.seq_len
     members = ", ".join(map(str, styles.horizons(seq_len)))
     return (
         f"true BPTT: before each epoch the shortest horizon of {members} whose relative bias is "
-        f"below {settings.bias:g}, in sequences of {seq_len}"
+        f"below {settings.bias:g}, in sequences of {seq_len}{early}"
     )
 
 

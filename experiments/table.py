@@ -22,10 +22,10 @@ from absl import flags
 
 from experiments.charts import table as table_chart
 from experiments.claims import cells, numbers, runs
-from experiments.lm import flags as common
 from experiments.lm import grid, models
 from experiments.record import launch, results
 from experiments.record.errors import UserError
+from experiments.text import flags as text_flags
 
 flags.declare_key_flag("out")
 flags.declare_key_flag("results")
@@ -41,7 +41,7 @@ def run(only: str, folder: Path, scratch: Path) -> None:
     chosen = [cell for cell in cells.cells() if fnmatch.fnmatchcase(cell.name, only)]
     if not chosen:
         raise UserError(f"--only={only} matches no cell, such as {cells.cells()[0].name}.")
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     numbers.check_text("experiments.table", {"name": corpus.name, "md5": corpus.md5})
     build = models.LanguageModel
     for cell in chosen:

@@ -20,12 +20,12 @@ import jax
 from absl import flags
 
 from experiments.charts import timing as timing_chart
-from experiments.lm import flags as common
 from experiments.lm import models
 from experiments.lm.loss import make_loss
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import alternation, launch, results
+from experiments.text import flags as text_flags
 from experiments.text.sequences import sequences
 
 flags.declare_key_flag("out")
@@ -63,7 +63,7 @@ def measure(batch: Any, num_words: int, rounds: int) -> dict[str, list[float]]:
 
 def main():
     values, out = flags.FLAGS, results.folder()
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     first = sequences(corpus.train, BATCH, NUM_STEPS, "train").read(0, 1)
     args = (first.inputs[0], first.targets[0]), len(corpus.vocabulary), values.rounds
     processes = [alternation.in_new_process(measure, *args) for _ in range(values.processes)]

@@ -25,13 +25,13 @@ import numpy as np
 from absl import flags
 
 from experiments.charts import vanishing as vanishing_chart
-from experiments.lm import flags as common
 from experiments.lm import models, training
 from experiments.lm.decay import factor
 from experiments.lm.settings import Settings
 from experiments.lm.styles import schedule
 from experiments.record import launch, results, seeds
 from experiments.text import data
+from experiments.text import flags as text_flags
 from experiments.text.sequences import sequences
 from tbptt_jax import lag_spectrum, linear_softmax_cross_entropy
 
@@ -139,7 +139,7 @@ def trained(model: models.LanguageModel, batch: tuple, corpus: data.Corpus) -> d
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     first = sequences(corpus.train, BATCH, NUM_STEPS, "train").read(0, 1)
     batch = first.inputs[0], first.targets[0]
     build = functools.partial(models.LanguageModel, len(corpus.vocabulary), EMBED)

@@ -29,13 +29,13 @@ from absl import flags
 from scipy.stats import binomtest
 
 from experiments.charts import williams_peng as williams_peng_chart
-from experiments.lm import flags as common
 from experiments.lm import grid, models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results, seeds
 from experiments.tasks import delay
 from experiments.text import data
+from experiments.text import flags as text_flags
 
 flags.DEFINE_enum("task", "delay", ("delay", "ptb"), "Which of the two tasks.")
 flags.declare_key_flag("out")
@@ -129,7 +129,7 @@ def main():
     if task == "delay":
         found = run_delay(num_seeds)
     else:
-        corpus = common.corpus_from_flags()
+        corpus = text_flags.corpus_from_flags()
         found = run_ptb(out / "williams_peng", corpus, num_seeds)
     results.write(out, f"williams_peng_{task}", found)
     williams_peng_chart.draw(out, out / "williams_peng.png")

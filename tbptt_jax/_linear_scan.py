@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import Schedule, truncated_pullback
-from tbptt_jax._cpu_tiles import on_cpu
-from tbptt_jax._schedule import check_schedule
+from tbptt_jax._backward.adjoint import Schedule, truncated_pullback
+from tbptt_jax._backward.cpu_tiles import on_cpu
+from tbptt_jax._step.schedule import check_schedule
 
 NAME = "truncated_linear_scan"
 
@@ -43,7 +43,8 @@ def truncated_linear_scan(
       stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
       parallel: whether the forward composes steps in a tree (`jax.lax.associative_scan`), of depth
         log T and about twice the operations, or takes one after the other; None for what suits the
-        platform, one after the other on a CPU, as the backward always does.
+        platform: one after the other on a CPU, a tree elsewhere. The backward always does what
+        suits the platform.
 
     Returns:
       The last state, [...], and all states, [T, ...].

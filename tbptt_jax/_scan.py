@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from tbptt_jax._adjoint import Schedule, whole_segment
-from tbptt_jax._gradient_rule import (
-    checks_apart,
-    executed,
-    with_pullback,
-    without_forward_mode,
-)
-from tbptt_jax._handed_on import partition
-from tbptt_jax._lag_weights import check_lag_weights
-from tbptt_jax._parts import check_alone, horizons_of_leaves, parts_of
-from tbptt_jax._pure_step import pure_step
-from tbptt_jax._schedule import check_positive, check_schedule, check_symbolic, check_tol
-from tbptt_jax._segments import scan_segments
-from tbptt_jax._time_axis import take
+from tbptt_jax._backward.adjoint import Schedule, whole_segment
+from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, without_forward_mode
+from tbptt_jax._backward.lag_weights import check_lag_weights
+from tbptt_jax._backward.parts import apart, check_alone, horizons_of_leaves, parts_of
+from tbptt_jax._backward.segments import keeping_scan
+from tbptt_jax._step.handed_on import partition
+from tbptt_jax._step.pure_step import pure_step
+from tbptt_jax._step.schedule import check_positive, check_schedule, check_symbolic, check_tol
+from tbptt_jax._step.time_axis import take
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -73,8 +68,8 @@ def truncated_scan(
     entry of the old one alone (leaky integrators, minGRU, diagonal state-space models; up to four
     leaves of one dtype that depend on each other entry by entry), sliding windows replace the
     sweeps, at a cost that does not depend on the horizon; elsewhere than on a CPU at all strides.
-    Such steps are found by themselves, and an unknown operation means sweeps. Where products of the
-    Jacobian's entries overflow, so may an error of the windows that comes from far and is tiny.
+    Such steps are found by themselves, and an unknown operation means sweeps. Windows multiply
+    entries of many Jacobians: where such a product overflows, so may an error that is tiny.
 
     With `carry_every` = m > 1 only every m-th carry is kept, and the steps between are run again in
     the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
@@ -178,6 +173,44 @@ def truncated_scan(
         their computational complexity.
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
+    options = _options(init, horizon, stride, carry_every, lag_weights, tol)
+    if options.horizons is not None:
+        init = apart(init)
+    is_full = horizon is None or _covers(options.shortest, xs, length)
+    without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
+    step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
+    xs_leaves = jax.tree.leaves(xs)
+    num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
+    if not isinstance(num_steps, int):  # symbolic, under jax.export
+        has_parts = options.horizons is not None
+        check_symbolic(stride if horizon is not None else 1, options.carry_every, has_parts)
+    run_steps = keeping_scan(num_steps, reverse, unroll)
+    if is_full:
+        run = functools.partial(run_steps, functools.partial(step, constants))
+        results = run(init_leaves, xs_leaves, options.carry_every, rerun=True)[:2]
+    else:
+        parts = None
+        if options.horizons is not None:
+            parts = parts_of(options.horizons, init, rest, constants, num_steps)
+        args = constants, init_leaves, xs_leaves
+        results = _truncated(run_steps, step, args, num_steps, options, parts, reverse)
+    carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
+    return whole(carry, init), ys
+
+
+class _Options(NamedTuple):
+    """What `truncated_scan` is asked for, checked."""
+
+    horizon: int | None  # the longest, where each part has its own
+    horizons: Any  # of the parts, or None
+    stride: int
+    carry_every: int
+    weights: jax.Array | None  # of the lags
+    tol: float
+    shortest: int | None  # the horizon from which on nothing is truncated
+
+
+def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     horizons = horizons_of_leaves(horizon, init)
     if horizons is not None:
         check_alone(stride, carry_every, tol, lag_weights)
@@ -186,56 +219,28 @@ def truncated_scan(
     carry_every = check_positive("truncated_scan", "carry_every", carry_every)
     weights = check_lag_weights(lag_weights, horizon, stride)
     tol = check_tol(tol, stride, carry_every, weights is not None)
-    is_swept = weights is not None or tol > 0
     shortest = min(jax.tree.leaves(horizons), default=horizon)
-    is_full = horizon is None or _covers(0 if is_swept else shortest, xs, length)
-    without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
-    step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
-    xs_leaves = jax.tree.leaves(xs)
-    num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
-    is_known = isinstance(num_steps, int)  # or symbolic, under jax.export
-    if not is_known:
-        check_symbolic(stride if horizon is not None else 1, carry_every, horizons is not None)
-    run_steps = _scan(num_steps, reverse, unroll)
-    args = constants, init_leaves, xs_leaves
-    if horizon is None or is_full:
-        results = run_steps(functools.partial(step, constants), *args[1:], carry_every, rerun=True)[
-            :2
-        ]
-    else:
-        step, make_checks = checks_apart(run_steps, step, *args)
-        if is_known and horizon > num_steps:
-            horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
-        schedule = Schedule(num_steps, horizon, stride, tol=tol)
-        if horizons is not None:
-            parts = parts_of(horizons, init, rest, constants, num_steps)
-            schedule = schedule._replace(parts=parts)
-        if carry_every > 1:
-            first = constants, init_leaves, take(xs_leaves, 0)
-            segment = whole_segment(step, schedule, carry_every, *first)
-            schedule = schedule._replace(segment=segment)
-        run = with_pullback(run_steps, step, schedule, reverse)
-        results = without_forward_mode("truncated_scan", run, *args, weights)
-        make_checks()
-    carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
-    return whole(carry, init), ys
+    if weights is not None or tol > 0:
+        shortest = 0
+    return _Options(horizon, horizons, stride, carry_every, weights, tol, shortest)
 
 
-def _scan(num_steps, reverse, unroll):
-    """`jax.lax.scan` of functions of leaves, and the carries that enter every so-many-th step."""
-    length = num_steps if isinstance(num_steps, int) else None
-
-    def run(f, init, xs, segment=None, *, rerun=False):
-        if segment in (None, 1):
-            keep = lambda carry, x: (lambda new, y: (new, (y, carry)))(*f(carry, x))
-            body = f if segment is None or rerun else keep
-            last, ys = jax.lax.scan(body, init, xs, length, reverse, unroll)
-            return (last, *ys) if body is keep else (last, ys, None)
-        xs = executed(xs, reverse)
-        found = scan_segments(f, init, xs, num_steps, segment, unroll=unroll, rerun=rerun)
-        return found[0], executed(found[1], reverse), found[2]
-
-    return run
+def _truncated(run_steps, step, args, num_steps, options, parts, reverse):
+    """The scan with the truncated gradient for its rule."""
+    constants, init_leaves, xs_leaves = args
+    step, make_checks = checks_apart(run_steps, step, *args)
+    horizon, weights = options.horizon, options.weights
+    if isinstance(num_steps, int) and horizon > num_steps:
+        horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
+    schedule = Schedule(num_steps, horizon, options.stride, tol=options.tol, parts=parts)
+    if options.carry_every > 1:
+        first = constants, init_leaves, take(xs_leaves, 0)
+        segment = whole_segment(step, schedule, options.carry_every, *first)
+        schedule = schedule._replace(segment=segment)
+    run = with_pullback(run_steps, step, schedule, reverse)
+    results = without_forward_mode("truncated_scan", run, *args, weights)
+    make_checks()
+    return results
 
 
 def _covers(horizon, xs, length) -> bool:

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax._handed_on import partition
-from tbptt_jax._per_step import losses_of_steps, pair
-from tbptt_jax._schedule import check_schedule
-from tbptt_jax._time_axis import take
-from tbptt_jax._vmappable import refuse_bits_that_vmap_changes
+from tbptt_jax._step.handed_on import partition
+from tbptt_jax._step.per_step import losses_of_steps, pair
+from tbptt_jax._step.schedule import check_schedule
+from tbptt_jax._step.time_axis import take
+from tbptt_jax._step.vmappable import refuse_bits_that_vmap_changes
 
 NAME = "windowed_value_and_grad"
 Params = TypeVar("Params")

@@ -33,19 +33,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
         axis.axvline(0.0, color="0.5", lw=0.8, zorder=1)
         axis.set_title(name_of(rate))
         axis.set_xlabel("loss difference, first − second,\nin nats per word")
-    for claim in {kind[0] for kind in kinds}:
-        top = min(place for kind, place in places.items() if kind[0] == claim)
-        text = axes[0, -1].annotate(  # the last panel is drawn over the others
-            CLAIMS[claim],
-            (0.0, top - 0.95),
-            xycoords=axes[0, 0].get_yaxis_transform(),
-            va="center",
-            fontweight="bold",
-            fontsize="small",
-            annotation_clip=False,
-            bbox={"color": "white", "pad": 1.0},
-        )
-        text.set_in_layout(False)
+    _name_claims(axes[0], places)
     axes[0, 0].set_yticks([*places.values()], [f"horizon {horizon}" for _, horizon in kinds])
     axes[0, 0].set_ylim(place + 0.6, 0.5)
     for verdict, colour in COLOURS.items():
@@ -57,3 +45,20 @@ def draw(rows: list[Comparison], path: Path) -> None:
     )
     figure.legend(loc="outside lower center", ncols=5)
     save(figure, path)
+
+
+def _name_claims(axes, places):
+    """The claims as headings across all panels."""
+    for claim in {kind[0] for kind in places}:
+        top = min(place for kind, place in places.items() if kind[0] == claim)
+        text = axes[-1].annotate(  # the last panel is drawn over the others
+            CLAIMS[claim],
+            (0.0, top - 0.95),
+            xycoords=axes[0].get_yaxis_transform(),
+            va="center",
+            fontweight="bold",
+            fontsize="small",
+            annotation_clip=False,
+            bbox={"color": "white", "pad": 1.0},
+        )
+        text.set_in_layout(False)

@@ -27,6 +27,8 @@ KEEPS = {  # interventions of the study of forgetting
     "recurrent, horizon 9": "horizon 9 for the recurrent weights",
     "input and bias frozen": "input weights and bias frozen",
 }
+WILLIAMS_PENG = "BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)"
+DOES_AS_WELL, QUOTED = "BPTT(2h; h) does as well as BPTT(h)", "quoted from Williams and Peng"
 SUCCESS = 0.9  # share of the possible gain from which on a seed has learnt a delay
 
 
@@ -104,10 +106,14 @@ def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
 
     On the delay a difference is asked for, on text equivalence; both lengths are one family.
     """
-    claim, article = "BPTT(2h; h) does as well as BPTT(h)", "quoted from Williams and Peng"
+    yield from _williams_peng_on_the_delay(delay)
+    yield from _williams_peng_on_text(ptb)
+
+
+def _williams_peng_on_the_delay(delay):
     updates = 1000  # for so many updates the task was made
     milestone = delay["task"]["milestones"].index(updates)
-    names = ("BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)")
+    names = WILLIAMS_PENG
     succeed = {
         name: np.array(delay.row("rows", schedule=name)["share"])[:, milestone] >= SUCCESS
         for name in (*names, "BPTT(2h; 1)")
@@ -119,9 +125,9 @@ def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
     trials = f"of {len(succeed[names[0]])} seeds succeed after {updates} updates"
     verdict = decide(more.mean, more.p_none)
     yield Finding(
-        claim,
+        DOES_AS_WELL,
         case,
-        article,
+        QUOTED,
         (*said[:3], trials, f"difference {interval_text(more, more.p_none)}"),
         {HOLDS: MORE_OFTEN, REVERSED: NOT}.get(verdict, verdict),
     )
@@ -134,6 +140,10 @@ def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
         (said[1], said[3], trials, f"difference {interval_text(deeper, p)}"),
         as_good(p, deeper.p_beyond(margin)),
     )
+
+
+def _williams_peng_on_text(ptb):
+    names = WILLIAMS_PENG
     lengths, estimates = sorted({row["h"] for row in ptb["rows"]}), []
     losses = {
         h: {name: ptb.row("rows", schedule=name, h=h)["best_valid_loss"] for name in names}
@@ -147,9 +157,9 @@ def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
     unequal = holm([estimate.p_beyond(MARGIN) for estimate in estimates])
     for h, estimate, p_equal, p_unequal in zip(lengths, estimates, equal, unequal, strict=True):
         yield Finding(
-            claim,
+            DOES_AS_WELL,
             f"Penn Treebank, h = {h}",
-            article,
+            QUOTED,
             (
                 *(f"{name} {statistics.fmean(each):.3f}" for name, each in losses[h].items()),
                 f"difference {interval_text(estimate, p_equal)} of {MARGIN:g} or more",

@@ -1,6 +1,5 @@
 """How a command runs: under absl's and JAX's flags, keeping compiled programs."""
 
-import atexit
 import functools
 import io
 import math
@@ -11,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
@@ -45,21 +45,18 @@ def run(main: Callable[[], None]) -> None:
                 main()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            print("stopped: nothing reads the output; what was written stays.", file=sys.stderr)
-            sys.exit(128 + signal.SIGPIPE)
+            _end("stopped: nothing reads the output; what was written stays.", 128 + signal.SIGPIPE)
         except (UserError, OSError) as error:
-            sys.exit(_last(f"error: {error}"))
+            _end(f"error: {error}")
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
-                said = f"out of memory; smaller sizes may fit ({_first_line(error)})."
-                sys.exit(_last(f"error: {said}"))
+                _end(f"error: out of memory; smaller sizes may fit ({_first_line(error)}).")
             if processes.are_several():
-                sys.exit(_last(f"error: {processes.LOST} ({_first_line(error)})."))
+                _end(f"error: {processes.LOST} ({_first_line(error)}).")
             raise
         except KeyboardInterrupt as stop:
-            print(f"interrupted; {str(stop) or 'what was written stays.'}", file=sys.stderr)
-            processes.leave()
-            sys.exit(interrupts.exit_code(stop))
+            said = f"interrupted; {str(stop) or 'what was written stays.'}"
+            _end(said, interrupts.exit_code(stop), before=processes.leave)
 
     for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
         flags.FLAGS.set_default(name, value)
@@ -105,10 +102,13 @@ def _check_flags(module: str):
             raise UserError(f"--{flag}={value} is beyond {LARGEST_INTEGER}.")
 
 
-def _last(said: str) -> str:
-    """What is said, as the last line: what threads would add while they end is no help."""
-    atexit.register(setattr, sys, "stderr", None)
-    return said
+def _end(said: str, code: int = 1, before: Callable[[], None] = lambda: None) -> NoReturn:
+    """Says why, as the last line: what threads would add while they end is no help."""
+    print(said, file=sys.stderr, flush=True)
+    logging.set_verbosity(logging.FATAL)
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    before()
+    sys.exit(code)
 
 
 def _keep_compiled_programs():

@@ -26,11 +26,11 @@ from typing import Any
 from absl import flags
 
 from experiments.charts import ptb_lstm as ptb_lstm_chart
-from experiments.lm import flags as common
 from experiments.lm import grid, models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule
 from experiments.record import launch, results, seeds
+from experiments.text import flags as text_flags
 
 flags.declare_key_flag("out")
 flags.adopt_module_key_flags(seeds)
@@ -91,7 +91,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 def main():
     out, scratch = results.folder(), Path(flags.FLAGS.scratch) / "ptb_lstm"
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     model = models.LanguageModel(
         len(corpus.vocabulary), SIZE, SIZE, "lstm", LAYERS, init_scale=INIT_SCALE
     )

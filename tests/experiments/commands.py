@@ -1,5 +1,6 @@
 """Runs a command as the command line does."""
 
+import io
 import sys
 
 import pytest
@@ -10,10 +11,16 @@ from experiments.record import launch
 
 
 def exit_of(module, *args):
-    """Runs the module's main in this process: the exit's code or message."""
+    """Runs the module's main in this process: the error that ends it, else the exit's code."""
+    stderr = io.TextIOWrapper(io.BytesIO(), "utf-8")
     with pytest.MonkeyPatch.context() as patch, flagsaver.flagsaver():
         patch.setattr(sys, "argv", [module.__file__, *args])
+        patch.setattr(sys, "stderr", stderr)
         with pytest.raises(SystemExit) as stop:
             launch.run(module.main)
     flags.FLAGS.unparse_flags()
-    return stop.value.code
+    stderr.seek(0)
+    said = stderr.read()
+    sys.stderr.write(said)
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    return errors[-1] if errors else stop.value.code

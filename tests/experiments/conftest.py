@@ -1,6 +1,8 @@
 """How the tests run a study, and the main job; a cache folder of their own."""
 
 import json
+import os
+import sys
 
 import commands
 import pytest
@@ -63,3 +65,16 @@ def main(flags_of_text, capsys, tmp_path):
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def command(tmp_path):
+    """The main job on a text of its own, and an environment with a cache of its own."""
+    args = [
+        sys.executable,
+        "-m",
+        "experiments.ptb",
+        f"--data_dir={write(tmp_path / 'text', TEXTS)}",
+    ]
+    args += [*TINY, f"--workdir={tmp_path / 'run'}"]
+    return args, os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}

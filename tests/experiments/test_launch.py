@@ -1,24 +1,19 @@
-"""How every command ends where a user's value cannot be used, or memory does not suffice."""
+"""How commands end: errors, signals, readers that go away."""
 
-import functools
-import json
 import os
-import resource
 import signal
-import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import commands
 import jax
 import pytest
-from texts import TEXTS, TINY, write
 
 from experiments import ptb, sample
 
 pytestmark = pytest.mark.standard
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 IN_FOREGROUND = {
     "stdout": subprocess.PIPE,
     "stderr": subprocess.PIPE,
@@ -74,19 +69,6 @@ def test_memory_that_runs_out_ends_in_one_line(monkeypatch, tmp_path):
         commands.exit_of(ptb, "--corpus=embedded")
 
 
-@pytest.fixture
-def command(tmp_path):
-    """The main job on a text of its own, and an environment with a cache of its own."""
-    args = [
-        sys.executable,
-        "-m",
-        "experiments.ptb",
-        f"--data_dir={write(tmp_path / 'text', TEXTS)}",
-    ]
-    args += [*TINY, f"--workdir={tmp_path / 'run'}"]
-    return args, os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_in_one_line_with_the_shells_exit_code(command, number):
     args, env = command
@@ -131,6 +113,32 @@ launch.run(main)
     assert process.returncode == 130 and time.monotonic() - began < 10
 
 
+def test_threads_that_fail_later_add_nothing_to_an_error(tmp_path):
+    script = """
+import logging
+import threading
+import time
+from experiments.record import launch
+from experiments.record.errors import UserError
+
+def late():
+    time.sleep(0.5)
+    logging.getLogger().error("from a thread")
+    raise ValueError("from a thread")
+
+def main():
+    threading.Thread(target=late).start()
+    raise UserError("no.")
+
+launch.run(main)
+"""
+    (tmp_path / "late.py").write_text(script)
+    env = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, tmp_path / "late.py"], env=env, capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == b"error: no.\n"
+
+
 def test_a_reader_that_goes_away_ends_a_command_in_one_line(command):
     args, env = command
     shell = f"{' '.join(map(str, args))} | head -1; exit ${{PIPESTATUS[0]}}"
@@ -138,90 +146,3 @@ def test_a_reader_that_goes_away_ends_a_command_in_one_line(command):
     assert done.stdout.startswith("text in ") and done.stdout.count("\n") == 1
     assert done.returncode == 141
     assert done.stderr == "stopped: nothing reads the output; what was written stays.\n"
-
-
-def test_compiled_programs_are_private_and_damaged_ones_are_made_again(command, tmp_path):
-    args, env = command
-    env.pop("JAX_ENABLE_COMPILATION_CACHE", None)
-    old = os.umask(0)
-    try:
-        subprocess.run(args, env=env, check=True, capture_output=True)
-    finally:
-        os.umask(old)
-    folder = tmp_path / "cache" / "tbptt_jax" / "compiled"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    (entry,) = folder.glob("jit_train_loop-*-cache")
-    whole = entry.read_bytes()
-    for content in (whole[: len(whole) // 2], b""):
-        entry.write_bytes(content)
-        again = [*args[:-1], f"--workdir={tmp_path / str(len(content))}"]
-        done = subprocess.run(again, env=env, check=True, capture_output=True, text=True)
-        assert not done.stderr
-        assert len(entry.read_bytes()) > len(whole) // 2
-
-
-def test_a_user_without_a_home_can_train(command, monkeypatch, tmp_path):
-    args, env = command
-    script = "import pathlib, runpy, sys\n"
-    script += "def home(cls=None): raise RuntimeError('no home')\n"
-    script += "pathlib.Path.home = classmethod(home)\n"
-    script += "sys.argv = sys.argv[1:]; runpy.run_module('experiments.ptb', run_name='__main__')"
-    env = {name: value for name, value in env.items() if name not in ("XDG_CACHE_HOME", "HOME")}
-    run = [sys.executable, "-c", script, *args[2:]]
-    done = subprocess.run(run, env=env | {"TMPDIR": str(tmp_path)}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (folder,) = tmp_path.glob("tbptt_jax-of-user-*")
-    assert folder.is_dir()
-
-
-def test_kills_at_any_moment_change_nothing(command):
-    """Before the first update, within epochs and while a state is written."""
-    args, env = command
-    *args, workdir = [*args[:-1], "--num_epochs=30", "--checkpoint_every=7", args[-1]]
-    whole, killed = f"{workdir}-whole", f"{workdir}-killed"
-    subprocess.run([*args, whole], env=env, check=True, capture_output=True)
-    for delay in (0.3, 1.2):
-        with subprocess.Popen([*args, killed], env=env, **IN_FOREGROUND) as process:
-            assert process.stdout is not None
-            while not process.stdout.readline().startswith("epoch"):
-                pass
-            time.sleep(delay)
-            process.kill()
-    subprocess.run([*args, killed], env=env, check=True, capture_output=True)
-    found, expected = (losses(Path(run.removeprefix("--workdir="))) for run in (killed, whole))
-    assert found == expected
-
-
-def losses(workdir):
-    """Every number of a run's metrics that is no time."""
-    lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    of_time = "seconds", "tokens_per_second"
-    return [{k: v for k, v in json.loads(line).items() if k not in of_time} for line in lines]
-
-
-@pytest.mark.parametrize("num_handles", [14, 20])
-def test_too_few_handles_end_a_run_in_one_line(command, num_handles):
-    args, env = command
-    limit = functools.partial(resource.setrlimit, resource.RLIMIT_NOFILE)
-    lower = lambda: limit((num_handles, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    done = subprocess.run(args, env=env, preexec_fn=lower, capture_output=True, text=True)
-    *_, said = done.stderr.splitlines()
-    assert done.returncode == 1
-    assert said.startswith("error: the state cannot be written to ") and "open files" in said
-    assert "Traceback" not in done.stderr
-
-
-def test_a_file_system_without_room_for_files_ends_a_run_in_one_line(command, tmp_path):
-    args, env = command
-    folder = tmp_path / "few"
-    folder.mkdir()
-    mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    mounted += [f'mount -t tmpfs -o nr_inodes=30 tmpfs {folder} && exec "$@"', "sh"]
-    if subprocess.run([*mounted, "true"], capture_output=True).returncode:
-        pytest.skip("needs the right to mount a file system")
-    run = [*mounted, *args[:-1], f"--workdir={folder / 'run'}"]
-    done = subprocess.run(run, env=env, capture_output=True, text=True)
-    assert done.returncode == 1
-    warning, said = done.stderr.splitlines()
-    assert warning.startswith("warning: ") and "losses.png cannot be written" in warning
-    assert said.startswith("error: the state cannot be written to ") and "No space left" in said

@@ -7,8 +7,8 @@ import commands
 import pytest
 
 from experiments import ptb
-from experiments.lm import flags as common
 from experiments.record.errors import UserError
+from experiments.text import flags as text_flags
 from experiments.text import tokenizer
 
 pytestmark = pytest.mark.standard
@@ -67,7 +67,7 @@ def test_a_run_on_another_text_or_other_tokens_is_refused(main, text):
 @pytest.mark.parametrize("split", ["90,5", "90,5,6", "95,5,0", "-5,100,5", "a,b,c", "nan,5,5", ""])
 def test_split_that_is_no_division_of_the_text_is_refused(split):
     with pytest.raises(UserError, match="three numbers above 0 that sum to 100"):
-        common.percent(split)
+        text_flags.percent(split)
 
 
 def test_flags_that_contradict_the_text_are_refused(main, text, tmp_path):

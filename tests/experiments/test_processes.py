@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
 def arguments(folder):
     """Those of a run by its folder's name; compiled programs are kept from run to run."""
     text = [f"--data_dir={folder / 'text'}", f"--jax_compilation_cache_dir={folder / 'cache'}"]
-    text += ["--jax_persistent_cache_min_compile_time_secs=0.1", *processes.SIZES]
+    text += ["--jax_persistent_cache_min_compile_time_secs=0.1", processes.BPTT, *processes.SIZES]
     return lambda name: [*text, "--num_epochs=4", f"--workdir={folder / name}"]
 
 

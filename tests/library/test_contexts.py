@@ -20,7 +20,7 @@ STRIDES = pytest.mark.parametrize("stride", [1, 2])
 def passes(request, monkeypatch):
     """Both ways in which a CPU carries errors back; short sequences take the first by default."""
     if request.param == "windows":
-        monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: 2)
+        monkeypatch.setattr("tbptt_jax._backward.adjoint.tile_width", lambda *_: 2)
 
 
 def loss(problem, params, init, xs, stride, scan=truncated_scan):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from gradients import RECURRENCES, largest_error, scan_gradients
 
-from tbptt_jax import _adjoint, truncated_linear_scan, truncated_scan
-from tbptt_jax._elementwise import elementwise
+from tbptt_jax import truncated_linear_scan, truncated_scan
+from tbptt_jax._backward import adjoint
+from tbptt_jax._pullback.elementwise import elementwise
 
 T = 9  # a multiple of no window but 2, 4 and 8
 # Windows of 1 to T - 2 maps; strides that divide T and others; last blocks shorter than the rest.
@@ -44,7 +45,7 @@ def test_gradient_in_parallel_is_the_definition(name, horizon, stride):
 @pytest.mark.parametrize("name", elementwise_cells.CELLS)
 @pytest.mark.parametrize("horizon", [horizon for horizon, stride in SCHEDULES if stride == 1])
 def test_gradient_of_tiles_in_sequence_is_the_definition(name, horizon, monkeypatch):
-    monkeypatch.setattr(_adjoint, "tile_width", lambda *_: 4)
+    monkeypatch.setattr(adjoint, "tile_width", lambda *_: 4)
     actual = scan_gradients(elementwise_cells.problem(name, T), horizon, 1)
     assert largest_error(actual, by_the_definition(name, horizon, 1)) < 1e-12
 
@@ -142,7 +143,7 @@ def loop_lengths(jaxpr):
 
 def test_depth_in_parallel_does_not_grow_with_the_horizon(monkeypatch):
     """The forward's T steps alone are a loop."""
-    monkeypatch.setattr(_adjoint, "tile_width", lambda *_: None)
+    monkeypatch.setattr(adjoint, "tile_width", lambda *_: None)
     problem = elementwise_cells.problem("gated_average", T)
     assert {depth(problem, h, 1) for h in (3, 5, 8)} == {T}
 

@@ -53,7 +53,7 @@ def gradient(f, init, xs, weights, **schedule):
     "schedule", [{}, {"carry_every": 3}, {"stride": 7}], ids=["true", "carry_every", "stride"]
 )
 def test_errors_stay_finite_where_products_of_factors_overflow(schedule, width, monkeypatch):
-    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: width)
+    monkeypatch.setattr("tbptt_jax._backward.adjoint.tile_width", lambda *_: width)
     xs = jax.random.normal(jax.random.key(0), (T, 3), jnp.float32)
     init, weights = jnp.zeros(3, jnp.float32), (jnp.arange(T) < 3).astype(jnp.float32)
     run = lambda f, **schedule: gradient(f, init, xs, weights, horizon=T - 1, **schedule)

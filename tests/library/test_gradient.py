@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from gradients import RECURRENCES, T, largest_error, scan_gradients, windows_gradients
 
-from tbptt_jax import _cpu_tiles, truncated_scan
+from tbptt_jax import truncated_scan
+from tbptt_jax._backward import cpu_tiles
 
 # horizons 1, 2, not dividing T, T - 1, T and beyond, each with stride 1, with one between, with all
 SCHEDULES = [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (3, 3), (6, 1), (6, 4), (6, 6)]
@@ -97,7 +98,7 @@ def test_error_reaches_exactly_its_window(horizon, stride, reverse):
 def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, width, monkeypatch):
     """As on a CPU with long sequences: a few steps at a time, the last window shorter or not."""
     whole_blocks = -(-width // stride) * stride
-    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: whole_blocks)
+    monkeypatch.setattr("tbptt_jax._backward.adjoint.tile_width", lambda *_: whole_blocks)
     actual = scan_gradients(cells.problem(name, T), horizon, stride)
     assert largest_error(actual, by_the_definition(name, horizon, stride)) < 1e-12
 
@@ -121,7 +122,7 @@ def test_windows_that_fit_a_cache_give_the_same_gradient(name, horizon, stride, 
 def test_windows_are_worth_a_call_and_fill_evenly(shape, horizon, width):
     num_steps, *of_step = shape
     carry = [jnp.zeros(0), jax.ShapeDtypeStruct(tuple(of_step), float)]
-    assert _cpu_tiles.tile_width(carry, num_steps, horizon, 1) == width
+    assert cpu_tiles.tile_width(carry, num_steps, horizon, 1) == width
 
 
 @pytest.mark.grid
@@ -132,7 +133,7 @@ def test_windows_are_worth_a_call_and_fill_evenly(shape, horizon, width):
 def test_carries_that_are_run_again(name, horizon, stride, carry_every, width, monkeypatch):
     """Keeping every so-many-th carry alone changes no gradient."""
     problem = (elementwise_cells if name in elementwise_cells.CELLS else cells).problem(name, T)
-    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: width)
+    monkeypatch.setattr("tbptt_jax._backward.adjoint.tile_width", lambda *_: width)
     scan = functools.partial(truncated_scan, carry_every=carry_every)
     expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
     assert largest_error(scan_gradients(problem, horizon, stride, scan), expected) < 1e-12

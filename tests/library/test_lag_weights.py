@@ -67,7 +67,7 @@ def weighted_gradients(problem, weights, **options):
 def test_weights_multiply_the_contributions_of_lags(
     name, shape, carry_every, horizon, width, monkeypatch
 ):
-    monkeypatch.setattr("tbptt_jax._adjoint.tile_width", lambda *_: width)
+    monkeypatch.setattr("tbptt_jax._backward.adjoint.tile_width", lambda *_: width)
     weights = weights_of(shape, horizon)
     actual = weighted_gradients(problem_of(name), weights, carry_every=carry_every)
     assert largest_error(actual, by_the_definition(name, weights)) < 1e-12

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tbptt_jax._followed import followed
-from tbptt_jax._sensitivity import Sensitivity, of_steps, pulled
+from tbptt_jax._trace.followed import followed
+from tbptt_jax._trace.sensitivity import Sensitivity, of_steps, pulled
 
 STEPS, BATCH, STATE, EMBED = 3, 2, 4, 5
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from gradients import largest_error
 
-from tbptt_jax._linear_nodes import Product
-from tbptt_jax._pullbacks import inexact, pullback
-from tbptt_jax._simplified import repeated_pullback, simplified
+from tbptt_jax._pullback.nodes import Product
+from tbptt_jax._pullback.of_steps import inexact, pullback
+from tbptt_jax._pullback.simplified import repeated_pullback, simplified
 
 B, N = 2, 3
 KEYS = jax.random.split(jax.random.key(0), 8)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import pytest
 from frameworks import needed
 
-from tbptt_jax._linear_nodes import Product
-from tbptt_jax._pullbacks import inexact, pullback
-from tbptt_jax._simplified import simplified
+from tbptt_jax._pullback.nodes import Product
+from tbptt_jax._pullback.of_steps import inexact, pullback
+from tbptt_jax._pullback.simplified import simplified
 
 library_cells = needed("benchmarks.library_cells")
 B, M, N = 2, 3, 5

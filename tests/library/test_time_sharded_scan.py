@@ -3,7 +3,6 @@
 import functools
 
 import cells
-import collectives
 import definition
 import elementwise_cells
 import jax
@@ -14,9 +13,11 @@ from gradients import largest_error, scan_gradients
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from tbptt_jax import time_sharded_scan, truncated_scan, with_mask, with_resets
-from tbptt_jax._device_windows import window_reach
+from tbptt_jax._devices.windows import window_reach
 
 T, DEVICES = 12, 4
+
+
 pytestmark = pytest.mark.devices(8)
 SCHEDULES = pytest.mark.parametrize("horizon, stride", [(3, 1), (3, 2)])
 
@@ -174,37 +175,6 @@ def test_second_derivative_is_that_of_truncated_scan():
         for scan in (sharded(), truncated_scan)
     ]
     assert largest_error(*hessians) < 1e-12
-
-
-def backward_collectives(problem, num_devices, **schedule):
-    """Those of the compiled backward alone: in all, and in loops."""
-
-    def results(params, init, xs):
-        return sharded(num_devices)(functools.partial(problem.f, params), init, xs, **schedule)
-
-    forward = jax.jit(lambda *args: jax.vjp(results, *args))
-    _, pull = forward(problem.params, problem.init, problem.xs)
-    errors = problem.carry_ct, problem.ys_ct
-    program = jax.jit(lambda pull, errors: pull(errors)).lower(pull, errors).compile()
-    return collectives.count(program.as_text())
-
-
-@pytest.mark.parametrize(
-    "module, name, num_arrays", [(cells, "lstm", 5), (elementwise_cells, "gated_average", 3)]
-)
-def test_backward_sends_each_array_once_and_nothing_in_a_loop(module, name, num_arrays):
-    """Carries, inputs and ȳ; beside them only the sum of what all steps read."""
-    problem = module.problem(name, 32)
-    total, in_loops = backward_collectives(problem, 8, horizon=5)
-    assert total["collective-permute"] == num_arrays
-    assert set(total) == {"collective-permute", "all-reduce"}
-    assert not in_loops
-
-
-def test_backward_of_blocks_within_devices_sends_no_steps():
-    problem = cells.problem("lstm", 32)
-    total, in_loops = backward_collectives(problem, 8, horizon=4, stride=4)
-    assert set(total) == {"all-reduce"} and not in_loops
 
 
 @pytest.mark.parametrize("horizon, stride", [(1, 1), (3, 1), (3, 2), (4, 4), (7, 5), (20, 3)])

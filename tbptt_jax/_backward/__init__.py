@@ -1,0 +1,1 @@
+"""Carrying errors back through time, within their horizon."""

@@ -1,0 +1,131 @@
+"""Weights of lags: what the error of a step contributes i steps back is multiplied by wᵢ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from tbptt_jax._pullback.of_steps import inexact
+
+
+def draw_lag_weights(
+    key: jax.Array, probabilities: ArrayLike, *, batch: int | None = None
+) -> jax.Array:
+    """Weights of a random horizon, for `truncated_scan(lag_weights=)`; their mean is one.
+
+        h drawn from `probabilities` over 1..H;   wᵢ = 1 / P(h > i) where i < h, else 0
+
+    So the gradient with them has the mean of BPTT(H), that of full BPTT where H >= T, whatever the
+    probabilities are, if only P(h = H) > 0. Draw anew for every gradient. Its variance grows with
+    1 / P(h > i).
+
+    Args:
+      key: PRNG key.
+      probabilities: [H], P(h = 1), ..., P(h = H); they must not be traced.
+      batch: B for one horizon for each sample; None for one horizon.
+
+    Returns:
+      [H] or [B, H], of the default float type.
+
+    Raises:
+      TypeError: `draw_lag_weights: probabilities must not be traced.`
+      ValueError: `draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0, got
+        [1.0, 0.0].`
+
+    Example:
+      >>> import jax
+      >>> from tbptt_jax import draw_lag_weights
+      >>> print(draw_lag_weights(jax.random.key(0), [0.0, 0.0, 1.0]))
+      [1. 1. 1.]
+    """
+    if isinstance(probabilities, Tracer):
+        raise TypeError("draw_lag_weights: probabilities must not be traced.")
+    each = np.asarray(probabilities, np.float64)
+    if each.ndim != 1 or not each.size or not _is_distribution(each):
+        raise ValueError(
+            "draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0, got "
+            f"{each.tolist()}."
+        )
+    beyond = np.cumsum(each[::-1])[::-1]  # P(h > i), i = 0..H-1
+    shape = () if batch is None else (batch,)
+    last_lag = jax.random.choice(key, len(each), shape, p=jnp.asarray(each / beyond[0]))
+    weights = jnp.broadcast_to(jnp.asarray(beyond[0] / beyond, float), (*shape, len(each)))
+    lags = jnp.broadcast_to(jnp.arange(len(each), dtype=last_lag.dtype), weights.shape)
+    return jnp.where(lags <= last_lag[..., None], weights, 0.0)
+
+
+def _is_distribution(each):
+    return bool(np.all(each >= 0.0) and each[-1] > 0.0 and np.isclose(np.sum(each), 1.0))
+
+
+def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Array | None:
+    """Returns the weights with lags first, [H] or [H, B]; None where there are none.
+
+    Args:
+      weights: [H] or [B, H], or None.
+      horizon: H.
+      stride: must be 1.
+
+    Raises:
+      TypeError: not real floating point.
+      ValueError: another shape or stride.
+    """
+    if weights is None:
+        return None
+    weights = jnp.asarray(weights)
+    if not jnp.issubdtype(weights.dtype, jnp.floating):
+        raise TypeError(
+            f"truncated_scan: lag_weights must be real floating point, got {weights.dtype}."
+        )
+    if weights.ndim not in (1, 2) or weights.shape[-1] != horizon:
+        raise ValueError(
+            "truncated_scan: lag_weights must be [horizon] or [B, horizon], got "
+            f"{list(weights.shape)} with horizon {horizon}."
+        )
+    if stride != 1:
+        raise ValueError(f"truncated_scan: lag_weights needs stride=1, got {stride}.")
+    return jnp.moveaxis(weights, -1, 0)
+
+
+def check_samples(weights: jax.Array | None, carry: Any, ys: Any) -> None:
+    """Makes sure that weights [H, B] fit a carry and outputs [T, ...].
+
+    Raises:
+      ValueError: a leaf has no leading axis B.
+    """
+    if weights is None or weights.ndim == 1:
+        return
+    batch = weights.shape[1]
+    shapes = [leaf.shape for leaf in jax.tree.leaves(inexact(carry))]
+    shapes += [leaf.shape[1:] for leaf in jax.tree.leaves(inexact(ys))]
+    for shape in shapes:
+        if shape[:1] != (batch,):
+            raise ValueError(
+                "truncated_scan: with lag_weights [B, horizon] all leaves of the carry and of an "
+                f"output must begin with B = {batch}, got {list(shape)}."
+            )
+
+
+def weighed(errors: Any, weights: jax.Array | None, lag: Any, *, axis: int = 1) -> Any:
+    """Errors times the weight of a lag; `errors` where there are no weights.
+
+    Args:
+      errors: leaves whose samples are along `axis`.
+      weights: [H] or [H, B].
+      lag: an index, may be traced.
+      axis: 1 behind an axis of time, 0 without.
+    """
+    if weights is None:
+        return errors
+    weight = weights[lag]
+
+    def of_leaf(leaf):
+        behind = leaf.ndim - axis - weight.ndim
+        return leaf * weight.reshape((1,) * axis + weight.shape + (1,) * behind).astype(leaf.dtype)
+
+    return jax.tree.map(of_leaf, errors)

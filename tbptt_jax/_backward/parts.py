@@ -1,0 +1,170 @@
+"""A horizon for each part of the carry, and for each parameter in it."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tbptt_jax._pullback.linearised import linearised
+from tbptt_jax._pullback.of_steps import merge, pullback
+from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._step.time_axis import add, of_next_step, take
+
+NAME = "truncated_scan"
+WHOLE = sys.maxsize  # a horizon: no truncation
+
+
+class Parts(NamedTuple):
+    """The horizons of the leaves of a carry, and of constants, each at least 1."""
+
+    carry: tuple[int, ...]
+    constants: tuple[int, ...]
+
+
+def horizons_of_leaves(horizon: Any, init: Any) -> Any:
+    """As `init`, with the horizon of each leaf, `WHOLE` for None; None for a single horizon.
+
+    Args:
+      horizon: an integer or None, or a prefix of `init` with such.
+      init: the carry.
+
+    Raises:
+      TypeError, ValueError: it is no prefix, or has others than static integers >= 1.
+    """
+    if jax.tree.structure(horizon, is_leaf=_is_none) == jax.tree.structure(0):
+        return None
+
+    def of_subtree(horizon, subtree):
+        found = WHOLE if horizon is None else check_positive(NAME, "horizon", horizon)
+        return jax.tree.map(lambda _: found, subtree)
+
+    try:
+        return jax.tree.map(of_subtree, horizon, init, is_leaf=_is_none)
+    except ValueError as error:
+        if str(error).startswith(NAME):
+            raise
+        raise ValueError(f"{NAME}: horizon must be a prefix of init, got {horizon!r}.") from None
+
+
+def apart(init: Any) -> Any:
+    """`init` with an array of its own in each place, since places of one array may differ."""
+
+    def own(leaf):
+        is_array = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jnp.copy(leaf) if is_array else leaf
+
+    return jax.tree.map(own, init)
+
+
+def check_alone(stride: Any, carry_every: int, tol: float, lag_weights: Any) -> None:
+    """Makes sure that there are no other options beside horizons of parts.
+
+    Raises:
+      ValueError: there is one.
+    """
+    what = f"{NAME}: a horizon for each part"
+    for name, value, needed in (
+        ("stride", stride, 1),
+        ("carry_every", carry_every, 1),
+        ("tol", tol, 0),
+    ):
+        if value != needed:
+            raise ValueError(f"{what} needs {name}={needed}, got {value}.")
+    if lag_weights is not None:
+        raise ValueError(f"{what} does not go with lag_weights; drop one.")
+
+
+def parts_of(
+    horizons: Any, init: Any, rest: Callable[[Any], Any], constants: list[Any], num_steps: int
+) -> Parts:
+    """The horizons of a step's leaves; constants that are no leaves of `init` have the longest.
+
+    Args:
+      horizons: of `horizons_of_leaves`.
+      init: the carry.
+      rest: takes out of a carry the leaves that are handed on.
+      constants: of the step, those leaves among them.
+      num_steps: T.
+    """
+    leaves, structure = jax.tree.flatten(init)
+    each = [min(own, num_steps) for own in jax.tree.leaves(horizons)]
+    changed = jax.tree.leaves(rest(jax.tree.unflatten(structure, range(len(leaves)))))
+    handed_on = set(range(len(leaves))) - set(changed)
+    of_constants = {id(leaves[i]): each[i] for i in handed_on}
+    return Parts(
+        tuple(each[i] for i in changed),
+        tuple(of_constants.get(id(constant), max(each)) for constant in constants),
+    )
+
+
+def pullback_of_parts(
+    step: Callable[[Any, Any, Any], tuple[Any, Any]],
+    parts: Parts,
+    constants: Any,
+    carries: Any,
+    xs: Any,
+    carry_ct: Any,
+    ys_ct: Any,
+) -> tuple[Any, Any, Any]:
+    """As `truncated_pullback` at stride 1, all steps at once.
+
+    From sweep to sweep the sum ε of what has arrived is that of one horizon more. So a constant
+    is pulled back to when its horizon is reached, and leaves of a carry stop travelling at theirs.
+
+    Args:
+      step: `(constants, carry, x) -> (carry, y)` on lists of leaves.
+      parts: the horizons of the carry's leaves, and of the constants.
+      constants: what every step reads.
+      carries: [T, ...], the carry that enters each step.
+      xs: [T, ...].
+      carry_ct: [...], the cotangent of the last carry.
+      ys_ct: [T, ...].
+    """
+    num_steps = len(jax.tree.leaves(carries)[0])
+    first_carry, first_x = take((carries, xs), 0)
+    steps = linearised(step, constants, first_carry, first_x)
+    of_each, b = steps.of((carries, xs), ys_ct, carry_ct)
+
+    def leaving(arrived):
+        last = lambda leaf, error: jnp.concatenate([leaf[1:], error[None]])
+        return jax.tree.map(last, arrived, carry_ct)
+
+    def pulled_back(arrived, horizon):
+        """The cotangents of the constants with this horizon, None for others, and of inputs."""
+        own = [c if h == horizon else None for c, h in zip(constants, parts.constants, strict=True)]
+        all_steps = jax.vmap(step, (None, 0, 0), axis_size=num_steps)
+        run = lambda own, xs: all_steps(merge(own, constants), carries, xs)
+        return pullback(run, own, xs)((leaving(arrived), ys_ct))
+
+    def sweep_above(horizon):
+        """Leaves whose horizon is reached travel no further."""
+
+        def goes_on(leaf, own):
+            return leaf if leaf is None or own > horizon else jnp.zeros_like(leaf)
+
+        def sweep(_, errors):
+            coming, arrived = errors
+            coming = list(map(goes_on, coming, parts.carry))
+            return steps.back(of_each, of_next_step(coming)), add(arrived, coming)
+
+        return sweep
+
+    errors = b, jax.tree.map(jnp.zeros_like, b)
+    constants_ct, xs_ct = pulled_back(errors[1], 1)
+    for reached, horizon in itertools.pairwise(sorted({1, *parts.carry, *parts.constants})):
+        errors = jax.lax.fori_loop(reached, horizon, sweep_above(reached), errors)
+        of_horizon, xs_ct = pulled_back(errors[1], horizon)
+        both = zip(constants_ct, of_horizon, strict=True)
+        constants_ct = [new if old is None else old for old, new in both]
+    own = take((leaving(errors[1]), ys_ct), 0)
+    (init_ct,) = pullback(lambda carry: step(constants, carry, first_x), first_carry)(own)
+    return constants_ct, init_ct, xs_ct
+
+
+def _is_none(leaf):
+    return leaf is None

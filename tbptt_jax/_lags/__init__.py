@@ -1,0 +1,1 @@
+"""A gradient taken apart by lag, and the horizons that follow from it."""

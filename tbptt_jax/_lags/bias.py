@@ -1,0 +1,206 @@
+"""How much of a gradient a horizon cuts off, and the shortest horizon that cuts off little."""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from tbptt_jax._lags.spectrum import LagSpectrum
+from tbptt_jax._step.schedule import check_positive
+
+NAME = "truncation_bias"
+FEWEST = 3  # lags that a line is fitted to, so that it has a standard error
+
+
+class TruncationBias(NamedTuple):
+    """Bounds on the bias of truncated gradients, if errors decay as they were measured to."""
+
+    horizons: jax.Array  #: [n], int32
+    absolute: jax.Array  #: [n], of the difference from the full gradient, L2 norm; inf for no bound
+    relative: jax.Array  #: [n], the same divided by the full gradient's norm; inf for no bound
+    decay: jax.Array  #: [], β, by which errors shrink a step; nan where it cannot be told
+    decay_error: jax.Array  #: [], its standard error
+    constant: jax.Array  #: [], M, gradient of the parameters per error on the carry
+    is_bounded: jax.Array  #: [], bool, whether β < 1
+
+
+class AdaptiveHorizon(NamedTuple):
+    """A horizon, and whether its bias is as small as was asked for."""
+
+    horizon: jax.Array  #: [], int32
+    is_below: jax.Array  #: [], bool; where not, no horizon is, and this is the longest
+
+
+def truncation_bias(
+    spectrum: LagSpectrum, *, horizons: Sequence[int], fit: tuple[int, int] | None = None
+) -> TruncationBias:
+    """Bounds on the bias of true truncated BPTT, by horizon, from the decay of its errors.
+
+    Let φₖ be the norms of errors on the carry, gₖ the gradient's part at lag k, and ĝₕ the gradient
+    with horizon h: `errors`, the parts and `held` of a `LagSpectrum`. If φₖ ≤ φ_τ β^(k-τ) from lag
+    τ on, and ‖gₖ‖ ≤ M φₖ, the full gradient g is no further away than
+
+        ‖ĝₕ - g‖ ≤ abs(h) = M φ_τ β^(h-τ) / (1 - β) for h ≥ τ
+                   abs(h) = M (φₕ + ... + φ_τ₋₁ + φ_τ / (1 - β)) for h < τ
+        ‖ĝₕ - g‖ / ‖g‖ ≤ rel(h) = abs(h) / maxₖ (‖ĝₖ‖ - abs(k)), over the measured k = 1..H
+
+    since the denominator is a lower bound of ‖g‖. β is fitted by least squares to log φₖ over
+    τ ≤ k ≤ `fit[1]`: these are bounds as far as the errors decay by that line.
+
+    M stands for ‖∂cₛ/∂θ‖, how strongly the parameters of one step act on the carry. It is not
+    measured as such: M = maxₖ ‖gₖ‖ / φₖ is the least constant that serves at the measured lags
+    1 ≤ k < H. The bound without it is `absolute / constant`. The published code leaves M out and
+    divides by the norm of errors on the carry, summed over lags; and it fits β to all lags.
+
+    Where β ≥ 1 there is no bound: all are inf. `relative` is inf too where the denominator is not
+    positive. Where no error at all reaches the fitted lags, β = 0, and nothing is cut off from τ
+    on.
+
+    Args:
+      spectrum: from `lag_spectrum`; for several batches, the mean of each of its arrays.
+      horizons: n static integers >= 1, rising; they may be longer than H.
+      fit: (τ, last), the lags to fit to, three at least; by default the second half of the H lags.
+        Zeros among them, beyond the sequence's start, are left out.
+
+    Returns:
+      The bounds for each horizon, and what they are made of; for `jax.jit`.
+
+    Raises:
+      ValueError: `truncation_bias: fit must be lags 1 <= first, first + 2 <= last < H (40), got
+        (30, 40).`
+      ValueError, TypeError: the horizons are none, or do not rise, or are not static integers; the
+        spectrum is not from `lag_spectrum`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tbptt_jax import lag_spectrum, truncation_bias
+      >>> step = lambda w, c, x: (w * c + x, w * c + x)
+      >>> loss_fn = lambda w, ys, _: jnp.mean(ys)
+      >>> spectrum = lag_spectrum(step, loss_fn, horizon=10)(0.5, 0.0, jnp.ones(200), None)
+      >>> bias = truncation_bias(spectrum, horizons=(4, 8))
+      >>> print(f"decay {bias.decay:.2f}, relative bias {bias.relative}")
+      decay 0.50, relative bias [0.06261919 0.0039137 ]
+
+    References:
+      Aicher, Foti and Fox, 2019, Adaptively truncating backpropagation through time to control
+        gradient bias. UAI. arXiv 1905.07473
+    """
+    horizons = _check_horizons(horizons)
+    first, last = _check_fit(spectrum, fit)
+    errors, held, parts = (
+        jnp.asarray(x, float) for x in (spectrum.errors, spectrum.held, spectrum.l2)
+    )
+    reaches = errors[1:] > 0
+    constant = jnp.max(jnp.where(reaches, parts[1:] / jnp.where(reaches, errors[1:], 1), 0))
+    decay, decay_error = _decay(errors, first, last)
+    is_bounded = decay < 1
+
+    def absolute(horizons):
+        """For each: the lags before τ as measured, those from it on by the line."""
+        from_here = jnp.cumsum(errors[:first][::-1])[::-1]
+        measured = jnp.where(horizons < first, from_here[jnp.minimum(horizons, first - 1)], 0)
+        steps = jnp.maximum(horizons - first, 0).astype(float)
+        beyond = errors[first] * decay**steps / jnp.where(is_bounded, 1 - decay, 1)
+        return jnp.where(is_bounded, constant * (measured + beyond), jnp.inf)
+
+    at_least = jnp.max(held - absolute(1 + jnp.arange(len(held))))
+    bounds = absolute(jnp.array(horizons))
+    relative = jnp.where(at_least > 0, bounds / jnp.where(at_least > 0, at_least, 1), jnp.inf)
+    return TruncationBias(
+        jnp.array(horizons, jnp.int32), bounds, relative, decay, decay_error, constant, is_bounded
+    )
+
+
+def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHorizon:
+    """The shortest horizon whose relative bias is below a tolerance, or the longest there is.
+
+        min { h : rel(h) < tolerance }
+
+    The horizons are those that the bias was asked for; compile a training step for each of them,
+    and choose one between epochs. Where no horizon's bias is below the tolerance, or none is
+    bounded, it is the longest.
+
+    Args:
+      bias: from `truncation_bias`.
+      tolerance: a number above 0. Below 1 the truncated gradient has a positive product with the
+        full one.
+
+    Returns:
+      The horizon, and whether its bias is below the tolerance; for `jax.jit`.
+
+    Raises:
+      ValueError: `adaptive_horizon: tolerance must be above 0, got 0.`
+      TypeError: the tolerance is no static number.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from tbptt_jax import adaptive_horizon, lag_spectrum, truncation_bias
+      >>> step = lambda w, c, x: (w * c + x, w * c + x)
+      >>> loss_fn = lambda w, ys, _: jnp.mean(ys)
+      >>> spectrum = lag_spectrum(step, loss_fn, horizon=10)(0.5, 0.0, jnp.ones(200), None)
+      >>> bias = truncation_bias(spectrum, horizons=(2, 4, 8, 16))
+      >>> print(adaptive_horizon(bias, tolerance=0.1).horizon)
+      4
+
+    References:
+      As in `truncation_bias`.
+    """
+    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real):
+        raise TypeError(f"adaptive_horizon: tolerance must be a static number, got {tolerance!r}.")
+    if not tolerance > 0:
+        raise ValueError(f"adaptive_horizon: tolerance must be above 0, got {tolerance}.")
+    is_below = bias.relative < tolerance
+    found = jnp.any(is_below)
+    place = jnp.where(found, jnp.argmax(is_below), is_below.size - 1)
+    return AdaptiveHorizon(bias.horizons[place], found)
+
+
+def _decay(errors, first, last):
+    """β and its standard error, from the line through log φ at the lags first..last."""
+    chosen = errors[first : last + 1]
+    is_used = chosen > 0  # not where it is nan
+    weights = is_used.astype(float)
+    num = jnp.sum(weights)
+    mean = lambda values: jnp.sum(weights * values) / jnp.maximum(num, 1)
+    logs = jnp.log(jnp.where(is_used, chosen, 1))
+    lags = first + jnp.arange(len(chosen), dtype=float)
+    x, y = lags - mean(lags), logs - mean(logs)
+    spread = jnp.sum(weights * x**2)
+    slope = jnp.sum(weights * x * y) / jnp.where(spread > 0, spread, 1)
+    residue = jnp.sum(weights * (y - slope * x) ** 2) / jnp.maximum(num - 2, 1)
+    decay = jnp.exp(slope)
+    decay_error = decay * jnp.sqrt(residue / jnp.where(spread > 0, spread, 1))
+    is_told = (num >= FEWEST) & jnp.all(jnp.isfinite(chosen))
+    otherwise = jnp.where(jnp.all(chosen == 0), 0.0, jnp.nan)
+    return jnp.where(is_told, decay, otherwise), jnp.where(is_told, decay_error, otherwise)
+
+
+def _check_horizons(horizons: Any) -> tuple[int, ...]:
+    try:
+        found = tuple(check_positive(NAME, "horizons", horizon) for horizon in horizons)
+    except TypeError as error:
+        if str(error).startswith(NAME):
+            raise
+        raise TypeError(f"{NAME}: horizons must be static integers, got {horizons!r}.") from None
+    if not found or not all(a < b for a, b in itertools.pairwise(found)):
+        raise ValueError(f"{NAME}: horizons must rise, got {found}.")
+    return found
+
+
+def _check_fit(spectrum: Any, fit: Any) -> tuple[int, int]:
+    if not isinstance(spectrum, LagSpectrum) or spectrum.errors is None:
+        got = "one without errors" if isinstance(spectrum, LagSpectrum) else type(spectrum).__name__
+        raise TypeError(f"{NAME}: spectrum must be a LagSpectrum from lag_spectrum, got {got}.")
+    num = len(spectrum.errors)
+    first, last = fit or (max(1, num // 2), num - 1)
+    if not 1 <= first <= last - (FEWEST - 1) <= last < num:
+        raise ValueError(
+            f"{NAME}: fit must be lags 1 <= first, first + 2 <= last < H ({num}), got "
+            f"{(first, last)}."
+        )
+    return first, last

@@ -1,0 +1,1 @@
+"""The readout and its loss, without the logits of all tokens."""

@@ -1,0 +1,1 @@
+"""The pullbacks of steps: many at once, linearised, in less work, elementwise or not."""

@@ -1,0 +1,145 @@
+"""Factors on the errors between steps: given ones, and random ones that truncate without bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from tbptt_jax._step.handed_on import call_on_changed, check_callable
+from tbptt_jax._step.per_step import input_pair
+
+Carry = TypeVar("Carry")
+X = TypeVar("X")
+Y = TypeVar("Y")
+
+
+def with_boundary_factors(
+    f: Callable[[Carry, X], tuple[Carry, Y]],
+) -> Callable[[Carry, tuple[X, jax.Array]], tuple[Carry, Y]]:
+    """A step that multiplies the error on the carry that enters it by a factor.
+
+        f'(c, (x, ξ)) = f(c, x),   ∂f'/∂c = ξ ∂f/∂c
+
+    The results are those of `f`. What the error of step t contributes at step s is multiplied by
+
+        ξₛ₊₁ ξₛ₊₂ ... ξₜ
+
+    and what it contributes to the initial carry by ξ₀ ... ξₜ. Ones change nothing; a zero cuts the
+    gradient before its step; a constant below one discounts each lag. It works under
+    `truncated_scan` at every horizon and stride, `stream_scan` and `jax.lax.scan`. A leaf of the
+    carry that `f` hands on unchanged is a parameter, and no factor applies to it.
+
+    Args:
+      f: step function, `(carry, x) -> (carry, y)`.
+
+    Returns:
+      The step function `(carry, (x, factor)) -> (carry, y)`. `factor` is a real array whose axes
+      are the first of every floating-point or complex leaf of the carry: [B] for a batch of
+      sequences, [] for one. `draw_boundary_factors` draws those of unbiased truncation.
+
+    Raises:
+      TypeError: `with_boundary_factors: f must be a function, got int.`
+      TypeError: the step, `with_boundary_factors: factors must be real floating point, got int32.`
+      ValueError: the step, `with_boundary_factors: the carry's leaves must begin with the factors'
+        axes [4], got [3, 8].`
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from tbptt_jax import truncated_scan, with_boundary_factors
+      >>> total = with_boundary_factors(lambda c, x: (c + x, c + x))
+      >>> factors = jnp.array([1.0, 1.0, 0.0, 0.5])
+      >>> last = lambda xs: truncated_scan(total, 0.0, (xs, factors), horizon=None)[1][-1]
+      >>> print(jax.grad(last)(jnp.ones(4)))
+      [0.  0.  0.5 1. ]
+
+    References:
+      Tallec and Ollivier, 2017, Unbiasing truncated backpropagation through time. arXiv 1705.08209.
+    """
+    check_callable("with_boundary_factors", f)
+
+    def step(carry, inputs):
+        x, factor = input_pair("with_boundary_factors", "factor", inputs)
+        factor = jnp.asarray(factor)
+        if not jnp.issubdtype(factor.dtype, jnp.floating):
+            raise TypeError(
+                f"with_boundary_factors: factors must be real floating point, got {factor.dtype}."
+            )
+        return call_on_changed(f, lambda leaf: _with_factor(leaf, factor), carry, x)
+
+    return step
+
+
+def draw_boundary_factors(
+    key: jax.Array, shape: int | Sequence[int], *, cut_probability: ArrayLike
+) -> jax.Array:
+    """Random factors for `with_boundary_factors` whose gradient is that of full BPTT on average.
+
+        ξ = 0 with probability p, else 1 / (1 - p), independently;   E ξ = 1
+
+    The product of the factors between two steps has mean 1 too. So the gradient with
+    `horizon=None` has the mean of the full gradient, while an error reaches 1 / p steps back on
+    average. Draw anew for every gradient. The price is variance: a contribution at lag k has its
+    size multiplied by (1 - p)⁻ᵏ with probability (1 - p)ᵏ, hence its second moment by (1 - p)⁻ᵏ.
+
+    Args:
+      key: PRNG key.
+      shape: [T] or [T, B], of the factors.
+      cut_probability: p in [0, 1), a number or an array that broadcasts to the shape, such as one
+        [T] that has zeros where no cut may be; traced values are not checked.
+
+    Returns:
+      The factors, of the default float type.
+
+    Raises:
+      ValueError: `draw_boundary_factors: cut_probability must be in [0, 1), got 1.0.`
+
+    Example:
+      >>> import jax
+      >>> from tbptt_jax import draw_boundary_factors
+      >>> print(draw_boundary_factors(jax.random.key(0), 4, cut_probability=0.0))
+      [1. 1. 1. 1.]
+
+    References:
+      Tallec and Ollivier, 2017, Unbiasing truncated backpropagation through time. arXiv 1705.08209.
+    """
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not isinstance(cut_probability, Tracer):
+        for value in np.asarray(cut_probability).ravel():
+            if not 0.0 <= value < 1.0:
+                raise ValueError(
+                    f"draw_boundary_factors: cut_probability must be in [0, 1), got {value}."
+                )
+    probability = jnp.broadcast_to(jnp.asarray(cut_probability, float), shape)
+    is_cut = jax.random.bernoulli(key, probability)
+    return jnp.where(is_cut, 0.0, 1.0 / (1.0 - probability))
+
+
+def _with_factor(leaf: Any, factor: jax.Array) -> Any:
+    leaf = jnp.asarray(leaf)
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return leaf
+    if leaf.shape[: factor.ndim] != factor.shape:
+        raise ValueError(
+            "with_boundary_factors: the carry's leaves must begin with the factors' axes "
+            f"{list(factor.shape)}, got {list(leaf.shape)}."
+        )
+    factor = factor.reshape(factor.shape + (1,) * (leaf.ndim - factor.ndim))
+    return _scaled_error(leaf, jnp.broadcast_to(factor, leaf.shape).astype(leaf.dtype))
+
+
+@jax.custom_jvp
+def _scaled_error(value, factor):
+    """`value`, whose error is multiplied by `factor`."""
+    return value
+
+
+@_scaled_error.defjvp
+def _(primals, tangents):
+    value, factor = primals
+    return _scaled_error(value, factor), factor * tangents[0]

@@ -1,0 +1,1 @@
+"""Sequences without end, chunk by chunk, exact at the seams."""

@@ -1,0 +1,88 @@
+"""Whether a chunk fits the state of its stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._streams.state import StreamState
+
+
+def check_chunk(state: StreamState, xs: Any, length: int | None, params: Any, last: bool) -> int:
+    """The chunk's number of steps, if it fits the state.
+
+    Args:
+      state: as all arguments `stream_scan`'s.
+      xs: see above.
+      length: see above.
+      params: see above.
+      last: see above.
+
+    Raises:
+      TypeError, ValueError: as `stream_scan`.
+    """
+    if not isinstance(state, StreamState):
+        raise TypeError(
+            "stream_scan: state must come from init_stream or from a chunk that was not the "
+            f"last, got {type(state).__name__}."
+        )
+    if not isinstance(last, bool):
+        raise TypeError(
+            "stream_scan: last must be True or False, and static under jax.jit (static_argnames), "
+            f"got {last!r}."
+        )
+    if state.trace is not None and params is None:
+        raise TypeError(
+            "stream_scan: a state with tail='trace' needs params, and f as (params, carry, x)."
+        )
+    if not 1 <= state.horizon - state.history <= state.stride:
+        raise ValueError(
+            f"stream_scan: a state that keeps {state.history} steps has no horizon of "
+            f"{state.horizon} and stride of {state.stride}; both are set by init_stream."
+        )
+    _check_types(state.xs, xs)
+    lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
+    if length is not None:
+        lengths.add(check_positive("stream_scan", "length", length))
+    if len(lengths) != 1:
+        raise ValueError(
+            "stream_scan: xs and length must tell one number of steps, got "
+            f"{sorted(lengths) or None}."
+        )
+    (num_steps,) = lengths
+    if num_steps < 1:
+        raise ValueError("stream_scan: a chunk must have a step, got 0.")
+    if num_steps % state.stride and not last:
+        raise ValueError(
+            f"stream_scan: a chunk of {num_steps} steps is not a multiple of the stride "
+            f"({state.stride}); only the last may be (last=True)."
+        )
+    if num_steps < state.horizon - state.history:
+        raise ValueError(
+            f"stream_scan: a last chunk of {num_steps} steps is shorter than the state allows; "
+            f"give init_stream shortest_chunk={num_steps}."
+        )
+    return num_steps
+
+
+def _check_types(old, new):
+    """The chunk's inputs are of the state's structure, shapes and dtypes."""
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        if old is None:
+            raise ValueError("stream_scan: init_stream was given no xs; give it a chunk of inputs.")
+        raise ValueError(
+            f"stream_scan: xs must have the state's structure, {jax.tree.structure(old)}, got "
+            f"{jax.tree.structure(new)}."
+        )
+    kind = lambda leaf: f"{jax.typeof(leaf).dtype}[C{''.join(f', {n}' for n in leaf.shape[1:])}]"
+    for kept, leaf in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
+        leaf = jnp.asarray(leaf)
+        if not leaf.ndim or kind(kept) != kind(leaf):
+            given = kind(leaf) if leaf.ndim else f"{leaf.dtype}[]"
+            raise ValueError(
+                f"stream_scan: xs must be of the state's types, {kind(kept)}, got {given}."
+            )

@@ -1,0 +1,1 @@
+"""The eligibility trace: how a carry depends on the parameters before it."""

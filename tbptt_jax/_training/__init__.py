@@ -1,0 +1,1 @@
+"""Jitted steps that train, evaluate and learn online."""
