@@ -15,9 +15,10 @@ from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, witho
 from tbptt_jax._backward.lag_weights import check_lag_weights
 from tbptt_jax._backward.parts import check_alone, horizons_of_leaves, parts_of
 from tbptt_jax._backward.segments import keeping_scan
+from tbptt_jax._step.arguments import check_integer
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
-from tbptt_jax._step.schedule import check_positive, check_schedule, check_symbolic, check_tol
+from tbptt_jax._step.schedule import check_schedule, check_symbolic, check_tol
 from tbptt_jax._step.time_axis import take
 
 Carry = TypeVar("Carry")
@@ -117,7 +118,7 @@ def truncated_scan(
         iterations works on many steps at once.
       horizon: how many steps back an error reaches, its own step included; a static integer >= 1,
         or None for no truncation; or a prefix of `init` with such, a horizon for each part. See
-        above. These need stride 1, and no other option.
+        above. These need stride 1, and none of carry_every, lag_weights and tol.
       stride: how many consecutive losses share one backward pass; a static integer in
         1..horizon, of no effect where there is no truncation.
       carry_every: how many steps apart the carries are that are kept for the gradient; a static
@@ -125,8 +126,8 @@ def truncated_scan(
         carry is elementwise; on a CPU, where it is long enough, to whole tiles of its cache.
       lag_weights: [horizon] or [B, horizon], real, may be traced: what the error of a step
         contributes i steps back is multiplied by wᵢ, for each sample b by w[b, i] where B is the
-        first axis of the carry's and the outputs' leaves. Needs stride 1; an elementwise carry
-        takes sweeps.
+        first axis of the carry's and the outputs' leaves. Results do not depend on them:
+        the gradient for them is zero. Needs stride 1; an elementwise carry takes sweeps.
       tol: where the sweeps end: as soon as the errors that still travel are below `tol` times those
         that have arrived, both by their L2 norm over all steps, samples and entries of the carry;
         a static number in [0, 1), and 0 for all sweeps. See above. Needs stride 1 and all carries;
@@ -145,8 +146,9 @@ def truncated_scan(
       ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, `truncated_scan: tol needs
         stride=1, got 2.`, the same for carry_every, and with lag_weights.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
-        `jax.export`, and the same for carry_every.
-      TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
+        `jax.export`, the same for carry_every, and where each part has its horizon.
+      TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`, and where `f` is no
+        function of (carry, x), or `init` or `xs` holds what is no array.
       TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
       ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen
         module does that makes parameters or draws keys inside of it; or, where horizon < T, reads
@@ -211,12 +213,13 @@ class _Options(NamedTuple):
 def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     horizons = horizons_of_leaves(horizon, init)
     if horizons is not None:
-        check_alone(stride, carry_every, tol, lag_weights)
         horizon = max(jax.tree.leaves(horizons), default=1)
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
-    carry_every = check_positive("truncated_scan", "carry_every", carry_every)
+    carry_every = check_integer("truncated_scan", "carry_every", carry_every)
+    tol = check_tol(tol, stride, carry_every, lag_weights is not None)
+    if horizons is not None:
+        check_alone(stride, carry_every, tol, lag_weights)
     weights = check_lag_weights(lag_weights, horizon, stride)
-    tol = check_tol(tol, stride, carry_every, weights is not None)
     shortest = min(jax.tree.leaves(horizons), default=horizon)
     if weights is not None or tol > 0:
         shortest = 0

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._pullback.linearised import linearised
 from tbptt_jax._pullback.of_steps import merge, pullback
-from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._step.arguments import check_integer, shown
 from tbptt_jax._step.time_axis import add, of_next_step, take
 
 NAME = "truncated_scan"
@@ -40,7 +40,7 @@ def horizons_of_leaves(horizon: Any, init: Any) -> Any:
         return None
 
     def of_subtree(horizon, subtree):
-        found = WHOLE if horizon is None else check_positive(NAME, "horizon", horizon)
+        found = WHOLE if horizon is None else check_integer(NAME, "horizon", horizon)
         return jax.tree.map(lambda _: found, subtree)
 
     try:
@@ -48,10 +48,12 @@ def horizons_of_leaves(horizon: Any, init: Any) -> Any:
     except ValueError as error:
         if str(error).startswith(NAME):
             raise
-        raise ValueError(f"{NAME}: horizon must be a prefix of init, got {horizon!r}.") from None
+        raise ValueError(
+            f"{NAME}: horizon must be a prefix of init, got {shown(horizon)}."
+        ) from None
 
 
-def check_alone(stride: Any, carry_every: int, tol: float, lag_weights: Any) -> None:
+def check_alone(stride: int, carry_every: int, tol: float, lag_weights: Any) -> None:
     """Makes sure that there are no other options beside horizons of parts.
 
     Raises:

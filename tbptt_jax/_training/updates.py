@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._losses.blocks import accumulator
 from tbptt_jax._pullback.of_steps import merge
+from tbptt_jax._step.arguments import check_callable
 from tbptt_jax._step.per_step import pair, real_scalar
 from tbptt_jax._step.static_leaves import freeze, is_array, thaw
 from tbptt_jax._training.donating import donating
@@ -75,6 +76,7 @@ def _update(name, optimizer, grads, opt_state, trained):
 
 def checked(name, loss_fn, has_aux):
     """`loss_fn` as `(params, carry, batch) -> (loss, (carry, aux))`."""
+    check_callable(name, "loss_fn", loss_fn, "params", "carry", "batch")
 
     def checked(params, carry, batch):
         loss, rest = pair(name, "loss_fn", "(loss, carry)", loss_fn(params, carry, batch))

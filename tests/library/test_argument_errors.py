@@ -1,0 +1,285 @@
+"""One check for functions, one for arrays, one for static numbers, whatever public function."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tbptt_jax import (
+    adaptive_horizon,
+    dyadic_lag_spectrum,
+    effective_horizon,
+    init_stream,
+    lag_spectrum,
+    linear_softmax_cross_entropy,
+    make_eval_step,
+    make_online_loop,
+    make_train_loop,
+    make_train_step,
+    stream_scan,
+    time_sharded_scan,
+    truncated_linear_scan,
+    truncated_scan,
+    truncation_bias,
+    windowed_value_and_grad,
+    with_boundary_factors,
+    with_mask,
+    with_resets,
+)
+
+XS = jnp.ones(6)
+STEP = "carry, x"
+CELL = "params, carry, x"
+
+
+def step(c, x):
+    return c + x, c
+
+
+def cell(w, c, x):
+    return w * c + x, c
+
+
+def mean_loss(w, ys, targets):
+    return jnp.mean(ys)
+
+
+def on_devices(f, **changes):
+    mesh = jax.make_mesh((1,), ("time",), axis_types=(jax.sharding.AxisType.Auto,))
+    return time_sharded_scan(f, **{"init": 0.0, "xs": XS, "mesh": mesh, "horizon": 3} | changes)
+
+
+def in_stream(f, xs=XS, **kwargs):
+    return stream_scan(f, init_stream(0.0, XS, horizon=3), xs, **kwargs)
+
+
+def with_trace(f, **kwargs):
+    trace = {"horizon": 1, "tail": "trace", "cell": cell, "params": 0.5}
+    return stream_scan(f, init_stream(0.0, XS, **trace), XS, **kwargs)
+
+
+def traced_stream(f):
+    return init_stream(0.0, XS, horizon=1, tail="trace", cell=f, params=0.5)
+
+
+class Optimizer:
+    init = update = staticmethod(lambda *args: args)
+
+
+lags = functools.partial(lag_spectrum, horizon=3)
+windowed = functools.partial(windowed_value_and_grad, horizon=3)
+online = functools.partial(make_online_loop, optimizer=Optimizer, inputs_fn=step)
+
+# What is called with a function; its name among the arguments; what that is given.
+FUNCTIONS = {
+    "truncated_scan": (lambda f: truncated_scan(f, 0.0, XS, horizon=3), "f", STEP),
+    "time_sharded_scan": (on_devices, "f", STEP),
+    "stream_scan": (in_stream, "f", STEP),
+    "stream_scan with params": (functools.partial(in_stream, params=0.5), "f", CELL),
+    "stream_scan with a trace": (functools.partial(with_trace, params=0.5), "f", CELL),
+    "with_mask": (with_mask, "f", STEP),
+    "with_resets": (lambda f: with_resets(f, 0.0), "f", STEP),
+    "with_boundary_factors": (with_boundary_factors, "f", STEP),
+    "lag_spectrum": (lambda f: lags(f, mean_loss)(0.5, 0.0, XS, None), "cell", CELL),
+    "lag_spectrum loss": (
+        lambda f: lags(cell, f)(0.5, 0.0, XS, None),
+        "sequence_loss_fn",
+        "params, ys, targets",
+    ),
+    "dyadic_lag_spectrum": (
+        lambda f: dyadic_lag_spectrum(f, mean_loss)(0.5, 0.0, XS, None),
+        "cell",
+        CELL,
+    ),
+    "windowed_value_and_grad": (lambda f: windowed(f, mean_loss), "cell", CELL),
+    "windowed_value_and_grad loss": (
+        lambda f: windowed(cell, f),
+        "step_loss_fn",
+        "params, y, target",
+    ),
+    "make_train_step": (
+        lambda f: make_train_step(f, Optimizer),
+        "loss_fn",
+        "params, carry, batch",
+    ),
+    "make_train_loop": (
+        lambda f: make_train_loop(f, Optimizer, step),
+        "loss_fn",
+        "params, carry, batch",
+    ),
+    "make_train_loop batch": (
+        lambda f: make_train_loop(cell, Optimizer, f),
+        "batch_fn",
+        "source, i",
+    ),
+    "make_online_loop": (lambda f: online(f, mean_loss), "cell", CELL),
+    "make_online_loop loss": (
+        lambda f: online(cell, f),
+        "step_loss_fn",
+        "params, y, target",
+    ),
+    "make_online_loop inputs": (
+        lambda f: online(cell, mean_loss, inputs_fn=f),
+        "inputs_fn",
+        "source, t",
+    ),
+    "make_eval_step": (make_eval_step, "loss_fn", "params, carry, batch"),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_no_function_fails_in_one_line(name):
+    use, argument, _ = FUNCTIONS[name]
+    with pytest.raises(TypeError) as raised:
+        use(None)
+    expected = f"{name.split()[0]}: {argument} must be a function, got NoneType."
+    assert str(raised.value) == expected
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, "init_stream"])
+def test_a_function_of_other_arguments_fails_in_one_line(name):
+    """A cell whose parameters are bound, where they are passed; one that wants them elsewhere."""
+    use, argument, given = FUNCTIONS.get(name, (traced_stream, "cell", CELL))
+    bound = functools.partial(cell, 0.5)
+    wrong, got = (cell, "w, c, x") if given.count(",") == 1 else (bound, "c, x")
+    with pytest.raises(TypeError) as raised:
+        use(wrong)
+    function = name.split()[0]
+    expected = f"{function}: {argument} must be a function of ({given}), got one of ({got})."
+    assert str(raised.value) == expected
+
+
+class Module:
+    """A step as an object, as Equinox and Flax have them."""
+
+    def __call__(self, carry, x, *, key=None):
+        return step(carry, x)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [step, Module(), jax.jit(step), functools.partial(cell, 0.5), lambda *args: step(*args)],
+    ids=["function", "object", "jit", "partial", "any number"],
+)
+def test_whatever_takes_a_carry_and_an_input_is_a_step(f):
+    assert truncated_scan(f, 0.0, jnp.ones(2), horizon=1)[0].shape == ()
+
+
+def test_a_wrapper_may_hide_arguments():
+    """What counts is what it takes itself, not what `functools.wraps` says."""
+
+    @functools.wraps(cell)
+    def bound(carry, x):
+        return cell(0.5, carry, x)
+
+    assert truncated_scan(bound, 0.0, jnp.ones(2), horizon=1)[0] == 1.5
+
+
+# What is called with something that is no array; its name among the arguments; "be an array" or
+# "hold arrays", where it may be a tree.
+ARRAYS = {
+    "truncated_scan": (lambda x: truncated_scan(step, 0.0, x, horizon=3), "xs", "hold arrays"),
+    "truncated_scan init": (
+        lambda x: truncated_scan(step, x, XS, horizon=3),
+        "init",
+        "hold arrays",
+    ),
+    "truncated_scan weights": (
+        lambda x: truncated_scan(step, 0.0, XS, horizon=3, lag_weights=x),
+        "lag_weights",
+        "be an array",
+    ),
+    "time_sharded_scan": (lambda x: on_devices(step, init=x), "init", "hold arrays"),
+    "stream_scan": (lambda x: in_stream(step, x), "xs", "be an array"),
+    "init_stream": (lambda x: init_stream(x, XS, horizon=3), "init", "hold arrays"),
+    "lag_spectrum": (lambda x: lags(cell, mean_loss)(0.5, 0.0, x, None), "xs", "hold arrays"),
+    "dyadic_lag_spectrum": (
+        lambda x: dyadic_lag_spectrum(cell, mean_loss)(x, 0.0, XS, None),
+        "params",
+        "hold arrays",
+    ),
+    "windowed_value_and_grad": (
+        lambda x: windowed(cell, mean_loss)(0.5, x, XS, XS),
+        "init",
+        "hold arrays",
+    ),
+    "with_resets": (lambda x: with_resets(step, x), "init", "hold arrays"),
+    "with_resets flags": (
+        lambda x: with_resets(step, 0.0)(0.0, (1.0, x)),
+        "flags",
+        "be an array",
+    ),
+    "with_mask": (lambda x: with_mask(step, x), "fill", "hold arrays"),
+    "with_boundary_factors": (
+        lambda x: with_boundary_factors(step)(0.0, (1.0, x)),
+        "factors",
+        "be an array",
+    ),
+    "truncated_linear_scan": (
+        lambda x: truncated_linear_scan(XS, x, 0.0, horizon=3),
+        "b",
+        "be an array",
+    ),
+    "effective_horizon": (effective_horizon, "spectrum", "be an array"),
+    "linear_softmax_cross_entropy": (
+        lambda x: linear_softmax_cross_entropy(x, XS, XS, XS),
+        "inputs",
+        "be an array",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", ["a", object, np.array("a")], ids=["text", "type", "array"])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_what_is_no_array_fails_in_one_line(name, wrong):
+    use, argument, kind = ARRAYS[name]
+    with pytest.raises(TypeError) as raised:
+        use(wrong)
+    said = str(raised.value)
+    assert said.startswith(f"{name.split()[0]}: {argument} must {kind}, got ")
+    assert "\n" not in said
+
+
+BIAS = truncation_bias(
+    lag_spectrum(cell, mean_loss, horizon=5)(0.5, 0.0, jnp.ones(9), None), horizons=(2, 4)
+)
+NUMBERS = {
+    "truncated_scan: tol": lambda x: truncated_scan(step, 0.0, XS, horizon=3, tol=x),
+    "effective_horizon: fraction": lambda x: effective_horizon(jnp.ones(3), fraction=x),
+    "adaptive_horizon: tolerance": lambda x: adaptive_horizon(BIAS, tolerance=x),
+}
+
+
+@pytest.mark.parametrize(
+    "wrong, got",
+    [
+        (True, "True"),
+        (np.True_, "np.True_"),
+        ("a", "'a'"),
+        (None, "None"),
+        (1j, "1j"),
+        (np.complex64(0), "np.complex64(0j)"),
+        (np.ones((2, 2)), "ndarray"),
+    ],
+    ids=["bool", "NumPy's bool", "text", "none", "complex", "NumPy's complex", "array"],
+)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_no_static_number_fails_in_one_line(name, wrong, got):
+    with pytest.raises(TypeError) as raised:
+        NUMBERS[name](wrong)
+    assert str(raised.value) == f"{name} must be a static number, got {got}."
+
+
+@pytest.mark.parametrize("number", [0.5, np.float32(0.5), np.float64(0.5)], ids=["py", "32", "64"])
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_of_python_and_numpy_are_static(name, number):
+    NUMBERS[name](number)
+
+
+def test_a_horizon_for_each_part_checks_types_first():
+    two = lambda c, x: (c, x)
+    for wrong in ({"stride": np.ones(3)}, {"carry_every": "2"}, {"tol": np.ones((2, 2))}):
+        with pytest.raises(TypeError, match=r"^truncated_scan: \w+ must be a static .*\.$"):
+            truncated_scan(two, (0.0, 1.0), XS, horizon=(3, 2), **wrong)
