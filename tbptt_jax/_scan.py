@@ -126,8 +126,8 @@ def truncated_scan(
         carry is elementwise; on a CPU, where it is long enough, to whole tiles of its cache.
       lag_weights: [horizon] or [B, horizon], real, may be traced: what the error of a step
         contributes i steps back is multiplied by wᵢ, for each sample b by w[b, i] where B is the
-        first axis of the carry's and the outputs' leaves. Results do not depend on them:
-        the gradient for them is zero. Needs stride 1; an elementwise carry takes sweeps.
+        first axis of the carry's and the outputs' leaves. Needs stride 1; an elementwise carry
+        takes sweeps. Results do not depend on the weights: the gradient for them is zero.
       tol: where the sweeps end: as soon as the errors that still travel are below `tol` times those
         that have arrived, both by their L2 norm over all steps, samples and entries of the carry;
         a static number in [0, 1), and 0 for all sweeps. See above. Needs stride 1 and all carries;
@@ -146,10 +146,10 @@ def truncated_scan(
       ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, `truncated_scan: tol needs
         stride=1, got 2.`, the same for carry_every, and with lag_weights.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
-        `jax.export`, the same for carry_every, and where each part has its horizon.
-      TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`, and where `f` is no
-        function of (carry, x), or `init` or `xs` holds what is no array.
-      TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
+        `jax.export`, the same for carry_every, and for a horizon for each part.
+      TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
+      TypeError: no function or arrays where they must be; forward-mode differentiation outside
+        `jax.jit`, where horizon < T.
       ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen
         module does that makes parameters or draws keys inside of it; or, where horizon < T, reads
         or updates a mutable array (`jax.new_ref`).
@@ -212,8 +212,7 @@ class _Options(NamedTuple):
 
 def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     horizons = horizons_of_leaves(horizon, init)
-    if horizons is not None:
-        horizon = max(jax.tree.leaves(horizons), default=1)
+    horizon = horizon if horizons is None else max(jax.tree.leaves(horizons), default=1)
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
     carry_every = check_integer("truncated_scan", "carry_every", carry_every)
     tol = check_tol(tol, stride, carry_every, lag_weights is not None)

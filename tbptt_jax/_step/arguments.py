@@ -1,4 +1,8 @@
-"""Checks of single arguments: static numbers, functions, arrays."""
+"""Checks of single arguments: static numbers, functions, arrays.
+
+Each is given the name of the public function and that of the argument. It raises TypeError, or
+ValueError for a value out of range, in one line that begins with both.
+"""
 
 from __future__ import annotations
 
@@ -15,71 +19,40 @@ from jax.typing import DTypeLike
 
 
 def check_number(function: str, name: str, value: Any) -> None:
-    """Makes sure that an argument is a static real number.
-
-    Args:
-      function: name of the public function, for the error, here and below.
-      name: the argument's, here and below.
-      value: what it was given.
-
-    Raises:
-      TypeError: it is none, or a bool.
-    """
+    """Refuses what is no static real number; a bool is none."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{function}: {name} must be a static number, got {shown(value)}.")
 
 
 def check_integer(function: str, name: str, value: Any, least: int = 1) -> int:
-    """Returns a static integer >= `least`.
-
-    Raises:
-      TypeError: not a static integer.
-      ValueError: below.
-    """
+    """Returns a static integer >= `least`."""
+    rule = f"{function}: {name} must be a static integer, got"
     if isinstance(value, Tracer):
-        raise TypeError(
-            f"{function}: {name} must be a static integer, got a traced value; make it static "
-            "(static_argnames of jax.jit)."
-        )
+        advice = "make it static (static_argnames of jax.jit)"
+        raise TypeError(f"{rule} a traced value; {advice}.")
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        index = operator.index(value)
+        index = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{function}: {name} must be a static integer, got {shown(value)}."
-        ) from None
+        index = None
+    if index is None:
+        raise TypeError(f"{rule} {shown(value)}.")
     if index < least:
         raise ValueError(f"{function}: {name} must be >= {least}, got {index}.")
     return index
 
 
 def check_integers(function: str, name: str, values: Any, least: int = 1) -> tuple[int, ...]:
-    """Returns static integers >= `least`.
-
-    Raises:
-      TypeError: they are no sequence of static integers.
-      ValueError: one is below.
-    """
-    if isinstance(values, (str, dict)) or not np.iterable(values):
+    """Returns a sequence of static integers >= `least`."""
+    if isinstance(values, str) or not np.iterable(values):
         raise TypeError(f"{function}: {name} must be static integers, got {shown(values)}.")
     return tuple(check_integer(function, name, value, least) for value in values)
 
 
 def check_callable(function: str, name: str, f: Any, *args: str) -> None:
-    """Makes sure that an argument is a function of so many arguments.
-
-    Args:
-      function: see above.
-      name: see above.
-      f: what it was given.
-      args: names of the arguments that `f` will be given.
-
-    Raises:
-      TypeError: it is none, or one of others.
-    """
+    """Refuses what is no function of arguments with the roles `args`."""
+    rule = f"{function}: {name} must be a function"
     if not callable(f):
-        raise TypeError(f"{function}: {name} must be a function, got {type(f).__name__}.")
+        raise TypeError(f"{rule}, got {type(f).__name__}.")
     try:
         signature = inspect.signature(f, follow_wrapped=False)
     except ValueError:  # some builtins have none
@@ -87,50 +60,33 @@ def check_callable(function: str, name: str, f: Any, *args: str) -> None:
     try:
         signature.bind(*args)
     except TypeError:
-        raise TypeError(
-            f"{function}: {name} must be a function of ({', '.join(args)}), got one of "
-            f"({', '.join(signature.parameters)})."
-        ) from None
+        taken = ", ".join(signature.parameters)
+        raise TypeError(f"{rule} of ({', '.join(args)}), got one of ({taken}).") from None
 
 
 def check_arrays(function: str, **trees: Any) -> None:
-    """Makes sure that the leaves of arguments, given by name, are arrays or numbers.
-
-    Raises:
-      TypeError: one is not.
-    """
+    """Refuses leaves that are neither arrays nor numbers, in arguments given by name."""
     for name, tree in trees.items():
         for leaf in jax.tree.leaves(tree):
-            if hasattr(leaf, "__jax_array__"):
-                continue
             try:
-                jax.typeof(leaf)
+                if not hasattr(leaf, "__jax_array__"):
+                    jax.typeof(leaf)
             except TypeError:
-                raise TypeError(
-                    f"{function}: {name} must hold arrays, got {shown(leaf)}."
-                ) from None
+                got = shown(leaf)
+                raise TypeError(f"{function}: {name} must hold arrays, got {got}.") from None
 
 
 def as_array(function: str, name: str, value: Any, dtype: DTypeLike | None = None) -> jax.Array:
-    """Returns an argument as an array.
-
-    Raises:
-      TypeError: it is none.
-    """
+    """Returns an argument as an array."""
     try:
         return jnp.asarray(value, dtype)
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{function}: {name} must be an array, got {type(value).__name__}."
-        ) from None
+        got = type(value).__name__
+        raise TypeError(f"{function}: {name} must be an array, got {got}.") from None
 
 
 def real_array(function: str, name: str, value: Any) -> jax.Array:
-    """Returns an argument as an array of integers or floating-point numbers.
-
-    Raises:
-      TypeError: it is none.
-    """
+    """Returns an argument as an array of integers or floating-point numbers."""
     array = as_array(function, name, value)
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         raise TypeError(f"{function}: {name} must be real, got {array.dtype}.")
