@@ -120,13 +120,16 @@ def _again(workdir: Path) -> str:
 
 def _schedule(settings: Settings) -> str:
     """How far errors reach."""
+    early = ""
+    if settings.tol is not None:
+        early = f"; sweeps end where less than {settings.tol:g} of the errors still travels"
     if settings.bias is None:
-        return str(settings.schedule)
+        return f"{settings.schedule}{early}"
     seq_len = settings.schedule.seq_len
     members = ", ".join(map(str, styles.horizons(seq_len)))
     return (
         f"true BPTT: before each epoch the shortest horizon of {members} whose relative bias is "
-        f"below {settings.bias:g}, in sequences of {seq_len}"
+        f"below {settings.bias:g}, in sequences of {seq_len}{early}"
     )
 
 

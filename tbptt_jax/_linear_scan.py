@@ -44,7 +44,8 @@ def truncated_linear_scan(
       stride: how many consecutive losses share one backward pass; a static integer in 1..horizon.
       parallel: whether the forward composes steps in a tree (`jax.lax.associative_scan`), of depth
         log T and about twice the operations, or takes one after the other; None for what suits the
-        platform, one after the other on a CPU, as the backward always does.
+        platform: one after the other on a CPU, a tree elsewhere. The backward always does what
+        suits the platform.
 
     Returns:
       The last state, [...], and all states, [T, ...].

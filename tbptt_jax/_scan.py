@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from tbptt_jax._backward.adjoint import Schedule, whole_segment
 from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, without_forward_mode
 from tbptt_jax._backward.lag_weights import check_lag_weights
-from tbptt_jax._backward.parts import check_alone, horizons_of_leaves, parts_of
+from tbptt_jax._backward.parts import apart, check_alone, horizons_of_leaves, parts_of
 from tbptt_jax._backward.segments import keeping_scan
 from tbptt_jax._step.arguments import check_integer
 from tbptt_jax._step.handed_on import partition
@@ -69,8 +69,8 @@ def truncated_scan(
     entry of the old one alone (leaky integrators, minGRU, diagonal state-space models; up to four
     leaves of one dtype that depend on each other entry by entry), sliding windows replace the
     sweeps, at a cost that does not depend on the horizon; elsewhere than on a CPU at all strides.
-    Such steps are found by themselves, and an unknown operation means sweeps. Where products of the
-    Jacobian's entries overflow, so may an error of the windows that comes from far and is tiny.
+    Such steps are found by themselves, and an unknown operation means sweeps. Windows multiply
+    entries of many Jacobians: where such a product overflows, so may an error that is tiny.
 
     With `carry_every` = m > 1 only every m-th carry is kept, and the steps between are run again in
     the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under
@@ -137,8 +137,7 @@ def truncated_scan(
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
 
     Raises:
-      ValueError: `truncated_scan: horizon must be >= 1, got 0.`, and the same for stride and
-        carry_every.
+      ValueError: `truncated_scan: horizon must be >= 1, got 0.`; stride and carry_every too.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
       ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
@@ -176,6 +175,8 @@ def truncated_scan(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     options = _options(init, horizon, stride, carry_every, lag_weights, tol)
+    if options.horizons is not None:
+        init = apart(init)
     is_full = horizon is None or _covers(options.shortest, xs, length)
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
@@ -219,9 +220,8 @@ def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     if horizons is not None:
         check_alone(stride, carry_every, tol, lag_weights)
     weights = check_lag_weights(lag_weights, horizon, stride)
-    shortest = min(jax.tree.leaves(horizons), default=horizon)
-    if weights is not None or tol > 0:
-        shortest = 0
+    always = weights is not None or tol > 0
+    shortest = 0 if always else min(jax.tree.leaves(horizons), default=horizon)
     return _Options(horizon, horizons, stride, carry_every, weights, tol, shortest)
 
 

@@ -102,7 +102,7 @@ def warning(choice: dict[str, Any], tolerance: float) -> str | None:
         said = f"errors grow by {decay:.3f} ± {error:.3f} a step"
         return f"{said}, so no bound of the bias exists; {longest}"
     if relative is None:
-        return f"no gradient is large beside the bound of its bias; {longest}"
+        return f"every bound of the bias is as large as the gradient itself; {longest}"
     if relative >= tolerance:
         return f"no horizon has a relative bias below {tolerance:g}; {longest}"
     return None

@@ -79,7 +79,7 @@ def train_epoch(
     kept, num_skipped = position, int(progress.num_skipped)
 
     def now():
-        inside = _inside(position, total, num_skipped)
+        inside = inside_epoch(position, total, num_skipped)
         return progress._replace(**state._asdict(), **inside)
 
     caption = f"epoch {int(progress.epoch) + 1}"
@@ -108,7 +108,7 @@ def train_epoch(
     return now(), total / (text.num - num_skipped)
 
 
-def _inside(position, total_loss, num_skipped):
+def inside_epoch(position, total_loss, num_skipped):
     """Where an epoch has come to, as `Progress` has it."""
     return {
         "position": np.asarray(position, np.int32),
@@ -138,7 +138,7 @@ def _one_by_one(calls, progress, source, stop):
             total += float(metrics.loss)
             continue
         if not calls.skips or (np.isfinite(metrics.loss) and np.isfinite(metrics.grad_norm)):
-            inside = _inside(i, total, num_skipped)
+            inside = inside_epoch(i, total, num_skipped)
             raise _diverged(calls, progress._replace(**before._asdict(), **inside), metrics)
         state, num_skipped = before, num_skipped + 1
     return state, total, num_skipped

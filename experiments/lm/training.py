@@ -19,6 +19,7 @@ from experiments.lm.epoch import (
     Calls,
     Progress,
     compile_loop,
+    inside_epoch,
     kept_if_stopped,
     progress_bar,
     train_epoch,
@@ -210,8 +211,8 @@ def train(
         trained = time.perf_counter()
         with kept_if_stopped(keep, lambda progress=progress: progress):
             valid_loss = float(evaluate(progress.params, text.valid))
-        _check(valid_loss, calls.largest_loss, f"the validation loss of epoch {epoch}")
         num_skipped = int(progress.num_skipped)
+        _check(valid_loss, calls.largest_loss, epoch, num_skipped)
         progress = _end_epoch(progress, epoch, valid_loss)
         times = num_tokens / (trained - began), time.perf_counter() - began
         choice = progress.choice.row() if progress.choice else None
@@ -237,14 +238,13 @@ def _end_epoch(progress, epoch, valid_loss):
     if valid_loss < progress.best_valid_loss:
         best = np.asarray(epoch, np.int32), np.asarray(valid_loss, np.float32), progress.params
         progress = progress._replace(**dict(zip(BEST, best, strict=True)))
-    zero = np.zeros((), np.int32)
-    begun = {"position": zero, "total_loss": np.zeros(()), "num_skipped": zero}
-    return progress._replace(epoch=np.asarray(epoch, np.int32), **begun)
+    return progress._replace(epoch=np.asarray(epoch, np.int32), **inside_epoch(0, 0.0, 0))
 
 
-def _check(loss, largest, what):
+def _check(loss, largest, epoch, num_skipped):
     if not loss <= largest:
+        skipped = f" ({num_skipped} updates skipped)" if num_skipped else ""
         raise UserError(
-            f"{what} is {loss:.4g}, where a guess among all words has {largest / 10:.3g}; a "
-            "smaller --learning_rate may help."
+            f"the validation loss of epoch {epoch}{skipped} is {loss:.4g}, where a guess among all "
+            f"words has {largest / 10:.3g}; a smaller --learning_rate may help."
         )

@@ -53,6 +53,16 @@ def horizons_of_leaves(horizon: Any, init: Any) -> Any:
         ) from None
 
 
+def apart(init: Any) -> Any:
+    """`init` with an array of its own in each place, since places of one array may differ."""
+
+    def own(leaf):
+        is_array = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+        return jnp.copy(leaf) if is_array else leaf
+
+    return jax.tree.map(own, init)
+
+
 def check_alone(stride: int, carry_every: int, tol: float, lag_weights: Any) -> None:
     """Makes sure that there are no other options beside horizons of parts.
 

@@ -44,11 +44,11 @@ def time_sharded_scan(
 
     Forward, the devices take turns, since a carry needs the one before: T steps one after the
     other, and D - 1 messages of one carry. Backward they work at once, each on its own T / D steps
-    and the up to horizon - 1 after them whose errors reach these. It receives their carries, inputs
-    and cotangents from the next device in one message an array, of two or more devices where
-    T / D < horizon - 1. At the end the cotangents of what all steps read, of `init` too, are summed
-    over devices. No message is sent inside a loop of the backward, whose sequential depth is
-    `horizon`.
+    and on the steps after them whose errors reach these, at most horizon - 1. A device receives the
+    carries, inputs and cotangents of those later steps from the next device, in one message an
+    array; where T / D < horizon - 1, from two devices or more. At the end the cotangents of what
+    all steps read, of `init` too, are summed over devices. No message is sent inside a loop of the
+    backward, whose sequential depth is `horizon`.
 
     Blocks of `stride` losses are counted from the first step, and may be shared by two devices. At
     stride 1 an elementwise carry has one price for every horizon, as in `truncated_scan`; at larger

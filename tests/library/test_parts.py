@@ -89,6 +89,23 @@ def test_what_the_step_closes_over_and_its_inputs_have_the_longest_horizon():
     assert largest_error(scan_gradients(problem, 5, 1, scan), expected) < 1e-12
 
 
+@pytest.mark.parametrize("horizons", [({"a": 2, "b": 7}, 7), ({"a": 7, "b": 2}, 3)])
+def test_each_place_of_one_array_has_its_own_horizon(horizons):
+    """Two in the carry, and one that the step closes over."""
+    xs = jax.random.normal(jax.random.key(1), (12,))
+
+    def loss(a, b, outer):
+        def step(carry, x):
+            p, c = carry
+            return (p, jnp.sin(c * p["a"] * 2.0 + p["b"] + outer * x)), c * p["b"]
+
+        return jnp.sum(truncated_scan(step, ({"a": a, "b": b}, 0.1), xs, horizon=horizons)[1])
+
+    of_all = jax.grad(lambda w: loss(w, w, w))(jnp.array(0.9))
+    of_each = jax.grad(loss, argnums=(0, 1, 2))(*jnp.full(3, 0.9))
+    np.testing.assert_allclose(of_all, sum(of_each), rtol=1e-12)
+
+
 def test_elementwise_carries_take_sweeps():
     problem = elementwise_cells.problem("gated_average", T)
     param_horizons = jax.tree.map(lambda _: 2, problem.params)

@@ -27,8 +27,9 @@ def linear(kernel, horizon, tol=0.0, power=1, before=lambda c: c):
     step = lambda c, x: (lambda c: (c, c))((before(c) + x) ** power @ kernel)
 
     def loss(xs):
-        ys = truncated_scan(step, jnp.ones(STATE), xs, horizon=horizon, tol=tol)[1]
-        return jnp.sum(ys * jax.random.normal(jax.random.key(1), ys.shape))
+        init = jnp.ones(STATE, kernel.dtype)
+        ys = truncated_scan(step, init, xs, horizon=horizon, tol=tol)[1]
+        return jnp.sum(ys * jax.random.normal(jax.random.key(1), ys.shape).astype(ys.dtype))
 
     return loss
 
@@ -135,13 +136,23 @@ def test_second_derivatives_are_those_of_the_horizon_that_was_found(second):
     assert np.max(np.abs(of(6, 0.03) - of(6, 0.0))) > 1e-6
 
 
-def test_the_size_of_the_loss_does_not_count():
-    """Squares of such errors are zero in float32."""
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        (jnp.float32, 1e-30),
+        (jnp.float32, 2.0**124),
+        (jnp.bfloat16, 2.0**124),
+        (jnp.float16, 2.0**-17),
+    ],
+)
+def test_the_size_of_the_loss_does_not_count(dtype, size):
+    """Squares of such errors, or one over them, are no numbers of their type."""
     with jax.enable_x64(False):
-        kernel, xs = rotated(0.3).astype(jnp.float32), jnp.zeros((STEPS, STATE), jnp.float32)
-        loss = linear(kernel, STEPS, 1e-3)
-        tiny = jax.grad(lambda xs: 1e-30 * loss(xs))(xs)
-        np.testing.assert_allclose(1e30 * tiny, jax.grad(loss)(xs), rtol=1e-5, atol=1e-6)
+        kernel, xs = rotated(0.3).astype(dtype), jnp.zeros((STEPS, STATE), dtype)
+        sized = lambda tol: lambda xs: dtype(size) * linear(kernel, STEPS, tol)(xs)
+        exact, found = (np.float32(jax.grad(sized(tol))(xs)) for tol in (0.0, 1e-3))
+        assert np.max(np.abs(exact)) > 0.1 * size
+        np.testing.assert_allclose(found, exact, atol=0.03 * size)
 
 
 def test_no_sweep_is_made_after_the_end():

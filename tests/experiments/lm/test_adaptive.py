@@ -123,7 +123,7 @@ def test_chosen_is_the_shortest_horizon_below_the_tolerance_or_the_longest(toler
             "errors grow by 1.250 ± 0.500 a step, so no bound of the bias exists",
         ),
         ((np.inf, np.nan, np.nan), "cannot be told, so no bound of the bias exists"),
-        ((np.inf, 0.5, 0.0), "no gradient is large beside the bound of its bias"),
+        ((np.inf, 0.5, 0.0), "every bound of the bias is as large as the gradient itself"),
     ],
 )
 def test_where_there_is_no_bound_the_longest_is_taken_and_it_is_said(numbers, said):
