@@ -18,7 +18,7 @@ from tbptt_jax._backward.segments import keeping_scan
 from tbptt_jax._step.arguments import check_integer
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
-from tbptt_jax._step.schedule import check_schedule, check_symbolic, check_tol
+from tbptt_jax._step.schedule import check_ones, check_schedule, check_tol
 from tbptt_jax._step.time_axis import take
 
 Carry = TypeVar("Carry")
@@ -183,16 +183,16 @@ def truncated_scan(
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     if not isinstance(num_steps, int):  # symbolic, under jax.export
-        has_parts = options.horizons is not None
-        check_symbolic(stride if horizon is not None else 1, options.carry_every, has_parts)
+        what = "truncated_scan: a symbolic number of steps"
+        check_ones(what, stride=1 if horizon is None else stride, carry_every=options.carry_every)
+        if options.horizons is not None:
+            raise ValueError(f"{what} needs one horizon.")
     run_steps = keeping_scan(num_steps, reverse, unroll)
     if is_full:
         run = functools.partial(run_steps, functools.partial(step, constants))
         results = run(init_leaves, xs_leaves, options.carry_every, rerun=True)[:2]
     else:
-        parts = None
-        if options.horizons is not None:
-            parts = parts_of(options.horizons, init, rest, constants, num_steps)
+        parts = parts_of(options.horizons, init, rest, constants, num_steps)
         args = constants, init_leaves, xs_leaves
         results = _truncated(run_steps, step, args, num_steps, options, parts, reverse)
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))

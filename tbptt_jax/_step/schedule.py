@@ -47,29 +47,15 @@ def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> flo
     check_number("truncated_scan", "tol", tol)
     if not 0.0 <= tol < 1.0:
         raise ValueError(f"truncated_scan: tol must be in [0, 1), got {tol}.")
-    for name, value in {"stride": stride, "carry_every": carry_every}.items():
-        if tol and value > 1:
-            raise ValueError(f"truncated_scan: tol needs {name}=1, got {value}.")
+    if tol:
+        check_ones("truncated_scan: tol", stride=stride, carry_every=carry_every)
     if tol and has_weights:
         raise ValueError("truncated_scan: tol does not go with lag_weights; drop one.")
     return float(tol)
 
 
-def check_symbolic(stride: int, carry_every: int, has_parts: bool) -> None:
-    """Makes sure that what `truncated_scan` is asked for needs no number of steps.
-
-    Args:
-      stride: as checked, 1 where there is no truncation.
-      carry_every: as checked.
-      has_parts: whether there is a horizon for each part.
-
-    Raises:
-      ValueError: it needs one.
-    """
-    for name, value in {"stride": stride, "carry_every": carry_every}.items():
+def check_ones(what: str, **options: int) -> None:
+    """Refuses options above 1, which `what` does not go with."""
+    for name, value in options.items():
         if value > 1:
-            raise ValueError(
-                f"truncated_scan: a symbolic number of steps needs {name}=1, got {value}."
-            )
-    if has_parts:
-        raise ValueError("truncated_scan: a symbolic number of steps needs one horizon.")
+            raise ValueError(f"{what} needs {name}=1, got {value}.")
