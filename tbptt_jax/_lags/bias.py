@@ -155,7 +155,7 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
             "adaptive_horizon: bias must be a TruncationBias from truncation_bias, got "
             f"{type(bias).__name__}."
         )
-    check_number("adaptive_horizon", "tolerance", tolerance)
+    tolerance = check_number("adaptive_horizon", "tolerance", tolerance)
     if not tolerance > 0:
         raise ValueError(f"adaptive_horizon: tolerance must be above 0, got {tolerance}.")
     is_below = bias.relative < tolerance

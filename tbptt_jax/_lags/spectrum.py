@@ -145,7 +145,7 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
       >>> print(effective_horizon(jnp.array([8.0, 4.0, 2.0, 1.0]), fraction=0.9))
       3
     """
-    check_number("effective_horizon", "fraction", fraction)
+    fraction = check_number("effective_horizon", "fraction", fraction)
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"effective_horizon: fraction must be in (0, 1], got {fraction}.")
     if jax.tree.structure(spectrum) != jax.tree.structure(0):

@@ -7,6 +7,7 @@ ValueError for a value out of range, in one line that begins with both.
 from __future__ import annotations
 
 import inspect
+import itertools
 import numbers
 import operator
 from typing import Any
@@ -18,10 +19,11 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 
-def check_number(function: str, name: str, value: Any) -> None:
-    """Refuses what is no static real number; a bool is none."""
+def check_number(function: str, name: str, value: Any) -> float:
+    """Returns a static real number; a bool is none."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{function}: {name} must be a static number, got {shown(value)}.")
+    return float(value)
 
 
 def check_integer(function: str, name: str, value: Any, least: int = 1) -> int:
@@ -67,22 +69,19 @@ def check_callable(function: str, name: str, f: Any, *args: str) -> None:
 def check_arrays(function: str, **trees: Any) -> None:
     """Refuses leaves that are neither arrays nor numbers, in arguments given by name."""
     for name, tree in trees.items():
-        for leaf in jax.tree.leaves(tree):
-            try:
-                if not hasattr(leaf, "__jax_array__"):
-                    jax.typeof(leaf)
-            except TypeError:
-                got = shown(leaf)
-                raise TypeError(f"{function}: {name} must hold arrays, got {got}.") from None
+        for leaf in itertools.filterfalse(_is_array, jax.tree.leaves(tree)):
+            raise TypeError(f"{function}: {name} must hold arrays, got {shown(leaf)}.")
 
 
 def as_array(function: str, name: str, value: Any, dtype: DTypeLike | None = None) -> jax.Array:
     """Returns an argument as an array."""
+    error = TypeError(f"{function}: {name} must be an array, got {type(value).__name__}.")
+    if not all(map(_is_array, jax.tree.leaves(value))):
+        raise error
     try:
         return jnp.asarray(value, dtype)
     except (TypeError, ValueError):
-        got = type(value).__name__
-        raise TypeError(f"{function}: {name} must be an array, got {got}.") from None
+        raise error from None
 
 
 def real_array(function: str, name: str, value: Any) -> jax.Array:
@@ -91,6 +90,13 @@ def real_array(function: str, name: str, value: Any) -> jax.Array:
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating)):
         raise TypeError(f"{function}: {name} must be real, got {array.dtype}.")
     return array
+
+
+def _is_array(leaf):
+    try:
+        return hasattr(leaf, "__jax_array__") or jax.typeof(leaf) is not None
+    except TypeError:
+        return False
 
 
 def shown(value: Any) -> str:

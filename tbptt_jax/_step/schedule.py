@@ -44,14 +44,14 @@ def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> flo
       TypeError: not a static number.
       ValueError: out of range, or excluded.
     """
-    check_number("truncated_scan", "tol", tol)
+    tol = check_number("truncated_scan", "tol", tol)
     if not 0.0 <= tol < 1.0:
         raise ValueError(f"truncated_scan: tol must be in [0, 1), got {tol}.")
     if tol:
         check_ones("truncated_scan: tol", stride=stride, carry_every=carry_every)
     if tol and has_weights:
         raise ValueError("truncated_scan: tol does not go with lag_weights; drop one.")
-    return float(tol)
+    return tol
 
 
 def check_ones(what: str, **options: int) -> None:
