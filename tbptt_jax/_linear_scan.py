@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from tbptt_jax._backward.adjoint import Schedule, truncated_pullback
 from tbptt_jax._backward.cpu_tiles import on_cpu
-from tbptt_jax._step.arguments import as_array
+from tbptt_jax._step.arguments import as_array, shown
 from tbptt_jax._step.schedule import check_schedule
 
 NAME = "truncated_linear_scan"
@@ -73,7 +73,7 @@ def truncated_linear_scan(
     """
     horizon, stride = check_schedule(NAME, horizon, stride)
     if not (parallel is None or isinstance(parallel, bool)):
-        raise TypeError(f"{NAME}: parallel must be True, False or None, got {parallel!r}.")
+        raise TypeError(f"{NAME}: parallel must be True, False or None, got {shown(parallel)}.")
     a, b, init = _arrays(a, b, init)
     num_steps = len(a)
     if horizon is None or horizon >= num_steps:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from tbptt_jax._backward.norms import l2_of, norms_of
 from tbptt_jax._lags.cell_backward import Backward, backward
 from tbptt_jax._pullback.of_steps import inexact
-from tbptt_jax._step.arguments import check_integer, check_number, real_array
+from tbptt_jax._step.arguments import check_flags, check_integer, check_number, real_array
 from tbptt_jax._step.time_axis import add, of_next_step
 
 NAME = "lag_spectrum"
@@ -93,6 +93,7 @@ def lag_spectrum(
       Pascanu, Mikolov and Bengio, 2013, On the difficulty of training recurrent neural networks.
     """
     horizon = check_integer(NAME, "horizon", horizon)
+    check_flags(NAME, batched=batched, parts=parts)
 
     def spectrum(params, init, xs, targets):
         run = backward(NAME, cell, sequence_loss_fn, params, init, xs, targets)

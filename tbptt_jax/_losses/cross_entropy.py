@@ -97,7 +97,7 @@ def linear_softmax_cross_entropy(
     """
     if reduction not in REDUCTIONS:
         raise ValueError(
-            f"{NAME}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}."
+            f"{NAME}: reduction must be one of {', '.join(REDUCTIONS)}, got {shown(reduction)}."
         )
     if block_size is not None:
         block_size = check_integer(NAME, "block_size", block_size)

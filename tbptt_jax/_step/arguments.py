@@ -26,6 +26,13 @@ def check_number(function: str, name: str, value: Any) -> float:
     return float(value)
 
 
+def check_flags(function: str, **flags: Any) -> None:
+    """Refuses flags, given by name, that are neither True nor False."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{function}: {name} must be True or False, got {shown(value)}.")
+
+
 def check_integer(function: str, name: str, value: Any, least: int = 1) -> int:
     """Returns a static integer >= `least`."""
     rule = f"{function}: {name} must be a static integer, got"

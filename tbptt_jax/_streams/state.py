@@ -12,7 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from tbptt_jax._pullback.linearity import check_linear
-from tbptt_jax._step.arguments import check_arrays, check_callable, check_integer, shown
+from tbptt_jax._step.arguments import (
+    check_arrays,
+    check_callable,
+    check_flags,
+    check_integer,
+    shown,
+)
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.per_step import check_carry, pair
 from tbptt_jax._step.schedule import check_schedule
@@ -122,8 +128,7 @@ def init_stream(
     if steps is None:
         raise ValueError("init_stream: a stream needs a finite horizon, got None.")
     history = steps - _shortest(stride, shortest_chunk)
-    if not isinstance(stale, bool):
-        raise TypeError(f"init_stream: stale must be True or False, got {shown(stale)}.")
+    check_flags("init_stream", stale=stale)
     for leaf in jax.tree.leaves(xs):
         if not np.shape(leaf) or not np.shape(leaf)[0]:
             raise ValueError(

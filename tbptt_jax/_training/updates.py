@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._losses.blocks import accumulator
 from tbptt_jax._pullback.of_steps import merge
-from tbptt_jax._step.arguments import check_callable
+from tbptt_jax._step.arguments import check_callable, check_flags
 from tbptt_jax._step.per_step import pair, real_scalar
 from tbptt_jax._step.static_leaves import freeze, is_array, thaw
 from tbptt_jax._training.donating import donating
@@ -18,6 +18,7 @@ PAIR = jax.tree.structure((0, 0))
 
 def jitted(name, step, donate):
     """`step` on frozen states as a jitted step on states."""
+    check_flags(name, donate=donate)
     compiled = donating(name, step) if donate else jax.jit(step)
 
     def call(state, *args):
@@ -77,6 +78,7 @@ def _update(name, optimizer, grads, opt_state, trained):
 def checked(name, loss_fn, has_aux):
     """`loss_fn` as `(params, carry, batch) -> (loss, (carry, aux))`."""
     check_callable(name, "loss_fn", loss_fn, "params", "carry", "batch")
+    check_flags(name, has_aux=has_aux)
 
     def checked(params, carry, batch):
         loss, rest = pair(name, "loss_fn", "(loss, carry)", loss_fn(params, carry, batch))

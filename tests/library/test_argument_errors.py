@@ -286,3 +286,24 @@ def test_a_horizon_for_each_part_checks_types_first():
     for wrong in ({"stride": np.ones(3)}, {"carry_every": "2"}, {"tol": np.ones((2, 2))}):
         with pytest.raises(TypeError, match=r"^truncated_scan: \w+ must be a static .*\.$"):
             truncated_scan(two, (0.0, 1.0), XS, horizon=(3, 2), **wrong)
+
+
+FLAGS = {
+    "init_stream: stale": lambda x: init_stream(0.0, XS, horizon=3, stale=x),
+    "lag_spectrum: batched": lambda x: lags(cell, mean_loss, batched=x),
+    "lag_spectrum: parts": lambda x: lags(cell, mean_loss, parts=x),
+    "dyadic_lag_spectrum: parts": lambda x: dyadic_lag_spectrum(cell, mean_loss, parts=x),
+    "make_train_step: has_aux": lambda x: make_train_step(cell, Optimizer, has_aux=x),
+    "make_train_step: donate": lambda x: make_train_step(cell, Optimizer, donate=x),
+    "make_train_loop: donate": lambda x: make_train_loop(cell, Optimizer, step, donate=x),
+    "make_online_loop: donate": lambda x: online(cell, mean_loss, donate=x),
+    "make_eval_step: has_aux": lambda x: make_eval_step(cell, has_aux=x),
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_what_is_neither_true_nor_false_fails_in_one_line(name):
+    for wrong, got in ((1, "1"), ("yes", "'yes'"), (np.ones((2, 2)), "ndarray")):
+        with pytest.raises(TypeError) as raised:
+            FLAGS[name](wrong)
+        assert str(raised.value) == f"{name} must be True or False, got {got}."
