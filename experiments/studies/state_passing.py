@@ -32,12 +32,12 @@ import numpy as np
 from absl import flags
 
 from experiments.charts import state_passing as state_passing_chart
-from experiments.lm import flags as common
 from experiments.record import kept, launch, results, seeds
 from experiments.record.errors import UserError
 from experiments.tasks import long_text
 from experiments.tasks.long_text import OTHER, OWN, ZERO, Way
 from experiments.text import data
+from experiments.text import flags as text_flags
 
 TASK = long_text.Task()
 CELLS = ("lru", "gru")
@@ -108,7 +108,7 @@ def row(folder: Path, cell: str, name: str, corpus: data.Corpus, num_seeds: int)
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
-    corpus = common.corpus_from_flags()
+    corpus = text_flags.corpus_from_flags()
     places = [*map(LENGTHS.index, (NEAR, LENGTHS[-1]))]
     print(f"{corpus}\n{num_seeds} seeds, {num_asked(corpus):,} characters of the test text")
     spans = "  ".join(f"{f'{LENGTHS[i]}-{2 * LENGTHS[i] - 1}':>10s}" for i in places)
