@@ -18,7 +18,7 @@ from experiments.claims.verdicts import (
 RIGHT_MARGIN = 0.1  # share of kinds: within it a horizon is as good
 FAR = 16, 31  # steps between brackets
 NAMES = {
-    **{"vanilla": "tanh RNN", "gru": "GRU", "lstm": "LSTM"},
+    **{"vanilla": "tanh RNN", "gru": "GRU", "lstm": "LSTM", "lru": "linear recurrent unit"},
     **{"adam": "Adam", "rmsprop": "RMSprop"},
 }
 
@@ -99,6 +99,45 @@ def temporal_credit(found: Numbers) -> Iterator[Finding]:
                 ),
                 verdict,
             )
+
+
+def state_passing(found: Numbers) -> Iterator[Finding]:
+    """Whether models hold up on long text, and whether state or gradient makes them do so."""
+    lengths, margin, beside = list(found["lengths"]), found["margin"], found["beside"]
+    near, far = lengths.index(found["near"]), len(lengths) - 1
+    losses = {(row["cell"], row["name"]): np.array(row["loss"]) for row in found["rows"]}
+    at = {i: f"{lengths[i]:,} to {2 * lengths[i] - 1:,}" for i in (near, far)}
+    rises = {key: (of[:, far], of[:, near]) for key, of in losses.items()}
+    for (cell, name), verdict, estimate, p in _as_good(rises, margin):
+        there, here = rises[cell, name]
+        yield Finding(
+            f"trained with {name}, it holds up: its loss at positions {at[far]} is at most "
+            f"{margin:g} above that at {at[near]}",
+            NAMES[cell],
+            "",
+            (
+                f"{np.mean(there):.3f}, {np.mean(here):.3f} nats per character",
+                f"rise {interval_text(estimate, p)}",
+                f"paired seeds: {len(here)}",
+            ),
+            verdict,
+        )
+    others = {key: of[:, far] for key, of in losses.items() if key[1] != beside}
+    carried = {key: losses[key[0], beside][:, far] for key in others}
+    estimates = [paired((carried[key] - of).tolist()) for key, of in others.items()]
+    p_values = holm([estimate.p_none for estimate in estimates])
+    for (key, of), estimate, p in zip(others.items(), estimates, p_values, strict=True):
+        yield Finding(
+            f"{key[1]}: a lower loss at positions {at[far]} than {beside}",
+            NAMES[key[0]],
+            "",
+            (
+                f"{np.mean(of):.3f}, {np.mean(carried[key]):.3f} nats per character",
+                f"lower by {interval_text(estimate, p)}",
+                f"paired seeds: {len(of)}",
+            ),
+            decide(estimate.mean, p),
+        )
 
 
 def _as_good(

@@ -143,12 +143,7 @@ def stream_scan(
     first = take(state.carry, 0) if state.stale else state.carry
     parts = partition("stream_scan", cell(params), first, xs, length)
     step_of_rest = parts.without(cell(params))
-    at_start = state.num_steps <= state.history
-    # After the stream's start the carry is a constant.
-    constant = lambda leaf: _select(at_start, leaf, jax.lax.stop_gradient(leaf))
-    start = jax.tree.map(constant, parts.rest(state.carry))
-    if state.trace is not None:
-        start = attached(state.trace, params, start)
+    start = _start(state, params, parts.rest(state.carry))
     holds, stored, carry = begins, None, start
     if state.stale:
         holds = jnp.arange(len(begins)) <= num_before
@@ -180,6 +175,13 @@ def stream_scan(
         trace = _next_trace(state, of_rest, params, *take((entered, take(all_xs, kept)), at))
         state = dataclasses.replace(state, trace=trace)
     return _next_state(state, carry, all_xs, num_new), ys
+
+
+def _start(state, params, carry):
+    """The carry from which the chunk's scan starts; after the stream's start it is a constant."""
+    cut = lambda leaf: _select(state.num_steps <= state.history, leaf, jax.lax.stop_gradient(leaf))
+    start = jax.tree.map(cut, carry)
+    return start if state.trace is None else attached(state.trace, params, start)
 
 
 def _next_trace(state, cell, params, carries, xs):
