@@ -142,7 +142,6 @@ def stream_scan(
     all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.xs, xs)
     first = take(state.carry, 0) if state.stale else state.carry
     parts = partition("stream_scan", cell(params), first, xs, length)
-    step_of_rest = parts.without(cell(params))
     start = _start(state, params, parts.rest(state.carry))
     holds, stored, carry = begins, None, start
     if state.stale:
@@ -154,7 +153,7 @@ def stream_scan(
         begins, holds, stored, x = inputs
         held = start if stored is None else stored
         carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
-        left, y = pair("stream_scan", "f", "(carry, y)", step_of_rest(carry, x))
+        left, y = pair("stream_scan", "f", "(carry, y)", parts.without(cell(params))(carry, x))
         check_carry("stream_scan", "f", left, carry)
         return left, (carry, y)
 

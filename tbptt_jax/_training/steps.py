@@ -76,7 +76,7 @@ def make_train_step(
     """
     name = "make_train_step"
     train_step = make_update(name, loss_fn, optimizer, has_aux)
-    return jitted(name, train_step, donate)
+    return jitted(name, train_step, donate, "batch")
 
 
 def make_train_loop(
@@ -126,7 +126,7 @@ def make_train_loop(
     def train_loop(state, source, start, stop):
         return updates(name, update, batch_fn, state, source, start, stop)
 
-    return jitted(name, train_loop, donate)
+    return jitted(name, train_loop, donate, "source", "start", "stop")
 
 
 def make_online_loop(
@@ -202,7 +202,7 @@ def make_online_loop(
 
         return updates(name, update, chunk, state, source, start, stop)
 
-    return jitted(name, online_loop, donate)
+    return jitted(name, online_loop, donate, "source", "start", "stop")
 
 
 def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:

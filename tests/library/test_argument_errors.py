@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tbptt_jax import (
+    LearnerState,
     adaptive_horizon,
     dyadic_lag_spectrum,
     effective_horizon,
@@ -253,3 +254,14 @@ def test_what_is_neither_true_nor_false_fails_in_one_line(name):
         with pytest.raises(TypeError) as raised:
             FLAGS[name](wrong)
         assert str(raised.value) == f"{name} must be True or False, got {got}."
+
+
+@pytest.mark.parametrize("wrong", ["a", object, None, [2], np.ones(2, int), 0.5], ids=repr)
+def test_updates_are_counted_by_integers(wrong):
+    state = LearnerState(np.ones(2), (), ())
+    for bounds in ((wrong, 3), (0, wrong)):
+        with pytest.raises(TypeError) as raised:
+            make_train_loop(cell, Optimizer, step)(state, None, *bounds)
+        said = str(raised.value)
+        assert said.startswith("make_train_loop: ") and "\n" not in said
+        assert " must be integers, got " in said or " must hold arrays, got " in said
