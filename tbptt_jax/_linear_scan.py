@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from tbptt_jax._backward.adjoint import Schedule, truncated_pullback
 from tbptt_jax._backward.cpu_tiles import on_cpu
+from tbptt_jax._step.arguments import as_array, shown
 from tbptt_jax._step.schedule import check_schedule
 
 NAME = "truncated_linear_scan"
@@ -72,7 +73,7 @@ def truncated_linear_scan(
     """
     horizon, stride = check_schedule(NAME, horizon, stride)
     if not (parallel is None or isinstance(parallel, bool)):
-        raise TypeError(f"{NAME}: parallel must be True, False or None, got {parallel!r}.")
+        raise TypeError(f"{NAME}: parallel must be True, False or None, got {shown(parallel)}.")
     a, b, init = _arrays(a, b, init)
     num_steps = len(a)
     if horizon is None or horizon >= num_steps:
@@ -81,15 +82,11 @@ def truncated_linear_scan(
     return states[-1], states
 
 
-def _arrays(*args):
+def _arrays(a, b, init):
     """The arguments as arrays, `init` of the others' dtype if it is a Python number."""
-    for name, arg in zip(("a", "b", "init"), args, strict=True):
-        if jax.tree.structure(arg) != jax.tree.structure(0):
-            raise TypeError(f"{NAME}: {name} must be an array, got {type(arg).__name__}.")
-    a, b, init = args
-    a, b = jnp.asarray(a), jnp.asarray(b)
+    a, b = as_array(NAME, "a", a), as_array(NAME, "b", b)
     is_weak = isinstance(init, (int, float)) or (isinstance(init, complex) and a.dtype.kind == "c")
-    init = jnp.asarray(init, a.dtype if is_weak else None)
+    init = as_array(NAME, "init", init, a.dtype if is_weak else None)
     if a.ndim == 0 or a.shape != b.shape or len(a) < 1:
         raise ValueError(
             f"{NAME}: a and b must have one shape [T, ...] with T >= 1, got {a.shape} and "

@@ -15,9 +15,10 @@ from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, witho
 from tbptt_jax._backward.lag_weights import check_lag_weights
 from tbptt_jax._backward.parts import apart, check_alone, horizons_of_leaves, parts_of
 from tbptt_jax._backward.segments import keeping_scan
+from tbptt_jax._step.arguments import check_integer
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
-from tbptt_jax._step.schedule import check_positive, check_schedule, check_symbolic, check_tol
+from tbptt_jax._step.schedule import check_ones, check_schedule, check_tol
 from tbptt_jax._step.time_axis import take
 
 Carry = TypeVar("Carry")
@@ -117,7 +118,7 @@ def truncated_scan(
         iterations works on many steps at once.
       horizon: how many steps back an error reaches, its own step included; a static integer >= 1,
         or None for no truncation; or a prefix of `init` with such, a horizon for each part. See
-        above. These need stride 1, and no other option.
+        above. These need stride 1, and none of carry_every, lag_weights and tol.
       stride: how many consecutive losses share one backward pass; a static integer in
         1..horizon, of no effect where there is no truncation.
       carry_every: how many steps apart the carries are that are kept for the gradient; a static
@@ -126,7 +127,7 @@ def truncated_scan(
       lag_weights: [horizon] or [B, horizon], real, may be traced: what the error of a step
         contributes i steps back is multiplied by wᵢ, for each sample b by w[b, i] where B is the
         first axis of the carry's and the outputs' leaves. Needs stride 1; an elementwise carry
-        takes sweeps.
+        takes sweeps. Results do not depend on the weights: the gradient for them is zero.
       tol: where the sweeps end: as soon as the errors that still travel are below `tol` times those
         that have arrived, both by their L2 norm over all steps, samples and entries of the carry;
         a static number in [0, 1), and 0 for all sweeps. See above. Needs stride 1 and all carries;
@@ -136,8 +137,7 @@ def truncated_scan(
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
 
     Raises:
-      ValueError: `truncated_scan: horizon must be >= 1, got 0.`, and the same for stride and
-        carry_every.
+      ValueError: `truncated_scan: horizon must be >= 1, got 0.`; stride and carry_every too.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
       ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
@@ -145,9 +145,10 @@ def truncated_scan(
       ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, `truncated_scan: tol needs
         stride=1, got 2.`, the same for carry_every, and with lag_weights.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
-        `jax.export`, and the same for carry_every.
+        `jax.export`, the same for carry_every, and for a horizon for each part.
       TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
-      TypeError: forward-mode differentiation outside `jax.jit`, where horizon < T.
+      TypeError: no function or arrays where they must be; forward-mode differentiation outside
+        `jax.jit`, where horizon < T.
       ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen
         module does that makes parameters or draws keys inside of it; or, where horizon < T, reads
         or updates a mutable array (`jax.new_ref`).
@@ -182,16 +183,16 @@ def truncated_scan(
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     if not isinstance(num_steps, int):  # symbolic, under jax.export
-        has_parts = options.horizons is not None
-        check_symbolic(stride if horizon is not None else 1, options.carry_every, has_parts)
+        what = "truncated_scan: a symbolic number of steps"
+        check_ones(what, stride=1 if horizon is None else stride, carry_every=options.carry_every)
+        if options.horizons is not None:
+            raise ValueError(f"{what} needs one horizon.")
     run_steps = keeping_scan(num_steps, reverse, unroll)
     if is_full:
         run = functools.partial(run_steps, functools.partial(step, constants))
         results = run(init_leaves, xs_leaves, options.carry_every, rerun=True)[:2]
     else:
-        parts = None
-        if options.horizons is not None:
-            parts = parts_of(options.horizons, init, rest, constants, num_steps)
+        parts = parts_of(options.horizons, init, rest, constants, num_steps)
         args = constants, init_leaves, xs_leaves
         results = _truncated(run_steps, step, args, num_steps, options, parts, reverse)
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
@@ -212,16 +213,15 @@ class _Options(NamedTuple):
 
 def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     horizons = horizons_of_leaves(horizon, init)
+    horizon = horizon if horizons is None else max(jax.tree.leaves(horizons), default=1)
+    horizon, stride = check_schedule("truncated_scan", horizon, stride)
+    carry_every = check_integer("truncated_scan", "carry_every", carry_every)
+    tol = check_tol(tol, stride, carry_every, lag_weights is not None)
     if horizons is not None:
         check_alone(stride, carry_every, tol, lag_weights)
-        horizon = max(jax.tree.leaves(horizons), default=1)
-    horizon, stride = check_schedule("truncated_scan", horizon, stride)
-    carry_every = check_positive("truncated_scan", "carry_every", carry_every)
     weights = check_lag_weights(lag_weights, horizon, stride)
-    tol = check_tol(tol, stride, carry_every, weights is not None)
-    shortest = min(jax.tree.leaves(horizons), default=horizon)
-    if weights is not None or tol > 0:
-        shortest = 0
+    always = weights is not None or tol > 0
+    shortest = 0 if always else min(jax.tree.leaves(horizons), default=horizon)
     return _Options(horizon, horizons, stride, carry_every, weights, tol, shortest)
 
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._step.arguments import check_arrays, check_callable
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.per_step import losses_of_steps, pair
 from tbptt_jax._step.schedule import check_schedule
@@ -75,8 +76,12 @@ def windowed_value_and_grad(
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6.
     """
     horizon, stride = check_schedule(NAME, horizon, stride)
+    check_callable(NAME, "cell", cell, "params", "carry", "x")
+    check_callable(NAME, "step_loss_fn", step_loss_fn, "params", "y", "target")
 
     def value_and_grad(params, init, xs, targets):
+        check_arrays(NAME, params=params, init=init, xs=xs, targets=targets)
+
         def losses_fn(params, init, xs):
             carry, ys = _outputs_of_windows(cell, params, init, xs, horizon, stride)
             return losses_of_steps(

@@ -11,6 +11,8 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from tbptt_jax._pullback.of_steps import inexact
+from tbptt_jax._step.arguments import as_array, check_integer, real_array
+from tbptt_jax._step.schedule import check_ones
 
 
 def draw_lag_weights(
@@ -33,7 +35,8 @@ def draw_lag_weights(
       [H] or [B, H], of the default float type.
 
     Raises:
-      TypeError: `draw_lag_weights: probabilities must not be traced.`
+      TypeError: `draw_lag_weights: probabilities must not be traced.`, and where they are not real.
+      TypeError, ValueError: `draw_lag_weights: batch must be >= 1, got 0.`
       ValueError: `draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0, got
         [1.0, 0.0].`
 
@@ -45,6 +48,7 @@ def draw_lag_weights(
     """
     if isinstance(probabilities, Tracer):
         raise TypeError("draw_lag_weights: probabilities must not be traced.")
+    real_array("draw_lag_weights", "probabilities", probabilities)
     each = np.asarray(probabilities, np.float64)
     if each.ndim != 1 or not each.size or not _is_distribution(each):
         raise ValueError(
@@ -52,7 +56,7 @@ def draw_lag_weights(
             f"{each.tolist()}."
         )
     beyond = np.cumsum(each[::-1])[::-1]  # P(h > i), i = 0..H-1
-    shape = () if batch is None else (batch,)
+    shape = () if batch is None else (check_integer("draw_lag_weights", "batch", batch),)
     last_lag = jax.random.choice(key, len(each), shape, p=jnp.asarray(each / beyond[0]))
     weights = jnp.broadcast_to(jnp.asarray(beyond[0] / beyond, float), (*shape, len(each)))
     lags = jnp.broadcast_to(jnp.arange(len(each), dtype=last_lag.dtype), weights.shape)
@@ -77,7 +81,7 @@ def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Arr
     """
     if weights is None:
         return None
-    weights = jnp.asarray(weights)
+    weights = as_array("truncated_scan", "lag_weights", weights)
     if not jnp.issubdtype(weights.dtype, jnp.floating):
         raise TypeError(
             f"truncated_scan: lag_weights must be real floating point, got {weights.dtype}."
@@ -87,8 +91,7 @@ def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Arr
             "truncated_scan: lag_weights must be [horizon] or [B, horizon], got "
             f"{list(weights.shape)} with horizon {horizon}."
         )
-    if stride != 1:
-        raise ValueError(f"truncated_scan: lag_weights needs stride=1, got {stride}.")
+    check_ones("truncated_scan: lag_weights", stride=stride)
     return jnp.moveaxis(weights, -1, 0)
 
 

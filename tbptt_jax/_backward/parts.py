@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from tbptt_jax._pullback.linearised import linearised
 from tbptt_jax._pullback.of_steps import merge, pullback
-from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._step.arguments import check_integer, shown
+from tbptt_jax._step.schedule import check_ones
 from tbptt_jax._step.time_axis import add, of_next_step, take
 
 NAME = "truncated_scan"
@@ -40,7 +41,7 @@ def horizons_of_leaves(horizon: Any, init: Any) -> Any:
         return None
 
     def of_subtree(horizon, subtree):
-        found = WHOLE if horizon is None else check_positive(NAME, "horizon", horizon)
+        found = WHOLE if horizon is None else check_integer(NAME, "horizon", horizon)
         return jax.tree.map(lambda _: found, subtree)
 
     try:
@@ -48,7 +49,9 @@ def horizons_of_leaves(horizon: Any, init: Any) -> Any:
     except ValueError as error:
         if str(error).startswith(NAME):
             raise
-        raise ValueError(f"{NAME}: horizon must be a prefix of init, got {horizon!r}.") from None
+        raise ValueError(
+            f"{NAME}: horizon must be a prefix of init, got {shown(horizon)}."
+        ) from None
 
 
 def apart(init: Any) -> Any:
@@ -61,36 +64,34 @@ def apart(init: Any) -> Any:
     return jax.tree.map(own, init)
 
 
-def check_alone(stride: Any, carry_every: int, tol: float, lag_weights: Any) -> None:
+def check_alone(stride: int, carry_every: int, tol: float, lag_weights: Any) -> None:
     """Makes sure that there are no other options beside horizons of parts.
 
     Raises:
       ValueError: there is one.
     """
     what = f"{NAME}: a horizon for each part"
-    for name, value, needed in (
-        ("stride", stride, 1),
-        ("carry_every", carry_every, 1),
-        ("tol", tol, 0),
-    ):
-        if value != needed:
-            raise ValueError(f"{what} needs {name}={needed}, got {value}.")
+    check_ones(what, stride=stride, carry_every=carry_every)
+    if tol:
+        raise ValueError(f"{what} needs tol=0, got {tol}.")
     if lag_weights is not None:
         raise ValueError(f"{what} does not go with lag_weights; drop one.")
 
 
 def parts_of(
     horizons: Any, init: Any, rest: Callable[[Any], Any], constants: list[Any], num_steps: int
-) -> Parts:
+) -> Parts | None:
     """The horizons of a step's leaves; constants that are no leaves of `init` have the longest.
 
     Args:
-      horizons: of `horizons_of_leaves`.
+      horizons: of `horizons_of_leaves`; None for None.
       init: the carry.
       rest: takes out of a carry the leaves that are handed on.
       constants: of the step, those leaves among them.
       num_steps: T.
     """
+    if horizons is None:
+        return None
     leaves, structure = jax.tree.flatten(init)
     each = [min(own, num_steps) for own in jax.tree.leaves(horizons)]
     changed = jax.tree.leaves(rest(jax.tree.unflatten(structure, range(len(leaves)))))

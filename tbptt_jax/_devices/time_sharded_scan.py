@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from tbptt_jax._backward.adjoint import Schedule
 from tbptt_jax._backward.gradient_rule import check_step, without_forward_mode
 from tbptt_jax._devices.windows import Axis, steps_in_turn, window_pullback
+from tbptt_jax._step.arguments import shown
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
 from tbptt_jax._step.schedule import check_schedule
@@ -163,9 +164,9 @@ def _placed(tree, first, mesh, axis):
 def _check_mesh(mesh: Any, axis: str) -> Axis:
     if not isinstance(mesh, Mesh):
         raise TypeError(f"{NAME}: mesh must be a jax.sharding.Mesh, got {type(mesh).__name__}.")
-    if axis not in mesh.shape:
+    if not isinstance(axis, str) or axis not in mesh.shape:
         names = ", ".join(map(repr, mesh.axis_names))
-        raise ValueError(f"{NAME}: mesh has no axis {axis!r}, it has {names}.")
+        raise ValueError(f"{NAME}: mesh has no axis {shown(axis)}, it has {names}.")
     return Axis(axis, mesh.shape[axis])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._lags.spectrum import LagSpectrum
-from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._step.arguments import check_integers, check_number
 
 NAME = "truncation_bias"
 FEWEST = 3  # lags that a line is fitted to, so that it has a standard error
@@ -64,8 +63,8 @@ def truncation_bias(
     Args:
       spectrum: from `lag_spectrum`; for several batches, the mean of each of its arrays.
       horizons: n static integers >= 1, rising; they may be longer than H.
-      fit: (τ, last), the lags to fit to, three at least; by default the second half of the H lags.
-        Zeros among them, beyond the sequence's start, are left out.
+      fit: (τ, last), the lags to fit to, three at least; by default the second half of the H lags,
+        with H >= 5. Zeros among them, beyond the sequence's start, are left out.
 
     Returns:
       The bounds for each horizon, and what they are made of; for `jax.jit`.
@@ -73,6 +72,7 @@ def truncation_bias(
     Raises:
       ValueError: `truncation_bias: fit must be lags 1 <= first, first + 2 <= last < H (40), got
         (30, 40).`
+      ValueError: `truncation_bias: without fit, spectrum needs at least 5 lags, got 4.`
       ValueError, TypeError: the horizons are none, or do not rise, or are not static integers; the
         spectrum is not from `lag_spectrum`.
 
@@ -135,7 +135,7 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
 
     Raises:
       ValueError: `adaptive_horizon: tolerance must be above 0, got 0.`
-      TypeError: the tolerance is no static number.
+      TypeError: the tolerance is no static number; the bias is not from `truncation_bias`.
 
     Example:
       >>> import jax.numpy as jnp
@@ -150,8 +150,12 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
     References:
       As in `truncation_bias`.
     """
-    if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real):
-        raise TypeError(f"adaptive_horizon: tolerance must be a static number, got {tolerance!r}.")
+    if not isinstance(bias, TruncationBias):
+        raise TypeError(
+            "adaptive_horizon: bias must be a TruncationBias from truncation_bias, got "
+            f"{type(bias).__name__}."
+        )
+    tolerance = check_number("adaptive_horizon", "tolerance", tolerance)
     if not tolerance > 0:
         raise ValueError(f"adaptive_horizon: tolerance must be above 0, got {tolerance}.")
     is_below = bias.relative < tolerance
@@ -181,14 +185,9 @@ def _decay(errors, first, last):
 
 
 def _check_horizons(horizons: Any) -> tuple[int, ...]:
-    try:
-        found = tuple(check_positive(NAME, "horizons", horizon) for horizon in horizons)
-    except TypeError as error:
-        if str(error).startswith(NAME):
-            raise
-        raise TypeError(f"{NAME}: horizons must be static integers, got {horizons!r}.") from None
+    found = check_integers(NAME, "horizons", horizons)
     if not found or not all(a < b for a, b in itertools.pairwise(found)):
-        raise ValueError(f"{NAME}: horizons must rise, got {found}.")
+        raise ValueError(f"{NAME}: horizons must be at least one, and rise, got {found}.")
     return found
 
 
@@ -197,10 +196,13 @@ def _check_fit(spectrum: Any, fit: Any) -> tuple[int, int]:
         got = "one without errors" if isinstance(spectrum, LagSpectrum) else type(spectrum).__name__
         raise TypeError(f"{NAME}: spectrum must be a LagSpectrum from lag_spectrum, got {got}.")
     num = len(spectrum.errors)
-    first, last = fit or (max(1, num // 2), num - 1)
-    if not 1 <= first <= last - (FEWEST - 1) <= last < num:
+    if fit is None:
+        if num < FEWEST + 2:
+            raise ValueError(f"{NAME}: without fit, spectrum needs at least 5 lags, got {num}.")
+        return num // 2, num - 1
+    lags = check_integers(NAME, "fit", fit)
+    if len(lags) != 2 or not lags[0] + FEWEST - 1 <= lags[1] < num:
         raise ValueError(
-            f"{NAME}: fit must be lags 1 <= first, first + 2 <= last < H ({num}), got "
-            f"{(first, last)}."
+            f"{NAME}: fit must be lags 1 <= first, first + 2 <= last < H ({num}), got {lags}."
         )
-    return first, last
+    return lags

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._pullback.linearity import check_linear
 from tbptt_jax._pullback.of_steps import inexact, pullback
+from tbptt_jax._step.arguments import check_arrays, check_callable
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.per_step import pair, real_scalar
 from tbptt_jax._step.time_axis import take
@@ -50,6 +51,9 @@ def backward(
     targets: Any,
 ) -> Backward:
     """Runs a cell forward; the arguments are checked, and `function` named where they are wrong."""
+    check_callable(function, "cell", cell, "params", "carry", "x")
+    check_callable(function, "sequence_loss_fn", sequence_loss_fn, "params", "ys", "targets")
+    check_arrays(function, params=params, xs=xs)
     params = jax.tree.map(jnp.asarray, params)
     _check_lengths(function, params, xs)
     without, rest, _ = partition(function, functools.partial(cell, params), init, xs)

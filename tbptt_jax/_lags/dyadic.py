@@ -16,6 +16,7 @@ from tbptt_jax._lags.cell_backward import Backward, backward
 from tbptt_jax._lags.spectrum import LagSpectrum
 from tbptt_jax._pullback.elementwise import Elementwise, Mixed, coupling, elementwise
 from tbptt_jax._pullback.of_steps import inexact
+from tbptt_jax._step.arguments import check_flags
 from tbptt_jax._step.time_axis import add, take
 
 NAME = "dyadic_lag_spectrum"
@@ -64,6 +65,7 @@ def dyadic_lag_spectrum(
       >>> print(spectrum.l1)  # lags 0, 1, 2-3, 4-7
       [1.984375 0.984375 0.71875  0.171875]
     """
+    check_flags(NAME, parts=parts)
 
     def spectrum(params, init, xs, targets):
         run = backward(NAME, cell, sequence_loss_fn, params, init, xs, targets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from jax.typing import ArrayLike
 from tbptt_jax._backward.norms import l2_of, norms_of
 from tbptt_jax._lags.cell_backward import Backward, backward
 from tbptt_jax._pullback.of_steps import inexact
-from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._step.arguments import check_flags, check_integer, check_number, real_array
 from tbptt_jax._step.time_axis import add, of_next_step
 
 NAME = "lag_spectrum"
@@ -93,7 +92,8 @@ def lag_spectrum(
         difficult. IEEE Transactions on Neural Networks 5.
       Pascanu, Mikolov and Bengio, 2013, On the difficulty of training recurrent neural networks.
     """
-    horizon = check_positive(NAME, "horizon", horizon)
+    horizon = check_integer(NAME, "horizon", horizon)
+    check_flags(NAME, batched=batched, parts=parts)
 
     def spectrum(params, init, xs, targets):
         run = backward(NAME, cell, sequence_loss_fn, params, init, xs, targets)
@@ -146,8 +146,7 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
       >>> print(effective_horizon(jnp.array([8.0, 4.0, 2.0, 1.0]), fraction=0.9))
       3
     """
-    if not isinstance(fraction, numbers.Real):
-        raise TypeError(f"effective_horizon: fraction must be a static number, got {fraction!r}.")
+    fraction = check_number("effective_horizon", "fraction", fraction)
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"effective_horizon: fraction must be in (0, 1], got {fraction}.")
     if jax.tree.structure(spectrum) != jax.tree.structure(0):
@@ -155,9 +154,7 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
         raise TypeError(
             f"effective_horizon: spectrum must be an array, l1 or l2 of a LagSpectrum, got {got}."
         )
-    norms = jnp.asarray(spectrum)
-    if jnp.iscomplexobj(norms):
-        raise TypeError(f"effective_horizon: spectrum must be real norms, got {norms.dtype}.")
+    norms = real_array("effective_horizon", "spectrum", spectrum)
     if norms.ndim != 1 or not norms.size:
         shape = list(norms.shape)
         raise ValueError(f"effective_horizon: spectrum must be [H] with H >= 1, got {shape}.")

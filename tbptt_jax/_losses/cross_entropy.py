@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from tbptt_jax._losses.blocks import accumulator, in_blocks, losses_alone, visit
 from tbptt_jax._losses.over_devices import is_sharded, on_each_device, varying_alike
-from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._step.arguments import as_array, check_integer, shown
 
 NAME = "linear_softmax_cross_entropy"
 ARGUMENTS = ("inputs", "kernel", "bias", "labels", "token_weights")
@@ -97,10 +97,10 @@ def linear_softmax_cross_entropy(
     """
     if reduction not in REDUCTIONS:
         raise ValueError(
-            f"{NAME}: reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}."
+            f"{NAME}: reduction must be one of {', '.join(REDUCTIONS)}, got {shown(reduction)}."
         )
     if block_size is not None:
-        block_size = check_positive(NAME, "block_size", block_size)
+        block_size = check_integer(NAME, "block_size", block_size)
     operands = _checked(vocab_axis, inputs, kernel, bias, labels, token_weights)
     how = vocab_axis, block_size
     if any(map(is_sharded, operands)):
@@ -174,7 +174,7 @@ def _checked(vocab_axis, inputs, kernel, bias, labels, weights):
     weights = 1.0 if weights is None else weights
     arrays = inputs, kernel, bias, labels, weights
     inputs, kernel, bias, labels, weights = (
-        _array(name, array) for name, array in zip(ARGUMENTS, arrays, strict=True)
+        as_array(NAME, name, array) for name, array in zip(ARGUMENTS, arrays, strict=True)
     )
     _check_dtypes(inputs, kernel, bias, labels, weights)
     _check_shapes(inputs, kernel, bias, labels, weights)
@@ -188,20 +188,18 @@ def _checked(vocab_axis, inputs, kernel, bias, labels, weights):
 
 
 def _num_devices(vocab_axis):
+    if vocab_axis is None:
+        return 1
+    names = vocab_axis if isinstance(vocab_axis, tuple) else (vocab_axis,)
     try:
-        return 1 if vocab_axis is None else jax.lax.axis_size(vocab_axis)
+        if not names or not all(isinstance(name, str) for name in names):
+            raise NameError
+        return jax.lax.axis_size(names)
     except NameError:
         raise ValueError(
             f"{NAME}: vocab_axis must be an axis of jax.shard_map around the call, got "
-            f"{vocab_axis!r}."
+            f"{shown(vocab_axis)}."
         ) from None
-
-
-def _array(name, value):
-    try:
-        return jnp.asarray(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{NAME}: {name} must be an array, got {type(value).__name__}.") from None
 
 
 def _check_dtypes(inputs, kernel, bias, labels, weights):

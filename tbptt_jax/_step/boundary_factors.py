@@ -11,7 +11,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from tbptt_jax._step.handed_on import call_on_changed, check_callable
+from tbptt_jax._step.arguments import as_array, check_callable, check_integers, real_array
+from tbptt_jax._step.handed_on import call_on_changed
 from tbptt_jax._step.per_step import input_pair
 
 Carry = TypeVar("Carry")
@@ -41,7 +42,8 @@ def with_boundary_factors(
     Returns:
       The step function `(carry, (x, factor)) -> (carry, y)`. `factor` is a real array whose axes
       are the first of every floating-point or complex leaf of the carry: [B] for a batch of
-      sequences, [] for one. `draw_boundary_factors` draws those of unbiased truncation.
+      sequences, [] for one. `draw_boundary_factors` draws those of unbiased truncation. Results do
+      not depend on the factors: the gradient for them is zero.
 
     Raises:
       TypeError: `with_boundary_factors: f must be a function, got int.`
@@ -61,11 +63,11 @@ def with_boundary_factors(
     References:
       Tallec and Ollivier, 2017, Unbiasing truncated backpropagation through time. arXiv 1705.08209.
     """
-    check_callable("with_boundary_factors", f)
+    check_callable("with_boundary_factors", "f", f, "carry", "x")
 
     def step(carry, inputs):
         x, factor = input_pair("with_boundary_factors", "factor", inputs)
-        factor = jnp.asarray(factor)
+        factor = as_array("with_boundary_factors", "factors", factor)
         if not jnp.issubdtype(factor.dtype, jnp.floating):
             raise TypeError(
                 f"with_boundary_factors: factors must be real floating point, got {factor.dtype}."
@@ -90,14 +92,18 @@ def draw_boundary_factors(
     Args:
       key: PRNG key.
       shape: [T] or [T, B], of the factors.
-      cut_probability: p in [0, 1), a number or an array that broadcasts to the shape, such as one
-        [T] that has zeros where no cut may be; traced values are not checked.
+      cut_probability: p in [0, 1), a number, or an array whose axes are the first of the shape or
+        of size 1: one [T] is that of each step, such as zeros where no cut may be. Traced values
+        are not checked.
 
     Returns:
       The factors, of the default float type.
 
     Raises:
       ValueError: `draw_boundary_factors: cut_probability must be in [0, 1), got 1.0.`
+      ValueError: `draw_boundary_factors: cut_probability must have the first axes of shape, [5, 2],
+        got [2].`
+      TypeError: the shape is not made of static integers, the probability is not real.
 
     Example:
       >>> import jax
@@ -108,16 +114,28 @@ def draw_boundary_factors(
     References:
       Tallec and Ollivier, 2017, Unbiasing truncated backpropagation through time. arXiv 1705.08209.
     """
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    if not isinstance(cut_probability, Tracer):
-        for value in np.asarray(cut_probability).ravel():
-            if not 0.0 <= value < 1.0:
-                raise ValueError(
-                    f"draw_boundary_factors: cut_probability must be in [0, 1), got {value}."
-                )
-    probability = jnp.broadcast_to(jnp.asarray(cut_probability, float), shape)
+    sizes = shape if np.iterable(shape) else (shape,)
+    shape = check_integers("draw_boundary_factors", "shape", sizes, least=0)
+    probability = _probabilities(cut_probability, shape)
     is_cut = jax.random.bernoulli(key, probability)
     return jnp.where(is_cut, 0.0, 1.0 / (1.0 - probability))
+
+
+def _probabilities(given, shape):
+    """Those of `shape`; axes that are not given are the last."""
+    name = "draw_boundary_factors"
+    each = real_array(name, "cut_probability", given).astype(float)
+    for value in () if isinstance(given, Tracer) else np.asarray(given).ravel():
+        if not 0.0 <= value < 1.0:
+            raise ValueError(f"{name}: cut_probability must be in [0, 1), got {value}.")
+    each = each.reshape(each.shape + (1,) * (len(shape) - each.ndim))
+    try:
+        return jnp.broadcast_to(each, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: cut_probability must have the first axes of shape, {list(shape)}, got "
+            f"{list(np.shape(given))}."
+        ) from None
 
 
 def _with_factor(leaf: Any, factor: jax.Array) -> Any:

@@ -12,6 +12,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import Literal, jaxpr_as_fun
 
+from tbptt_jax._step.arguments import check_arrays, check_callable
+
 # Primitives that do nothing but call the function in their parameter `jaxpr`.
 CALLS = {"jit", "pjit", "checkpoint", "remat2"}
 
@@ -50,11 +52,12 @@ def partition(
       runs_again: whether steps are run more than once.
 
     Raises:
-      TypeError: `f` cannot be called.
+      TypeError: `f` is no function of a carry and an input; `init` or `xs` holds what is no array.
       ValueError: `f` keeps a value made in one trace for the next, or reads or updates a mutable
         array though steps are run again.
     """
-    check_callable(function, f)
+    check_callable(function, "f", f, "carry", "x")
+    check_arrays(function, init=init, xs=xs)
     handed_on = _handed_on(function, f, init, xs, length, runs_again)
     if not any(handed_on):  # then lax.scan's errors name the user's own tree
         return Partition(lambda f: f, lambda carry: carry, lambda rest, carry: rest)
@@ -121,16 +124,6 @@ def _handed_on(function, f, init, xs, length, runs_again) -> list[bool]:
         if len(constants) > 1 and (not any(found) or found == assumed):
             return found
         assumed = found
-
-
-def check_callable(function: str, f: Any) -> None:
-    """Makes sure that a step is a function.
-
-    Raises:
-      TypeError: it is none.
-    """
-    if not callable(f):
-        raise TypeError(f"{function}: f must be a function, got {type(f).__name__}.")
 
 
 def _is_mutable(value):

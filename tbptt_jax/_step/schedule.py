@@ -1,12 +1,10 @@
-"""Checks of static integers: a horizon and its stride, a size."""
+"""Checks of a horizon, a stride, and what goes with them."""
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
-import numpy as np
-from jax.core import Tracer
+from tbptt_jax._step.arguments import check_integer, check_number
 
 
 def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None, int]:
@@ -21,10 +19,10 @@ def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None
       TypeError: not a static integer.
       ValueError: out of range.
     """
-    stride = check_positive(function, "stride", stride)
+    stride = check_integer(function, "stride", stride)
     if horizon is None:
         return None, stride
-    horizon = check_positive(function, "horizon", horizon)
+    horizon = check_integer(function, "horizon", horizon)
     if stride > horizon:
         raise ValueError(
             f"{function}: stride must be in 1..horizon ({horizon}), got {stride}; "
@@ -46,61 +44,18 @@ def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> flo
       TypeError: not a static number.
       ValueError: out of range, or excluded.
     """
-    if isinstance(tol, bool) or not isinstance(tol, (int, float, np.number)):
-        raise TypeError(f"truncated_scan: tol must be a static number, got {tol!r}.")
+    tol = check_number("truncated_scan", "tol", tol)
     if not 0.0 <= tol < 1.0:
         raise ValueError(f"truncated_scan: tol must be in [0, 1), got {tol}.")
-    for name, value in {"stride": stride, "carry_every": carry_every}.items():
-        if tol and value > 1:
-            raise ValueError(f"truncated_scan: tol needs {name}=1, got {value}.")
+    if tol:
+        check_ones("truncated_scan: tol", stride=stride, carry_every=carry_every)
     if tol and has_weights:
         raise ValueError("truncated_scan: tol does not go with lag_weights; drop one.")
-    return float(tol)
+    return tol
 
 
-def check_symbolic(stride: int, carry_every: int, has_parts: bool) -> None:
-    """Makes sure that what `truncated_scan` is asked for needs no number of steps.
-
-    Args:
-      stride: as checked, 1 where there is no truncation.
-      carry_every: as checked.
-      has_parts: whether there is a horizon for each part.
-
-    Raises:
-      ValueError: it needs one.
-    """
-    for name, value in {"stride": stride, "carry_every": carry_every}.items():
+def check_ones(what: str, **options: int) -> None:
+    """Refuses options above 1, which `what` does not go with."""
+    for name, value in options.items():
         if value > 1:
-            raise ValueError(
-                f"truncated_scan: a symbolic number of steps needs {name}=1, got {value}."
-            )
-    if has_parts:
-        raise ValueError("truncated_scan: a symbolic number of steps needs one horizon.")
-
-
-def check_positive(function: str, name: str, value: Any) -> int:
-    """Returns a static integer >= 1.
-
-    Args:
-      function: name of the public function, for the error.
-      name: the argument's.
-      value: what it was given.
-
-    Raises:
-      TypeError: not a static integer.
-      ValueError: below 1.
-    """
-    if isinstance(value, Tracer):
-        raise TypeError(
-            f"{function}: {name} must be a static integer, got a traced value; make it static "
-            "(static_argnames of jax.jit)."
-        )
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        value = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{function}: {name} must be a static integer, got {value!r}.") from None
-    if value < 1:
-        raise ValueError(f"{function}: {name} must be >= 1, got {value}.")
-    return value
+            raise ValueError(f"{what} needs {name}=1, got {value}.")

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._step.handed_on import call, check_callable
+from tbptt_jax._step.arguments import as_array, check_arrays, check_callable
+from tbptt_jax._step.handed_on import call
 from tbptt_jax._step.per_step import input_pair, pair
 
 Carry = TypeVar("Carry")
@@ -55,7 +56,8 @@ def with_resets(
       >>> print(truncated_scan(total, 0.0, (jnp.ones(4), resets), horizon=3)[1])
       [1. 2. 1. 2.]
     """
-    check_callable("with_resets", f)
+    check_callable("with_resets", "f", f, "carry", "x")
+    check_arrays("with_resets", init=init)
 
     def step(carry, inputs):
         x, reset = input_pair("with_resets", "resets", inputs)
@@ -102,7 +104,8 @@ def with_mask(
       >>> print(truncated_scan(total, 0.0, (xs, valid), horizon=2)[1])
       [1. 0. 2.]
     """
-    check_callable("with_mask", f)
+    check_callable("with_mask", "f", f, "carry", "x")
+    check_arrays("with_mask", fill=fill)
 
     def step(carry, inputs):
         x, valid = input_pair("with_mask", "valid", inputs)
@@ -162,7 +165,7 @@ def _filled(tree, value):
 
 def _where(function, name, flags, tree, other):
     """Leaf by leaf, rows of `tree` where flags are set and of `other` elsewhere."""
-    flags = jnp.asarray(flags)
+    flags = as_array(function, "flags", flags)
     if flags.dtype != jnp.bool_:
         raise TypeError(f"{function}: flags must be bool, got {flags.dtype}.")
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax._step.schedule import check_positive
+from tbptt_jax._step.arguments import as_array, check_callable, check_integer, shown
 from tbptt_jax._streams.state import StreamState
 
 
-def check_chunk(state: StreamState, xs: Any, length: int | None, params: Any, last: bool) -> int:
+def check_chunk(
+    f: Any, state: StreamState, xs: Any, length: int | None, params: Any, last: bool
+) -> int:
     """The chunk's number of steps, if it fits the state.
 
     Args:
-      state: as all arguments `stream_scan`'s.
+      f: as all arguments `stream_scan`'s.
+      state: see above.
       xs: see above.
       length: see above.
       params: see above.
@@ -33,12 +35,14 @@ def check_chunk(state: StreamState, xs: Any, length: int | None, params: Any, la
     if not isinstance(last, bool):
         raise TypeError(
             "stream_scan: last must be True or False, and static under jax.jit (static_argnames), "
-            f"got {last!r}."
+            f"got {shown(last)}."
         )
     if state.trace is not None and params is None:
         raise TypeError(
             "stream_scan: a state with tail='trace' needs params, and f as (params, carry, x)."
         )
+    bound = () if params is None else ("params",)
+    check_callable("stream_scan", "f", f, *bound, "carry", "x")
     if not 1 <= state.horizon - state.history <= state.stride:
         raise ValueError(
             f"stream_scan: a state that keeps {state.history} steps has no horizon of "
@@ -47,7 +51,7 @@ def check_chunk(state: StreamState, xs: Any, length: int | None, params: Any, la
     _check_types(state.xs, xs)
     lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
     if length is not None:
-        lengths.add(check_positive("stream_scan", "length", length))
+        lengths.add(check_integer("stream_scan", "length", length))
     if len(lengths) != 1:
         raise ValueError(
             "stream_scan: xs and length must tell one number of steps, got "
@@ -80,7 +84,7 @@ def _check_types(old, new):
         )
     kind = lambda leaf: f"{jax.typeof(leaf).dtype}[C{''.join(f', {n}' for n in leaf.shape[1:])}]"
     for kept, leaf in zip(jax.tree.leaves(old), jax.tree.leaves(new), strict=True):
-        leaf = jnp.asarray(leaf)
+        leaf = as_array("stream_scan", "xs", leaf)
         if not leaf.ndim or kind(kept) != kind(leaf):
             given = kind(leaf) if leaf.ndim else f"{leaf.dtype}[]"
             raise ValueError(

@@ -93,6 +93,7 @@ def stream_scan(
         init_stream shortest_chunk=2.`
       TypeError: `stream_scan: state must come from init_stream or from a chunk that was not the
         last, got NoneType.`
+      TypeError: `stream_scan: f must be a function of (params, carry, x), got one of (carry, x).`
       TypeError: `stream_scan: a state with tail='trace' needs params, and f as (params, carry,
         x).`
       ValueError: `stream_scan: the state's trace is of another cell or of other parameters; give
@@ -135,13 +136,12 @@ def stream_scan(
       Williams and Peng, 1990. Sutskever, 2013, section 2.8.6. For the trace: Zucchet et al., 2023,
         Online learning of long-range dependencies.
     """
-    num_new = check_chunk(state, xs, length, params, last)
+    num_new = check_chunk(f, state, xs, length, params, last)
     cell = lambda params: f if params is None else functools.partial(f, params)
     num_before, begins, kept = _grid(state, num_new)
     all_xs = jax.tree.map(lambda old, new: jnp.concatenate([old, new]), state.xs, xs)
     first = take(state.carry, 0) if state.stale else state.carry
     parts = partition("stream_scan", cell(params), first, xs, length)
-    step_of_rest = parts.without(cell(params))
     start = _start(state, params, parts.rest(state.carry))
     holds, stored, carry = begins, None, start
     if state.stale:
@@ -153,7 +153,7 @@ def stream_scan(
         begins, holds, stored, x = inputs
         held = start if stored is None else stored
         carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
-        left, y = pair("stream_scan", "f", "(carry, y)", step_of_rest(carry, x))
+        left, y = pair("stream_scan", "f", "(carry, y)", parts.without(cell(params))(carry, x))
         check_carry("stream_scan", "f", left, carry)
         return left, (carry, y)
 

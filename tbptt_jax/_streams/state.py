@@ -12,9 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from tbptt_jax._pullback.linearity import check_linear
+from tbptt_jax._step.arguments import (
+    check_arrays,
+    check_callable,
+    check_flags,
+    check_integer,
+    shown,
+)
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.per_step import check_carry, pair
-from tbptt_jax._step.schedule import check_positive, check_schedule
+from tbptt_jax._step.schedule import check_schedule
 from tbptt_jax._trace.eligibility import Trace, init_trace
 from tbptt_jax._trace.real_step import real_step, trained_leaves, trained_names, with_trained
 
@@ -121,13 +128,13 @@ def init_stream(
     if steps is None:
         raise ValueError("init_stream: a stream needs a finite horizon, got None.")
     history = steps - _shortest(stride, shortest_chunk)
-    if not isinstance(stale, bool):
-        raise TypeError(f"init_stream: stale must be True or False, got {stale!r}.")
+    check_flags("init_stream", stale=stale)
     for leaf in jax.tree.leaves(xs):
         if not np.shape(leaf) or not np.shape(leaf)[0]:
             raise ValueError(
                 f"init_stream: xs must be a chunk of inputs, [C, ...], got {list(np.shape(leaf))}."
             )
+    check_arrays("init_stream", init=init)
     _check_tail(tail, cell, params, stale)
     rows = lambda num, leaf: jnp.broadcast_to(leaf, (num, *jnp.shape(leaf)))
     carry = jax.tree.map(_copy, init)
@@ -147,9 +154,11 @@ def init_stream(
 
 def _check_tail(tail, cell, params, stale):
     if tail not in ("cut", "trace"):
-        raise ValueError(f"init_stream: tail must be 'cut' or 'trace', got {tail!r}.")
+        raise ValueError(f"init_stream: tail must be 'cut' or 'trace', got {shown(tail)}.")
     if tail == "trace" and (not callable(cell) or params is None):
         raise TypeError("init_stream: tail='trace' needs cell, a function, and params.")
+    if tail == "trace":
+        check_callable("init_stream", "cell", cell, "params", "carry", "x")
     if tail == "trace" and stale:
         raise ValueError(
             "init_stream: tail='trace' runs the kept steps again; stale must be False."
@@ -193,7 +202,7 @@ def _shortest(stride, shortest_chunk):
     """The least number of steps that a chunk may have."""
     if shortest_chunk is None:
         return stride
-    shortest = check_positive("init_stream", "shortest_chunk", shortest_chunk)
+    shortest = check_integer("init_stream", "shortest_chunk", shortest_chunk)
     if shortest > stride:
         raise ValueError(
             f"init_stream: shortest_chunk must be in 1..stride ({stride}), got {shortest}."

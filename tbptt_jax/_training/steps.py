@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from tbptt_jax._step.arguments import check_callable
 from tbptt_jax._step.per_step import losses_of_steps, pair
 from tbptt_jax._step.static_leaves import freeze, is_array, thaw
 from tbptt_jax._streams.scan import stream_scan
@@ -75,7 +76,7 @@ def make_train_step(
     """
     name = "make_train_step"
     train_step = make_update(name, loss_fn, optimizer, has_aux)
-    return jitted(name, train_step, donate)
+    return jitted(name, train_step, donate, "batch")
 
 
 def make_train_loop(
@@ -119,12 +120,13 @@ def make_train_loop(
       1.0 50
     """
     name = "make_train_loop"
+    check_callable(name, "batch_fn", batch_fn, "source", "i")
     update = jax.jit(make_update(name, loss_fn, optimizer, has_aux))
 
     def train_loop(state, source, start, stop):
         return updates(name, update, batch_fn, state, source, start, stop)
 
-    return jitted(name, train_loop, donate)
+    return jitted(name, train_loop, donate, "source", "start", "stop")
 
 
 def make_online_loop(
@@ -177,6 +179,9 @@ def make_online_loop(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     name = "make_online_loop"
+    check_callable(name, "cell", cell, "params", "carry", "x")
+    check_callable(name, "step_loss_fn", step_loss_fn, "params", "y", "target")
+    check_callable(name, "inputs_fn", inputs_fn, "source", "t")
 
     def chunk_loss(params, stream, chunk):
         xs, targets = chunk
@@ -197,7 +202,7 @@ def make_online_loop(
 
         return updates(name, update, chunk, state, source, start, stop)
 
-    return jitted(name, online_loop, donate)
+    return jitted(name, online_loop, donate, "source", "start", "stop")
 
 
 def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
@@ -217,10 +222,11 @@ def make_eval_step(loss_fn: LossFn, *, has_aux: bool = False) -> EvalStep:
       TypeError: the step, where `loss_fn` does not return a pair or a real scalar as its loss.
     """
     name = "make_eval_step"
+    loss_and_aux = checked(name, loss_fn, has_aux)
 
     @jax.jit
     def compiled(params, carry, batch):
-        loss, (carry, aux) = checked(name, loss_fn, has_aux)(thaw(params), thaw(carry), batch)
+        loss, (carry, aux) = loss_and_aux(thaw(params), thaw(carry), batch)
         return freeze(carry), Metrics(loss, None, aux)
 
     def eval_step(params, carry, batch):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from tbptt_jax._losses.blocks import accumulator
 from tbptt_jax._pullback.of_steps import merge
-from tbptt_jax._step.per_step import pair, real_scalar
+from tbptt_jax._step.arguments import check_arrays, check_callable, check_flags
+from tbptt_jax._step.per_step import described, pair, real_scalar
 from tbptt_jax._step.static_leaves import freeze, is_array, thaw
 from tbptt_jax._training.donating import donating
 from tbptt_jax._training.learner import LearnerState, Metrics
@@ -15,13 +16,15 @@ from tbptt_jax._training.learner import LearnerState, Metrics
 PAIR = jax.tree.structure((0, 0))
 
 
-def jitted(name, step, donate):
-    """`step` on frozen states as a jitted step on states."""
+def jitted(name, step, donate, *others):
+    """`step` on frozen states as a jitted step on states; `others` are its further arguments."""
+    check_flags(name, donate=donate)
     compiled = donating(name, step) if donate else jax.jit(step)
 
     def call(state, *args):
         if not isinstance(state, LearnerState):
             raise TypeError(f"{name}: state must be a LearnerState, got {type(state).__name__}.")
+        check_arrays(name, **dict(zip(others, args, strict=False)))
         params, opt_state, carry = state
         state = LearnerState(freeze(params, is_array), freeze(opt_state), freeze(carry))
         state, metrics = compiled(state, *args)
@@ -75,6 +78,8 @@ def _update(name, optimizer, grads, opt_state, trained):
 
 def checked(name, loss_fn, has_aux):
     """`loss_fn` as `(params, carry, batch) -> (loss, (carry, aux))`."""
+    check_callable(name, "loss_fn", loss_fn, "params", "carry", "batch")
+    check_flags(name, has_aux=has_aux)
 
     def checked(params, carry, batch):
         loss, rest = pair(name, "loss_fn", "(loss, carry)", loss_fn(params, carry, batch))
@@ -100,8 +105,9 @@ def _is_pair_with(carry, rest):
 def updates(name, update, batch_fn, state, source, start, stop):
     """The updates start..stop-1, and their mean metrics."""
     for bound in (start, stop):
-        if not jnp.issubdtype(jnp.result_type(bound), jnp.integer):
-            got = jnp.result_type(bound)
+        is_scalar = jax.tree.structure(bound) == jax.tree.structure(0) and not jnp.ndim(bound)
+        if not is_scalar or not jnp.issubdtype(jnp.result_type(bound), jnp.integer):
+            got = described(bound)
             raise TypeError(f"{name}: start and stop must be integers, got {got}.")
 
     def one(i, loop):

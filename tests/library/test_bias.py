@@ -115,6 +115,17 @@ def test_errors_that_do_not_decay_have_no_bound(errors):
     assert adaptive_horizon(bias, tolerance=100.0) == (4, False)
 
 
+@pytest.mark.parametrize("num_lags", [1, 3, 4])
+def test_fewer_lags_than_five_have_no_second_half_to_fit_to(num_lags):
+    errors = 0.5 ** np.arange(5.0)
+    assert truncation_bias(made_of(errors), horizons=(2,)).is_bounded
+    said = f"without fit, spectrum needs at least 5 lags, got {num_lags}"
+    with pytest.raises(ValueError, match=rf"^truncation_bias: {said}\.$"):
+        truncation_bias(made_of(errors[:num_lags]), horizons=(2,))
+    if num_lags == 4:
+        assert truncation_bias(made_of(errors[:4]), horizons=(2,), fit=(1, 3)).is_bounded
+
+
 def test_two_lags_tell_no_decay():
     bias = truncation_bias(made_of([0.0, 1.0, 0.5, 0.25, 0.0, 0.0]), horizons=(3,), fit=(2, 5))
     assert np.isnan(bias.decay) and not bias.is_bounded
@@ -155,12 +166,19 @@ def test_the_same_under_jit_and_vmap():
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"horizons": ()}, ValueError, "horizons must rise, got ()."),
-        ({"horizons": (4, 4)}, ValueError, "horizons must rise, got (4, 4)."),
+        ({"horizons": ()}, ValueError, "horizons must be at least one, and rise, got ()."),
+        ({"horizons": (4, 4)}, ValueError, "horizons must be at least one, and rise, got (4, 4)."),
         ({"horizons": (0, 4)}, ValueError, "horizons must be >= 1, got 0."),
         ({"horizons": (1.5,)}, TypeError, "horizons must be a static integer, got 1.5."),
         ({"horizons": 4}, TypeError, "horizons must be static integers, got 4."),
-        ({"horizons": (4,), "fit": (0, 9)}, ValueError, "last < H (20), got (0, 9)."),
+        ({"horizons": "48"}, TypeError, "horizons must be static integers, got '48'."),
+        ({"horizons": (4,), "fit": (0, 9)}, ValueError, "fit must be >= 1, got 0."),
+        ({"horizons": (4,), "fit": ()}, ValueError, "last < H (20), got ()."),
+        ({"horizons": (4,), "fit": (3,)}, ValueError, "last < H (20), got (3,)."),
+        ({"horizons": (4,), "fit": (2, 6, 9)}, ValueError, "last < H (20), got (2, 6, 9)."),
+        ({"horizons": (4,), "fit": 3}, TypeError, "fit must be static integers, got 3."),
+        ({"horizons": (4,), "fit": "ab"}, TypeError, "fit must be static integers, got 'ab'."),
+        ({"horizons": (4,), "fit": (2.0, 6)}, TypeError, "fit must be a static integer, got 2.0."),
         ({"horizons": (4,), "fit": (4, 5)}, ValueError, "last < H (20), got (4, 5)."),
         ({"horizons": (4,), "fit": (4, 20)}, ValueError, "last < H (20), got (4, 20)."),
     ],
@@ -168,6 +186,12 @@ def test_the_same_under_jit_and_vmap():
 def test_wrong_horizons_and_lags_to_fit_are_refused(options, error, said):
     with pytest.raises(error, match=f"^truncation_bias: .*{re.escape(said)}$"):
         truncation_bias(average_spectrum(0.5), **options)
+
+
+def test_what_is_no_bias_has_no_horizon():
+    said = "adaptive_horizon: bias must be a TruncationBias from truncation_bias, got LagSpectrum"
+    with pytest.raises(TypeError, match=rf"^{said}\.$"):
+        adaptive_horizon(average_spectrum(0.5), tolerance=0.1)
 
 
 def test_what_has_no_errors_is_refused():

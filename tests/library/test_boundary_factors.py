@@ -175,6 +175,62 @@ def test_wrong_factors_fail_in_one_line(inputs, error, said):
         step(jnp.ones(3), inputs)
 
 
-def test_what_is_no_step_has_no_factors():
-    with pytest.raises(TypeError, match="with_boundary_factors: f must be a function"):
-        with_boundary_factors(3)
+def test_a_probability_per_step_is_that_of_each_sample():
+    """However many samples there are, as many as steps too."""
+    each = jnp.linspace(0.0, 0.9, 5)
+    for batch in (1, 5, 6):
+        draw = functools.partial(draw_boundary_factors, jax.random.key(2), (5, batch))
+        in_columns = draw(cut_probability=jnp.broadcast_to(each[:, None], (5, batch)))
+        np.testing.assert_array_equal(draw(cut_probability=each), in_columns)
+
+
+def test_probabilities_per_sample_have_an_axis_of_time():
+    factors = draw_boundary_factors(jax.random.key(3), (4, 2), cut_probability=[[0.0, 0.5]])
+    np.testing.assert_array_equal(factors[:, 0], 1.0)
+    assert set(np.unique(factors[:, 1])) <= {0.0, 2.0}
+
+
+@pytest.mark.parametrize("shape", [4, np.int64(4), (4,), [4], np.array([4])], ids=repr)
+def test_a_shape_is_one_integer_or_several(shape):
+    assert draw_boundary_factors(jax.random.key(0), shape, cut_probability=0.5).shape == (4,)
+
+
+@pytest.mark.parametrize(
+    "shape, probability, error, said",
+    [
+        (4.0, 0.5, TypeError, "shape must be a static integer, got 4.0."),
+        (None, 0.5, TypeError, "shape must be a static integer, got None."),
+        (True, 0.5, TypeError, "shape must be a static integer, got True."),
+        ("ab", 0.5, TypeError, "shape must be static integers, got 'ab'."),
+        ((5, -1), 0.5, ValueError, "shape must be >= 0, got -1."),
+        ((5, 2), "a", TypeError, "cut_probability must be an array, got str."),
+        ((5, 2), None, TypeError, "cut_probability must be an array, got NoneType."),
+        ((5, 2), 0.5j, TypeError, "cut_probability must be real, got complex128."),
+        ((5, 2), False, TypeError, "cut_probability must be real, got bool."),
+        (
+            (5, 2),
+            np.zeros(2),
+            ValueError,
+            "cut_probability must have the first axes of shape, [5, 2], got [2].",
+        ),
+        (
+            (5,),
+            np.zeros((5, 1)),
+            ValueError,
+            "cut_probability must have the first axes of shape, [5], got [5, 1].",
+        ),
+    ],
+)
+def test_what_cannot_be_drawn_fails_in_one_line(shape, probability, error, said):
+    with pytest.raises(error) as raised:
+        draw_boundary_factors(jax.random.key(0), shape, cut_probability=probability)
+    assert str(raised.value) == f"draw_boundary_factors: {said}"
+
+
+@pytest.mark.parametrize("horizon", [None, 3])
+def test_results_do_not_depend_on_factors(horizon):
+    step = with_boundary_factors(lambda c, x: (jnp.sin(c) + x, c))
+    total = lambda xs: jnp.sum(truncated_scan(step, 1.0, xs, horizon=horizon)[1])
+    xs_ct, factors_ct = jax.grad(total)((jnp.ones(6), jnp.full(6, 0.5)))
+    np.testing.assert_array_equal(factors_ct, 0.0)
+    assert xs_ct[0] != 0.0

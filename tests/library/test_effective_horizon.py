@@ -30,7 +30,7 @@ def test_effective_horizon_adds_up_in_full_precision():
 
 
 def test_complex_norms_fail():
-    with pytest.raises(TypeError, match="spectrum must be real norms, got complex128"):
+    with pytest.raises(TypeError, match="spectrum must be real, got complex128"):
         effective_horizon(jnp.ones(3, complex))
 
 

@@ -164,11 +164,37 @@ def test_wrong_distributions_of_horizons_fail_in_one_line(probabilities):
         (np.ones(3), {"horizon": None}, ValueError, r"must be .*got \[3\] with horizon None"),
         (np.ones(4, int), {"horizon": 4}, TypeError, "must be real floating point, got int64"),
         (np.ones(4), {"horizon": 4, "stride": 2}, ValueError, "needs stride=1, got 2"),
+        (1j * np.ones(4), {"horizon": 4}, TypeError, "must be real floating point, got complex128"),
+        ([None] * 4, {"horizon": 4}, TypeError, "must be an array, got list"),
     ],
 )
 def test_wrong_weights_fail_in_one_line(weights, options, error, said):
     with pytest.raises(error, match=f"^truncated_scan: lag_weights {said}"):
         truncated_scan(lambda c, x: (c, x), 0.0, jnp.ones(6), lag_weights=weights, **options)
+
+
+@pytest.mark.parametrize(
+    "options, error, said",
+    [
+        ({"batch": -1}, ValueError, "batch must be >= 1, got -1."),
+        ({"batch": 2.0}, TypeError, "batch must be a static integer, got 2.0."),
+        ({"batch": True}, TypeError, "batch must be a static integer, got True."),
+        ({"batch": "a"}, TypeError, "batch must be a static integer, got 'a'."),
+        ({"probabilities": "a"}, TypeError, "probabilities must be an array, got str."),
+        ({"probabilities": [None, 1.0]}, TypeError, "probabilities must be an array, got list."),
+        ({"probabilities": [0.5, 0.5j]}, TypeError, "probabilities must be real, got complex128."),
+        ({"probabilities": [True]}, TypeError, "probabilities must be real, got bool."),
+    ],
+)
+def test_horizons_that_cannot_be_drawn_fail_in_one_line(options, error, said):
+    with pytest.raises(error) as raised:
+        draw_lag_weights(jax.random.key(0), **{"probabilities": [0.5, 0.5]} | options)
+    assert str(raised.value) == f"draw_lag_weights: {said}"
+
+
+def test_results_do_not_depend_on_weights():
+    total = lambda weights: last_output(PARAMS, 3, weights)
+    np.testing.assert_array_equal(jax.grad(total)(jnp.array([0.3, -0.2, 2.0])), 0.0)
 
 
 def test_weights_of_samples_need_samples():

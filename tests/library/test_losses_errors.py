@@ -46,6 +46,9 @@ def test_shapes_that_do_not_fit_fail_in_one_line(shapes, text):
         ({"block_size": 2.5}, "block_size must be a static integer, got 2.5."),
         ({"reduction": "avg"}, "reduction must be one of mean, sum, none, got 'avg'."),
         ({"block_size": True}, "block_size must be a static integer, got True."),
+        ({"vocab_axis": 3}, "vocab_axis must be an axis of jax.shard_map around the call, got 3."),
+        ({"vocab_axis": ()}, "an axis of jax.shard_map around the call, got ()."),
+        ({"vocab_axis": ["v"]}, "an axis of jax.shard_map around the call, got ['v']."),
     ],
 )
 def test_wrong_arguments_fail_in_one_line(change, text):

@@ -12,8 +12,6 @@ from tbptt_jax import (
     stream_scan,
     truncated_scan,
     windowed_value_and_grad,
-    with_mask,
-    with_resets,
 )
 
 
@@ -153,19 +151,6 @@ def test_mutable_arrays_are_refused_where_steps_are_run_again(jit):
     stream = lambda f, init, xs: stream_scan(f, init_stream(init, xs, horizon=9), xs)
     with pytest.raises(ValueError, match=r"^stream_scan: the step reads or updates a mutable"):
         run(stream)
-
-
-@pytest.mark.parametrize(
-    ("name", "use"),
-    [
-        ("truncated_scan", lambda: truncated_scan(3, 0.0, jnp.ones(3), horizon=2)),
-        ("with_mask", lambda: with_mask(3)),
-        ("with_resets", lambda: with_resets(3, lambda c, x: (c, x))),
-    ],
-)
-def test_a_step_that_is_no_function_fails_in_one_line(name, use):
-    with pytest.raises(TypeError, match=rf"^{name}: f must be a function, got int\.$"):
-        use()
 
 
 def test_an_error_inside_the_step_names_the_users_function():

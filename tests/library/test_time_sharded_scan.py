@@ -199,6 +199,7 @@ def test_reach_is_the_last_step_whose_error_crosses(horizon, stride):
         ({"horizon": 0}, ValueError, "horizon must be >= 1, got 0."),
         ({"mesh": 4}, TypeError, "mesh must be a jax.sharding.Mesh, got int."),
         ({"axis": "data"}, ValueError, "mesh has no axis 'data', it has 'time'."),
+        ({"axis": ["time"]}, ValueError, "mesh has no axis ['time'], it has 'time'."),
         (
             {"xs": jnp.ones(10)},
             ValueError,
