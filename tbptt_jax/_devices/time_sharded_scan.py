@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tbptt_jax._backward.adjoint import Schedule
 from tbptt_jax._backward.gradient_rule import check_step, without_forward_mode
@@ -22,6 +22,7 @@ Carry = TypeVar("Carry")
 X = TypeVar("X")
 Y = TypeVar("Y")
 NAME = "time_sharded_scan"
+NO_MESH = AbstractMesh((), ())  # in which `f` is traced: it runs inside `shard_map`, not as given
 
 
 def time_sharded_scan(
@@ -100,8 +101,9 @@ def time_sharded_scan(
     along = _check_mesh(mesh, axis)
     num_steps = _check_steps(xs, along)
     traced = _placed(xs, None, mesh, along)
-    without, rest, whole = partition(NAME, f, init, traced)
-    step, constants, init_leaves, structure = pure_step(without(f), rest(init), traced, None)
+    with jax.sharding.use_abstract_mesh(NO_MESH):
+        without, rest, whole = partition(NAME, f, init, traced)
+        step, constants, init_leaves, structure = pure_step(without(f), rest(init), traced, None)
     schedule = Schedule(num_steps, min(steps, num_steps), min(stride, num_steps))
     run = _with_pullback(step, schedule, mesh, along)
     xs_leaves = _placed(jax.tree.leaves(xs), axis, mesh, along)
