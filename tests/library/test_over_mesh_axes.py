@@ -97,8 +97,12 @@ def test_the_example_of_the_page_gives_the_gradient_of_the_whole_batch(cell, opt
 
 
 @EACH_CASE
-@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
-def test_under_set_mesh(cell, options, axis_type):
+@pytest.mark.parametrize(
+    "axis_type, tile",
+    [(AxisType.Auto, None), (AxisType.Explicit, None), (AxisType.Explicit, 2)],
+)
+def test_under_set_mesh(cell, options, axis_type, tile, monkeypatch):
+    monkeypatch.setattr("tbptt_jax._backward.adjoint.tile_width", lambda *_: tile)
     mesh, args = mesh_of(axis_type, "data"), problem()
     place = lambda tree, spec: jax.device_put(tree, jax.NamedSharding(mesh, spec))
     grad = jax.jit(jax.grad(functools.partial(loss_of, cell, options), argnums=(0, 1)))
