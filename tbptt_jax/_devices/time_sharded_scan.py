@@ -22,7 +22,8 @@ Carry = TypeVar("Carry")
 X = TypeVar("X")
 Y = TypeVar("Y")
 NAME = "time_sharded_scan"
-NO_MESH = AbstractMesh((), ())  # in which `f` is traced: it runs inside `shard_map`, not as given
+# What is traced under `jax.set_mesh` runs under that mesh alone, and `f` runs inside `shard_map`.
+NO_MESH = AbstractMesh((), ())
 
 
 def time_sharded_scan(
@@ -59,7 +60,8 @@ def time_sharded_scan(
     and time of the backward.
 
     Args:
-      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it must not name `axis`.
+      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it must not name an axis
+        of the mesh, in a sharding constraint either.
       init: initial carry, on every device.
       xs: [T, ...], inputs, at least one array; T is a multiple of D. What is not yet sharded along
         `axis` is sent there.
