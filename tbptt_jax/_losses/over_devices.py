@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
+
+from tbptt_jax._step.mesh_axes import vary, varying
 
 
 def varying_alike(vocab_axis, tokens, *columns):
@@ -13,19 +13,9 @@ def varying_alike(vocab_axis, tokens, *columns):
 
     Tokens do not vary over `vocab_axis`.
     """
-    everywhere = _varying(*tokens, *columns)
-    inputs, labels, weights = _cast(everywhere if vocab_axis is None else _varying(*tokens), tokens)
-    return inputs, *_cast(everywhere, columns), labels, weights
-
-
-def _varying(*arrays):
-    return frozenset().union(*(jax.typeof(array).manual_axis_type.varying for array in arrays))
-
-
-def _cast(axes, arrays):
-    lacking = [tuple(sorted(axes - _varying(array))) for array in arrays]
-    cast = functools.partial(jax.lax.pcast, to="varying")
-    return tuple(map(cast, arrays, lacking))
+    everywhere = varying((tokens, columns))
+    inputs, labels, weights = vary(everywhere if vocab_axis is None else varying(tokens), tokens)
+    return inputs, *vary(everywhere, columns), labels, weights
 
 
 def is_sharded(array):
