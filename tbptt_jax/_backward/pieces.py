@@ -61,7 +61,12 @@ def _through(body, state, trees, num_steps, width, reverse):
         return one(state_and_rows, num_whole * width, rest) if rest else state_and_rows
 
     shapes = jax.eval_shape(lambda state: body(state, 0, width, piece(0, width))[1], state)
-    filled = lambda leaf: jnp.full((num_steps, *leaf.shape[1:]), _unknown_number(trees), leaf.dtype)
+    number = _unknown_number(trees)
+
+    def filled(leaf):
+        shape = num_steps, *leaf.shape[1:]
+        return jax.lax.full(shape, number, leaf.dtype, sharding=leaf.sharding)
+
     rows = jax.tree.map(filled, shapes)
     for stage in [last_piece, whole_pieces] if reverse else [whole_pieces, last_piece]:
         state, rows = stage((state, rows))
@@ -75,4 +80,4 @@ def _unknown_number(trees):
     the loop. Every row is overwritten, so the value does not matter.
     """
     leaves = (leaf for leaf in jax.tree.leaves(inexact(trees)) if leaf.size)
-    return next((leaf.ravel()[0].real for leaf in leaves), 0.0)
+    return next((jnp.sum(leaf[0].real) for leaf in leaves), 0.0)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from tbptt_jax._backward.adjoint import Schedule
 from tbptt_jax._backward.gradient_rule import check_step, without_forward_mode
@@ -23,6 +23,8 @@ Carry = TypeVar("Carry")
 X = TypeVar("X")
 Y = TypeVar("Y")
 NAME = "time_sharded_scan"
+# What is traced under `jax.set_mesh` runs under that mesh alone, and `f` runs inside `shard_map`.
+NO_MESH = AbstractMesh((), ())
 
 
 def time_sharded_scan(
@@ -59,7 +61,8 @@ def time_sharded_scan(
     and time of the backward.
 
     Args:
-      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it must not name `axis`.
+      f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it must not name an axis
+        of the mesh, in a sharding constraint either.
       init: initial carry, on every device.
       xs: [T, ...], inputs, at least one array; T is a multiple of D. What is not yet sharded along
         `axis` is sent there.
@@ -101,8 +104,9 @@ def time_sharded_scan(
     along = _check_mesh(mesh, axis)
     num_steps = _check_steps(xs, along)
     traced = _placed(xs, None, mesh, along)
-    without, rest, whole = partition(NAME, f, init, traced)
-    step, constants, init_leaves, structure = pure_step(without(f), rest(init), traced, None)
+    with jax.sharding.use_abstract_mesh(NO_MESH):
+        without, rest, whole = partition(NAME, f, init, traced)
+        step, constants, init_leaves, structure = pure_step(without(f), rest(init), traced, None)
     schedule = Schedule(num_steps, min(steps, num_steps), min(stride, num_steps))
     run = _with_pullback(step, schedule, mesh, along)
     xs_leaves = _placed(jax.tree.leaves(xs), axis, mesh, along)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._pullback.linearity import check_linear
-from tbptt_jax._pullback.of_steps import inexact, pullback
+from tbptt_jax._pullback.of_steps import inexact, merge, pullback
 from tbptt_jax._step.arguments import check_arrays, check_callable
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.per_step import pair, real_scalar
@@ -84,8 +84,8 @@ def _check_lengths(function, params, xs):
 def _loss_gradient(function, sequence_loss_fn, params, ys, targets):
     """The gradient of the loss for what it reads itself: the parameters and the outputs."""
 
-    def loss(params, ys):
-        return real_scalar(function, sequence_loss_fn(params, ys, targets), "sequence_loss_fn")
+    def loss(trained):
+        params_and_ys = merge(trained, (params, ys))
+        return real_scalar(function, sequence_loss_fn(*params_and_ys, targets), "sequence_loss_fn")
 
-    one = jnp.ones_like(jax.eval_shape(loss, params, ys))
-    return pullback(loss, params, ys)(one)
+    return jax.grad(loss)(inexact((params, ys)))

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-
 import jax
-import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
+
+from tbptt_jax._step.mesh_axes import vary, varying
 
 
 def varying_alike(vocab_axis, tokens, *columns):
-    """Inside `shard_map`, arrays that differ between devices in the same axes, as a loop needs.
+    """Inside `shard_map`, arrays that vary over the same mesh axes, as a loop needs.
 
-    Tokens do not differ along `vocab_axis`.
+    Tokens do not vary over `vocab_axis`.
     """
-    inputs, labels, weights = tokens
-    arrays = inputs, *columns, labels, weights
-    if not jax.sharding.get_abstract_mesh().manual_axes:
-        return arrays
-    never = lambda arrays: functools.reduce(
-        jnp.logical_and, (jnp.any(a != a) & False for a in arrays)
-    )
-    alike = lambda mark, arrays: tuple(jnp.where(mark, a, a) for a in arrays)
-    everywhere = never(arrays)
-    inputs, labels, weights = alike(everywhere if vocab_axis is None else never(tokens), tokens)
-    return inputs, *alike(everywhere, columns), labels, weights
+    everywhere = varying((tokens, columns))
+    inputs, labels, weights = vary(everywhere if vocab_axis is None else varying(tokens), tokens)
+    return inputs, *vary(everywhere, columns), labels, weights
 
 
 def is_sharded(array):

@@ -90,7 +90,7 @@ def coupling(
         return pullback(lambda carry: step(constants, carry, x)[0], carry)(errors)[0]
 
     args = constants, carry, x
-    errors = jax.eval_shape(lambda carry: inexact(carry), carry)
+    errors = inexact(carry)
     jaxpr = jax.make_jaxpr(pull)(args, errors)
     num_errors = len(jax.tree.leaves(errors))
     sources: list[Any] = [frozenset()] * len(jaxpr.invars)

@@ -62,11 +62,12 @@ def check_linear(function: str, step: Any, constants: Any, carry: Any, x: Any) -
       ValueError: it is.
     """
     args = constants, carry, x
-    found = equations(jax.make_jaxpr(step)(*args))
-    if not any(eqn.primitive.name.startswith("custom_vjp") for eqn in found):
+    of_step, shapes = jax.make_jaxpr(step, return_shape=True)(*args)
+    if not any(eqn.primitive.name.startswith("custom_vjp") for eqn in equations(of_step)):
         return
     pull = lambda args, errors: pullback(step, *args)(errors)
-    errors = inexact(jax.eval_shape(step, *args))
+    # Not `shapes`, which lack the mesh where some of its axes are manual.
+    errors = inexact(jax.tree.unflatten(jax.tree.structure(shapes), of_step.out_avals))
     jaxpr = jax.make_jaxpr(pull)(args, errors)
     num_errors = len(jax.tree.leaves(errors))
     known = [FIXED] * (len(jaxpr.invars) - num_errors) + [LINEAR] * num_errors

@@ -30,12 +30,11 @@ DTYPES = {"float32", "float64", "bfloat16"}  # of float16 a product of factors m
 
 
 def repeated_pullback(fun: Callable[[Any], Any], carry: Any) -> Callable[[Any], Any]:
-    """The pullback of `fun`, to be applied often: a pytree as that of `jax.vjp`."""
+    """The pullback of `fun`, carry -> carry, to be applied often: a pytree as that of `jax.vjp`."""
     as_jax_makes_it = lambda: pullback(keeping_little(fun), carry)
     if jax.make_jaxpr(fun)(carry).effects:  # else they would happen once more
         return as_jax_makes_it()
-    errors = jax.eval_shape(lambda carry: inexact(fun(carry)), carry)
-    return simplified(pullback(fun, carry), errors) or as_jax_makes_it()
+    return simplified(pullback(fun, carry), inexact(carry)) or as_jax_makes_it()
 
 
 def simplified(pull: Callable[[Any], Any], errors: Any) -> Callable[[Any], Any] | None:

@@ -6,7 +6,6 @@ whatever the step does to real and imaginary parts.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import jaxpr_as_fun
 
 from tbptt_jax._pullback.of_steps import inexact
+from tbptt_jax._step.mesh_axes import vary, varying
 from tbptt_jax._step.static_leaves import is_number
 
 
@@ -43,7 +43,8 @@ def real_step(
         return to_real(cell(with_trained(params, trained), from_real(leaves, carry), x)[0])
 
     trained, leaves, x = jax.lax.stop_gradient((trained_leaves(params), to_real(carry), x))
-    args = _of_each_device(trained, leaves), leaves, x
+    trained = vary(varying(inexact(leaves)), trained)  # in `shard_map` each device has its trace
+    args = trained, leaves, x
     jaxpr, shapes = jax.make_jaxpr(step, return_shape=True)(*args)
     jaxpr = jaxpr.replace(consts=jax.lax.stop_gradient(jaxpr.consts))
 
@@ -52,12 +53,6 @@ def real_step(
         return jax.tree.unflatten(jax.tree.structure(shapes), results), ()
 
     return RealStep(call, *args)
-
-
-def _of_each_device(params, carry):
-    """The parameters, in `jax.shard_map` varying as the carry does: each device has its trace."""
-    zeros = [jnp.zeros_like(leaf.ravel()[:1].sum()) for leaf in jax.tree.leaves(inexact(carry))]
-    return [functools.reduce(jnp.add, (z.astype(p.dtype) for z in zeros), p) for p in params]
 
 
 def trained_leaves(params: Any) -> list[jax.Array]:

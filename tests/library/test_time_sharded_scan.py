@@ -117,6 +117,17 @@ def test_batch_on_another_axis_of_the_mesh(axis_type, placed):
     assert largest_error(actual, expected_gradients(problem, 3, 2)) < 1e-12
 
 
+@pytest.mark.parametrize("axis_type", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("name, stride", [("gru", 1), ("gru", 2), ("gated_average", 1)])
+def test_under_set_mesh(name, stride, axis_type):
+    module = elementwise_cells if name in elementwise_cells.CELLS else cells
+    problem, mesh = module.problem(name, T), mesh_of(DEVICES, axis_type)
+    with jax.set_mesh(mesh):
+        scan = functools.partial(time_sharded_scan, mesh=mesh)
+        actual = jax.device_get(scan_gradients(problem, 3, stride, scan))
+    assert largest_error(actual, expected_gradients(problem, 3, stride)) < 1e-12
+
+
 @SCHEDULES
 def test_parameters_in_the_carry_are_not_cut(horizon, stride):
     problem = cells.problem("gru", T)
