@@ -17,6 +17,7 @@ from experiments.claims.verdicts import (
 
 RIGHT_MARGIN = 0.1  # share of kinds: within it a horizon is as good
 FAR = 16, 31  # steps between brackets
+VALID_MARGIN = 0.1  # Lyapunov times: forecasts that are valid within it are as good
 NAMES = {
     **{"vanilla": "tanh RNN", "gru": "GRU", "lstm": "LSTM"},
     **{"adam": "Adam", "rmsprop": "RMSprop"},
@@ -99,6 +100,45 @@ def temporal_credit(found: Numbers) -> Iterator[Finding]:
                 ),
                 verdict,
             )
+
+
+def solver(found: Numbers) -> Iterator[Finding]:
+    """Whether corrected solvers forecast longer, or as long, with more temporal gradient."""
+    growth, longest = found["before"]["growth"], found["horizons"][-1]
+    valid = {row["name"]: growth * np.array(row["valid"]) for row in found["rows"]}
+    full, shorter = valid[str(longest)], [str(h) for h in found["horizons"][:-1]]
+    claim = "the full gradient forecasts longer than a shorter horizon"
+    asked = {f"horizon {h}": (claim, full, valid[h]) for h in shorter}
+    asked["horizon 1, beside single steps"] = (
+        "an unrolled solver without temporal gradients forecasts longer than single steps",
+        valid["1"],
+        valid["single steps"],
+    )
+    estimates = [paired((first - second).tolist()) for _, first, second in asked.values()]
+    p_values = holm([estimate.p_none for estimate in estimates])
+    for case, estimate, p in zip(asked, estimates, p_values, strict=True):
+        claim, first, second = asked[case]
+        yield Finding(
+            claim,
+            case,
+            "",
+            (
+                f"{np.mean(first):.2f}, {np.mean(second):.2f} Lyapunov times",
+                f"difference {interval_text(estimate, p)}",
+                f"paired seeds: {len(first)}",
+            ),
+            decide(estimate.mean, p),
+        )
+    pairs = {(h,): (full, valid[h]) for h in shorter}
+    for (h,), verdict, estimate, p in _as_good(pairs, VALID_MARGIN):
+        yield Finding(
+            f"a shorter horizon forecasts as long as the full gradient, within {VALID_MARGIN:g} "
+            "Lyapunov times",
+            f"horizon {h}",
+            "",
+            (f"short by {interval_text(estimate, p)}", f"paired seeds: {len(full)}"),
+            verdict,
+        )
 
 
 def _as_good(

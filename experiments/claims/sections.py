@@ -49,6 +49,7 @@ SOURCES = (
     _Source("Brackets", horizons.brackets, ("brackets.json",)),
     _Source("Unbiased", horizons.unbiased, ("unbiased.json",)),
     _Source("Temporal credit", horizons.temporal_credit, ("temporal_credit.json",)),
+    _Source("Solver", horizons.solver, ("solver.json",)),
     _Source("Counting", article.counting, ("diagram.json",)),
     _Source("Gradients", article.gradients, ("gradcheck.json",)),
 )

@@ -1,0 +1,95 @@
+"""Draws what `solver` found: forecasts, gradients and time against the horizon."""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.charts.style import ARTICLE, EPOCHWISE, FULL, OTHERS, OURS, plt, save
+
+RANGE = {"alpha": 0.15, "linewidth": 0}
+
+
+def draw(found: dict, path: Path) -> None:
+    """Draws the report into a PNG file."""
+    figure, axes = plt.subplots(2, 2, figsize=(11, 8))
+    _draw_errors(found, axes[0, 0])
+    _draw_valid(found, axes[0, 1])
+    _draw_gradients(found, axes[1, 0])
+    _draw_times(found, axes[1, 1])
+    for axis in axes.flat[1:]:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(found["horizons"], [str(h) for h in found["horizons"]])
+        axis.minorticks_off()
+        axis.set_xlabel("horizon in steps")
+    steps, num_seeds = found["task"]["unrolled"], found["num_seeds"]
+    figure.suptitle(
+        f"A corrected solver, {steps} steps unrolled: median and range of {num_seeds} seeds"
+    )
+    save(figure, path)
+
+
+def _of_horizons(found):
+    return [row for row in found["rows"] if row["name"].isdecimal()]
+
+
+def _band(axis, x, values, colour, label, line="o-"):
+    """Median and range of [seeds, x]."""
+    low, middle, high = np.quantile(values, (0.0, 0.5, 1.0), axis=0)
+    axis.plot(x, middle, line, color=colour, label=label)
+    axis.fill_between(x, low, high, color=colour, **RANGE)
+
+
+def _draw_errors(found, axis):
+    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(found["horizons"])))
+    looks = {"single steps": (OTHERS[1], ":")}
+    looks |= {str(h): (colour, "-") for h, colour in zip(found["horizons"], colours, strict=True)}
+    growth, task = found["before"]["growth"], found["task"]
+    times = growth * task["step"] * (1 + np.arange(len(found["before"]["errors"][0])))
+    alone = np.median(found["before"]["errors"], axis=0)
+    axis.plot(times, alone, "--", color=ARTICLE, label="not corrected")
+    for row in found["rows"]:
+        colour, line = looks[row["name"]]
+        label = f"horizon {row['name']}" if row["name"].isdecimal() else row["name"]
+        axis.plot(times, np.median(row["errors"], axis=0), line, color=colour, label=label)
+    axis.axvline(times[task["unrolled"] - 1], color="0.8", linewidth=1)
+    axis.axhline(task["limit"], color="0.8", linewidth=1)
+    axis.set(yscale="log", ylim=(0.002, 2.0), xlabel="Lyapunov times", ylabel="relative error")
+    axis.legend(ncols=2)
+
+
+def _draw_valid(found, axis):
+    growth, rows = found["before"]["growth"], _of_horizons(found)
+    valid = growth * np.array([row["valid"] for row in rows]).T
+    axis.plot(found["horizons"], valid.T, ".", color=OURS, markersize=3)
+    _band(axis, found["horizons"], valid, OURS, "unrolled")
+    (single,) = [row for row in found["rows"] if row not in rows]
+    for row, colour, line, label in (
+        (single, OTHERS[1], ":", "single steps"),
+        (found["before"], ARTICLE, "--", "not corrected"),
+    ):
+        level = growth * np.median(row["valid"])
+        axis.axhline(level, color=colour, linestyle=line, label=label)
+    axis.set(ylabel="forecast valid, Lyapunov times", ylim=(0.0, None))
+    axis.legend()
+
+
+def _draw_gradients(found, axis):
+    rows = {row["name"]: row for row in found["rows"]}
+    full = str(found["horizons"][-1])
+    for row, colour, name in (
+        (found["before"], ARTICLE, "before learning"),
+        (rows["1"], EPOCHWISE, "learnt with horizon 1"),
+        (rows[full], FULL, f"learnt with horizon {full}"),
+    ):
+        norm = np.array(row["norm"])
+        _band(axis, found["horizons"], norm / norm[:, -1:], colour, f"norm, {name}")
+        _band(axis, found["horizons"], row["bias"], colour, f"bias, {name}", "s:")
+    axis.set(yscale="log", ylabel="of the full gradient's norm")
+    axis.legend()
+
+
+def _draw_times(found, axis):
+    seconds = np.array(found["seconds"])  # [horizons, rounds]
+    _band(axis, found["horizons"], (seconds / seconds[-1]).T, OURS, "an update")
+    axis.axhline(1.0, color="0.8", linewidth=1)
+    axis.set(ylabel="time of an update, of the full gradient's", ylim=(0.0, None))
