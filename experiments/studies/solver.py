@@ -168,7 +168,7 @@ def main():
     print("horizon        rate  valid: median (range)  error at the end", flush=True)
     rows = []
     for name in (SINGLE, *map(str, HORIZONS)):
-        find = functools.partial(learn, name, states, num_seeds)
+        find = lambda name=name: learn(name, states, num_seeds)
         rows.append({"name": name} | keep(name, find, "rate", "choice", *what))
         print_row(rows[-1], growth)
     timed = keep("times", lambda: times(states, rounds), "seconds")
