@@ -28,8 +28,8 @@ def draw(found: dict, path: Path) -> None:
     save(figure, path)
 
 
-def _of_horizons(found):
-    return [row for row in found["rows"] if row["name"].isdecimal()]
+def _unrolled(found, steps):
+    return [row for row in found["rows"] if row["unrolled"] == steps]
 
 
 def _band(axis, x, values, colour, label, line="o-"):
@@ -40,17 +40,17 @@ def _band(axis, x, values, colour, label, line="o-"):
 
 
 def _draw_errors(found, axis):
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(found["horizons"])))
-    looks = {"single steps": (OTHERS[1], ":")}
-    looks |= {str(h): (colour, "-") for h, colour in zip(found["horizons"], colours, strict=True)}
-    growth, task = found["before"]["growth"], found["task"]
+    task, growth = found["task"], found["before"]["growth"]
+    colours = iter(plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(found["horizons"]))))
+    others = iter((OTHERS[1], OTHERS[2], OURS))
     times = growth * task["step"] * (1 + np.arange(len(found["before"]["errors"][0])))
     alone = np.median(found["before"]["errors"], axis=0)
     axis.plot(times, alone, "--", color=ARTICLE, label="not corrected")
     for row in found["rows"]:
-        colour, line = looks[row["name"]]
-        label = f"horizon {row['name']}" if row["name"].isdecimal() else row["name"]
-        axis.plot(times, np.median(row["errors"], axis=0), line, color=colour, label=label)
+        is_long = row["unrolled"] == task["unrolled"]
+        look = {"color": next(colours)} if is_long else {"color": next(others), "linestyle": ":"}
+        label = f"horizon {row['name']}" if is_long else row["name"]
+        axis.plot(times, np.median(row["errors"], axis=0), label=label, **look)
     axis.axvline(times[task["unrolled"] - 1], color="0.8", linewidth=1)
     axis.axhline(task["limit"], color="0.8", linewidth=1)
     axis.set(yscale="log", ylim=(0.002, 2.0), xlabel="Lyapunov times", ylabel="relative error")
@@ -58,13 +58,15 @@ def _draw_errors(found, axis):
 
 
 def _draw_valid(found, axis):
-    growth, rows = found["before"]["growth"], _of_horizons(found)
-    valid = growth * np.array([row["valid"] for row in rows]).T
-    axis.plot(found["horizons"], valid.T, ".", color=OURS, markersize=3)
-    _band(axis, found["horizons"], valid, OURS, "unrolled")
-    (single,) = [row for row in found["rows"] if row not in rows]
+    growth = found["before"]["growth"]
+    (single,) = _unrolled(found, 1)
+    unrolled = sorted({row["unrolled"] for row in found["rows"]} - {1})
+    for steps, colour, line in zip(unrolled, (FULL, OURS), ("o:", "o-"), strict=True):
+        rows = _unrolled(found, steps)
+        horizons, valid = [row["horizon"] for row in rows], [row["valid"] for row in rows]
+        _band(axis, horizons, growth * np.array(valid).T, colour, f"{steps} steps unrolled", line)
     for row, colour, line, label in (
-        (single, OTHERS[1], ":", "single steps"),
+        (single, OTHERS[1], "-.", "single steps"),
         (found["before"], ARTICLE, "--", "not corrected"),
     ):
         level = growth * np.median(row["valid"])

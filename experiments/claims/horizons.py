@@ -104,16 +104,18 @@ def temporal_credit(found: Numbers) -> Iterator[Finding]:
 
 def solver(found: Numbers) -> Iterator[Finding]:
     """Whether corrected solvers forecast longer, or as long, with more temporal gradient."""
-    growth, longest = found["before"]["growth"], found["horizons"][-1]
-    valid = {row["name"]: growth * np.array(row["valid"]) for row in found["rows"]}
-    full, shorter = valid[str(longest)], [str(h) for h in found["horizons"][:-1]]
+    growth = found["before"]["growth"]
+    valid, longest = {}, found["task"]["unrolled"]
+    for row in found["rows"]:
+        valid.setdefault(row["unrolled"], {})[row["horizon"]] = growth * np.array(row["valid"])
     claim = "the full gradient forecasts longer than a shorter horizon"
-    asked = {f"horizon {h}": (claim, full, valid[h]) for h in shorter}
-    asked["horizon 1, beside single steps"] = (
-        "an unrolled solver without temporal gradients forecasts longer than single steps",
-        valid["1"],
-        valid["single steps"],
-    )
+    asked = {
+        f"{steps} steps, horizon {horizon}": (claim, of[steps], of[horizon])
+        for steps, of in valid.items()
+        for horizon in [*of][:-1]
+    }
+    claim = "steps unrolled without temporal gradients forecast longer than single steps"
+    asked |= {f"{n} steps": (claim, of[1], valid[1][1]) for n, of in valid.items() if n > 1}
     estimates = [paired((first - second).tolist()) for _, first, second in asked.values()]
     p_values = holm([estimate.p_none for estimate in estimates])
     for case, estimate, p in zip(asked, estimates, p_values, strict=True):
@@ -129,12 +131,13 @@ def solver(found: Numbers) -> Iterator[Finding]:
             ),
             decide(estimate.mean, p),
         )
-    pairs = {(h,): (full, valid[h]) for h in shorter}
-    for (h,), verdict, estimate, p in _as_good(pairs, VALID_MARGIN):
+    *shorter, full = valid[longest].values()
+    pairs = {(h,): (full, mine) for h, mine in zip(valid[longest], shorter, strict=False)}
+    for (horizon,), verdict, estimate, p in _as_good(pairs, VALID_MARGIN):
         yield Finding(
             f"a shorter horizon forecasts as long as the full gradient, within {VALID_MARGIN:g} "
             "Lyapunov times",
-            f"horizon {h}",
+            f"{longest} steps, horizon {horizon}",
             "",
             (f"short by {interval_text(estimate, p)}", f"paired seeds: {len(full)}"),
             verdict,

@@ -6,9 +6,10 @@ List, Chen, Bali and Thuerey (2024) train networks that correct coarse solvers, 
 and compare no temporal gradients with full ones: the full ones do better, and none comes close.
 Here horizons 1, 2, 4, ... to the full 64 steps fill in the curve between, for a small network
 behind a coarse solver of the Kuramoto-Sivashinsky equation
-(experiments.tasks.kuramoto_sivashinsky). Beside them, a network that learns single steps, as many
-losses an update. Everything but the truncation is the same for a seed; each row has the best of
-`RATES`, by forecasts from other states.
+(experiments.tasks.kuramoto_sivashinsky). Beside them, as their study has them, networks that learn
+single steps, and unrolled steps fewer than forecasts last, without temporal gradients and with all;
+all have as many losses an update. The first parameters are the same for a seed; each row has the
+better of `RATES`, by forecasts from other states.
 
 Measured on states that are not learnt: how long a forecast stays valid, in Lyapunov times, in which
 a small difference grows e times; its error over time; the gradient's norm and bias by horizon; the
@@ -34,7 +35,7 @@ from experiments.tasks.kuramoto_sivashinsky import Task
 
 TASK = Task()
 HORIZONS = 1, 2, 4, 8, 16, 32, 64
-SINGLE = "single steps"
+SHORT = 16  # steps, fewer than forecasts last
 RATES = 0.003, 0.001
 NUM_STREAMS, NUM_TRAIN, NUM_TEST = 64, 400, 128  # states of a stream, to learn and to forecast
 NUM_TIMED = 10  # updates that are timed at once
@@ -62,16 +63,27 @@ def all_states(task: Task) -> States:
     return States(*(make(task, key, n, NUM_STREAMS) for key, n in zip(keys, nums, strict=True)))
 
 
-def task_of(name: str) -> Task:
-    """Single steps have as many losses an update."""
-    if name != SINGLE:
-        return TASK
-    return TASK._replace(unrolled=1, batch_size=TASK.batch_size * TASK.unrolled)
+class Plan(NamedTuple):
+    """How a network is trained."""
+
+    unrolled: int  # steps
+    horizon: int
 
 
-def horizon_of(name: str) -> int:
-    """How far errors reach."""
-    return 1 if name == SINGLE else int(name)
+def plans() -> dict[str, Plan]:
+    """By name: one for each row."""
+    return {
+        "single steps": Plan(1, 1),
+        f"{SHORT} steps, horizon 1": Plan(SHORT, 1),
+        f"{SHORT} steps, full": Plan(SHORT, SHORT),
+        **{str(horizon): Plan(TASK.unrolled, horizon) for horizon in HORIZONS},
+    }
+
+
+def task_of(plan: Plan) -> Task:
+    """All have as many losses an update."""
+    num_losses = TASK.batch_size * TASK.unrolled
+    return TASK._replace(unrolled=plan.unrolled, batch_size=num_losses // plan.unrolled)
 
 
 def rounded(x: jax.typing.ArrayLike) -> list:
@@ -96,9 +108,9 @@ def key_of(seed: jax.typing.ArrayLike) -> jax.Array:
     return jax.random.fold_in(jax.random.key(1), seed)
 
 
-def learn(name: str, states: States, num_seeds: int) -> dict[str, Any]:
+def learn(plan: Plan, states: States, num_seeds: int) -> dict[str, Any]:
     """{"rate", "choice" [rates][seeds] that chose it, and what is `seen` with it}."""
-    train = jax.jit(jax.vmap(solvers.make_train(task_of(name), horizon_of(name)), (0, 0, None)))
+    train = jax.jit(jax.vmap(solvers.make_train(task_of(plan), plan.horizon), (0, 0, None)))
     keys = jax.vmap(key_of)(jnp.tile(jnp.arange(num_seeds), len(RATES)))
     params = train(jnp.repeat(jnp.array(RATES), num_seeds), keys, states.train)
     choice = forecast_of(TASK)(params, states.choice).valid.reshape(len(RATES), num_seeds)
@@ -142,7 +154,7 @@ def print_row(row: dict[str, Any], growth: float) -> None:
     """How long forecasts are valid."""
     valid = growth * np.array(row["valid"])
     print(
-        f"{row['name']:12s}  {row['rate']:5g}  {np.median(valid):5.2f} "
+        f"{row['name']:19s}  {row['rate']:5g}  {np.median(valid):5.2f} "
         f"({np.min(valid):.2f} to {np.max(valid):.2f})  "
         f"{np.median(row['errors'], axis=0)[TASK.unrolled - 1]:.3f}",
         flush=True,
@@ -152,12 +164,12 @@ def print_row(row: dict[str, Any], growth: float) -> None:
 def main():
     out, num_seeds, rounds = results.folder(), flags.FLAGS.num_seeds, flags.FLAGS.rounds
     folder, states = Path(flags.FLAGS.scratch) / "solver", all_states(TASK)
-    plan = {"task": TASK._asdict(), "horizons": HORIZONS, "rates": RATES, "num_seeds": num_seeds}
-    plan |= {"num_states": [NUM_STREAMS, NUM_TRAIN, NUM_TEST]}
+    setup = {"task": TASK._asdict(), "horizons": HORIZONS, "rates": RATES, "num_seeds": num_seeds}
+    setup |= {"num_states": [NUM_STREAMS, NUM_TRAIN, NUM_TEST]}
 
     def keep(name, find, *numbers):
         path = folder / f"{name.replace(' ', '-')}.json"
-        found = kept.kept(path, {"name": name} | plan, find)
+        found = kept.kept(path, {"name": name} | setup, find)
         return {number: found[number] for number in numbers}
 
     what = "valid", "errors", "norm", "bias"
@@ -165,14 +177,14 @@ def main():
     growth, alone = start["growth"], np.median(start["valid"])
     print(f"{num_seeds} seeds, {TASK.num_updates} updates; Lyapunov time {1.0 / growth:.1f}")
     print(f"not corrected: {growth * alone:.2f} Lyapunov times")
-    print("horizon        rate  valid: median (range)  error at the end", flush=True)
+    print("horizon               rate  valid: median (range)  error at the end", flush=True)
     rows = []
-    for name in (SINGLE, *map(str, HORIZONS)):
-        find = lambda name=name: learn(name, states, num_seeds)
-        rows.append({"name": name} | keep(name, find, "rate", "choice", *what))
+    for name, plan in plans().items():
+        find = lambda plan=plan: learn(plan, states, num_seeds)
+        rows.append({"name": name} | plan._asdict() | keep(name, find, "rate", "choice", *what))
         print_row(rows[-1], growth)
     timed = keep("times", lambda: times(states, rounds), "seconds")
-    found = plan | timed | {"before": start, "rows": rows}
+    found = setup | timed | {"before": start, "rows": rows}
     results.write(out, "solver", found)
     solver_chart.draw(found, out / "solver.png")
 
