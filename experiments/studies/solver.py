@@ -168,7 +168,7 @@ def main():
     setup |= {"num_states": [NUM_STREAMS, NUM_TRAIN, NUM_TEST]}
 
     def keep(name, find, *numbers):
-        path = folder / f"{name.replace(' ', '-')}.json"
+        path = folder / f"{name.replace(', ', '-').replace(' ', '-')}.json"
         found = kept.kept(path, {"name": name} | setup, find)
         return {number: found[number] for number in numbers}
 
