@@ -94,4 +94,4 @@ def _draw_times(found, axis):
     axis.plot(found["horizons"], middle, "o-", color=OURS)
     axis.fill_between(found["horizons"], low, high, color=OURS, **RANGE)
     axis.axhline(1.0, color="0.8", linewidth=1)
-    axis.set(ylabel="time of an update beside the full gradient's, quartiles", ylim=(0.0, None))
+    axis.set(ylabel="time of an update, full gradient = 1", ylim=(0.0, None))
