@@ -17,6 +17,7 @@ from experiments.claims.verdicts import (
 
 RIGHT_MARGIN = 0.1  # share of kinds: within it a horizon is as good
 FAR = 16, 31  # steps between brackets
+VALID_MARGIN = 0.1  # Lyapunov times: forecasts that are valid within it are as good
 NAMES = {
     **{"vanilla": "tanh RNN", "gru": "GRU", "lstm": "LSTM", "lru": "linear recurrent unit"},
     **{"adam": "Adam", "rmsprop": "RMSprop"},
@@ -137,6 +138,48 @@ def state_passing(found: Numbers) -> Iterator[Finding]:
                 f"paired seeds: {len(of)}",
             ),
             decide(estimate.mean, p),
+        )
+
+
+def solver(found: Numbers) -> Iterator[Finding]:
+    """Whether corrected solvers forecast longer, or as long, with more temporal gradient."""
+    growth = found["before"]["growth"]
+    valid, longest = {}, found["task"]["unrolled"]
+    for row in found["rows"]:
+        valid.setdefault(row["unrolled"], {})[row["horizon"]] = growth * np.array(row["valid"])
+    claim = "the full gradient forecasts longer than a shorter horizon"
+    asked = {
+        f"{steps} steps, horizon {horizon}": (claim, of[steps], of[horizon])
+        for steps, of in valid.items()
+        for horizon in [*of][:-1]
+    }
+    claim = "steps unrolled without temporal gradients forecast longer than single steps"
+    asked |= {f"{n} steps": (claim, of[1], valid[1][1]) for n, of in valid.items() if n > 1}
+    estimates = [paired((first - second).tolist()) for _, first, second in asked.values()]
+    p_values = holm([estimate.p_none for estimate in estimates])
+    for case, estimate, p in zip(asked, estimates, p_values, strict=True):
+        claim, first, second = asked[case]
+        yield Finding(
+            claim,
+            case,
+            "",
+            (
+                f"{np.mean(first):.2f}, {np.mean(second):.2f} Lyapunov times",
+                f"difference {interval_text(estimate, p)}",
+                f"paired seeds: {len(first)}",
+            ),
+            decide(estimate.mean, p),
+        )
+    *shorter, full = valid[longest].values()
+    pairs = {(h,): (full, mine) for h, mine in zip(valid[longest], shorter, strict=False)}
+    for (horizon,), verdict, estimate, p in _as_good(pairs, VALID_MARGIN):
+        yield Finding(
+            f"a shorter horizon forecasts as long as the full gradient, within {VALID_MARGIN:g} "
+            "Lyapunov times",
+            f"{longest} steps, horizon {horizon}",
+            "",
+            (f"short by {interval_text(estimate, p)}", f"paired seeds: {len(full)}"),
+            verdict,
         )
 
 

@@ -50,6 +50,7 @@ SOURCES = (
     _Source("Unbiased", horizons.unbiased, ("unbiased.json",)),
     _Source("Temporal credit", horizons.temporal_credit, ("temporal_credit.json",)),
     _Source("State passing", horizons.state_passing, ("state_passing.json",)),
+    _Source("Solver", horizons.solver, ("solver.json",)),
     _Source("Counting", article.counting, ("diagram.json",)),
     _Source("Gradients", article.gradients, ("gradcheck.json",)),
 )

@@ -58,7 +58,7 @@ def cut(a: Node, axis: int, start: int, stop: int) -> Node:
     shape = (*a.shape[:axis], stop - start, *a.shape[axis + 1 :])
     if shape == a.shape:
         return a
-    if isinstance(a, Zeros):
+    if isinstance(a, Zeros) or start == stop:
         return Zeros(shape, a.dtype)
     if isinstance(a, Sum):
         span = axis, start, stop
@@ -76,7 +76,8 @@ def cut(a: Node, axis: int, start: int, stop: int) -> Node:
 
 def concatenate(parts: Iterable[Node], axis: int) -> Node:
     """Nodes one after the other along an axis."""
-    parts = [part for part in parts if part.shape[axis]]
+    parts = [*parts]
+    parts = [part for part in parts if part.shape[axis]] or parts[:1]
     if len(parts) == 1:
         return parts[0]
     shape, dtype = list(parts[0].shape), parts[0].dtype

@@ -97,6 +97,16 @@ def several_heads(c):
     return jnp.einsum("bhd,hde->bhe", jnp.sin(c[:, None]), random(1, 1, N, N))[:, 0] - c
 
 
+def rolled_by_nothing(c):
+    return jnp.roll(c, 0, axis=1) @ kernel(1) + jnp.roll(c @ kernel(2), 0, axis=0)
+
+
+def empty_parts(c):
+    none = (c @ kernel(1))[:, 1:1]
+    both = jnp.concatenate([none, jnp.pad(none, ((0, 0), (0, 0)))], axis=1)
+    return jnp.concatenate([both, jnp.sin(c)], axis=1)
+
+
 def unread(c):
     return c @ kernel(1) + 0.0 * jnp.flip(c)
 
@@ -114,6 +124,8 @@ STEPS = [
     normalised,
     jitted,
     several_heads,
+    rolled_by_nothing,
+    empty_parts,
     unread,
 ]
 

@@ -108,9 +108,25 @@ def losses_far_away(name, ends):
     return change
 
 
+def forecasts_are(horizon, valid, unrolled=64):
+    """How long those of a row are valid, in Lyapunov times, by seed; the full gradient's: 2."""
+
+    def change(content):
+        content["before"]["growth"] = 1.0
+        for row in content["rows"]:
+            changed = (row["unrolled"], row["horizon"]) == (unrolled, horizon)
+            row["valid"] = [*valid] if changed else [2.0] * len(valid)
+
+    return change
+
+
 DEPTH = "BPTT(2h; h) succeeds as often as BPTT(2h; 1)"
 FAR = "horizon 4 gets brackets 16 to 31 steps apart right"
 ONE, DRAWN = "horizon 1 does as well as real-time", "a cell that stays as drawn does as well"
+LONGER = "the full gradient forecasts longer"
+AS_LONG = "a shorter horizon forecasts as long as the full gradient"
+AT_2 = "64 steps, horizon 2"
+SINGLE = "steps unrolled without temporal gradients forecast longer"
 REC = "horizon 9 for the recurrent"
 ZERO, EXACT = "zero state", "seams exact, horizon 512"
 FROM_ZERO, FARTHER = "trained with zero state, it", "seams exact, horizon 512: a lower loss"
@@ -180,6 +196,12 @@ BEYOND = "true learns more of the delay 8, which no error reaches,"
             UNDECIDED,
             REVERSED,
         ),
+        ("solver", forecasts_are(2, [1.0, 1.1, 1.0]), LONGER, AT_2, HOLDS, HOLDS),
+        ("solver", forecasts_are(2, [2.9, 3.1, 3.0]), LONGER, AT_2, HOLDS, REVERSED),
+        ("solver", forecasts_are(2, [2.5, 1.5, 1.0]), LONGER, AT_2, HOLDS, UNDECIDED),
+        ("solver", forecasts_are(2, [1.99, 2.0, 2.01]), AS_LONG, AT_2, NOT, HOLDS),
+        ("solver", forecasts_are(2, [1.5]), AS_LONG, AT_2, NOT, NO_VERDICT),
+        ("solver", forecasts_are(1, [2.9, 3.1, 3.0]), SINGLE, "64 steps", REVERSED, HOLDS),
         (
             "dependency",
             epochwise_learns([-0.1, -0.101, -0.102]),

@@ -1,0 +1,52 @@
+"""The study of the corrected solver: a row for each horizon, the rate from other seeds."""
+
+import numpy as np
+import pytest
+
+from experiments.studies import solver
+from experiments.tasks import kuramoto_sivashinsky as solvers
+
+pytestmark = pytest.mark.standard
+
+
+def test_solver(study, tmp_path, monkeypatch):
+    task = solvers.Task(
+        length=12.0,
+        num_points=12,
+        finer_steps=4,
+        spin_up=5,
+        channels=2,
+        unrolled=4,
+        batch_size=2,
+        num_updates=4,
+    )
+    monkeypatch.setattr(solver, "TASK", task)
+    monkeypatch.setattr(solver, "HORIZONS", (1, 4))
+    monkeypatch.setattr(solver, "SHORT", 2)
+    monkeypatch.setattr(solver, "RATES", (0.001, 1e9))
+    monkeypatch.setattr(solver, "NUM_STREAMS", 3)
+    monkeypatch.setattr(solver, "NUM_TRAIN", 8)
+    monkeypatch.setattr(solver, "NUM_TEST", 5)
+    monkeypatch.setattr(solver, "NUM_TIMED", 2)
+    args = "--num_seeds=2", "--rounds=2", f"--scratch={tmp_path / 'scratch'}"
+    found, out = study(solver, *args)
+    found = found["solver"]
+    rows = found["rows"]
+    assert [row["name"] for row in rows] == [
+        "single steps",
+        "2 steps, horizon 1",
+        "2 steps, full",
+        "1",
+        "4",
+    ]
+    assert "2 steps, full" in out
+    assert [(row["unrolled"], row["horizon"]) for row in rows][1:3] == [(2, 1), (2, 2)]
+    assert all(row["rate"] == 0.001 for row in rows)  # 1e9 leads nowhere
+    assert np.shape(rows[0]["errors"]) == (2, 5) and np.shape(rows[0]["valid"]) == (2,)
+    assert np.shape(rows[0]["bias"]) == np.shape(rows[0]["norm"]) == (2, 2)
+    assert np.shape(rows[0]["choice"]) == (2, 2)
+    assert np.shape(found["seconds"]) == (2, 2)
+    assert (tmp_path / "solver.png").stat().st_size > 1000
+    for name in ("learn", "before", "times"):
+        monkeypatch.setattr(solver, name, None)
+    assert study(solver, *args)[0]["solver"]["rows"] == rows
