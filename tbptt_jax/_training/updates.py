@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._losses.blocks import accumulator
 from tbptt_jax._pullback.of_steps import merge
-from tbptt_jax._step.mesh_axes import vary
+from tbptt_jax._step.mesh_axes import types_of, vary
 from tbptt_jax._step.per_step import pair, real_scalar
 from tbptt_jax._step.static_leaves import freeze, is_array, thaw
 from tbptt_jax._training.donating import donating
@@ -111,7 +111,7 @@ def updates(name, update, batch_fn, state, source, start, stop):
         sums = jax.tree.map(_add_exactly, metrics, totals, lost)
         return state, jax.tree.transpose(jax.tree.structure(metrics), PAIR, sums)
 
-    metrics = jax.eval_shape(lambda: update(state, batch_fn(source, start))[1])
+    metrics = types_of(lambda: update(state, batch_fn(source, start))[1])
     zero = lambda leaf: vary(
         leaf.manual_axis_type.varying, jnp.zeros(leaf.shape, _mean_dtype(leaf))
     )
