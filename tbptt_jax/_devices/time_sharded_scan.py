@@ -57,8 +57,8 @@ def time_sharded_scan(
     strides it takes chains as other carries do. All steps of a device are linearised at once, on a
     CPU too.
 
-    Call it under `jax.jit`. While one device has its turn the others wait: what is gained is memory
-    and time of the backward.
+    Call it under `jax.jit`; outside, a gradient over an Explicit axis needs `jax.set_mesh`. While
+    one device has its turn the others wait: what is gained is memory and time of the backward.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`. As in `truncated_scan`; it must not name an axis

@@ -18,6 +18,7 @@ from jax.extend.core import Literal
 
 from tbptt_jax._pullback.of_steps import inexact, pullback
 from tbptt_jax._step.handed_on import CALLS
+from tbptt_jax._step.mesh_axes import types_of
 from tbptt_jax._step.vmappable import equations
 
 
@@ -62,12 +63,11 @@ def check_linear(function: str, step: Any, constants: Any, carry: Any, x: Any) -
       ValueError: it is.
     """
     args = constants, carry, x
-    of_step, shapes = jax.make_jaxpr(step, return_shape=True)(*args)
-    if not any(eqn.primitive.name.startswith("custom_vjp") for eqn in equations(of_step)):
+    found = equations(jax.make_jaxpr(step)(*args))
+    if not any(eqn.primitive.name.startswith("custom_vjp") for eqn in found):
         return
     pull = lambda args, errors: pullback(step, *args)(errors)
-    # Not `shapes`, which lack the mesh where some of its axes are manual.
-    errors = inexact(jax.tree.unflatten(jax.tree.structure(shapes), of_step.out_avals))
+    errors = inexact(types_of(step, *args))
     jaxpr = jax.make_jaxpr(pull)(args, errors)
     num_errors = len(jax.tree.leaves(errors))
     known = [FIXED] * (len(jaxpr.invars) - num_errors) + [LINEAR] * num_errors

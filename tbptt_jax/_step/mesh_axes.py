@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+
+
+def types_of(fun: Callable[..., Any], *args: Any) -> Any:
+    """The types of the results.
+
+    `jax.eval_shape` leaves out the mesh where `shard_map` is over some of its axes, and JAX refuses
+    such a type with axes over which an array varies.
+    """
+    jaxpr, shapes = jax.make_jaxpr(fun, return_shape=True)(*args)
+    return jax.tree.unflatten(jax.tree.structure(shapes), jaxpr.out_avals)
 
 
 def varying(tree: Any) -> frozenset[str]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from tbptt_jax._losses.blocks import accumulator
 from tbptt_jax._pullback.of_steps import merge
 from tbptt_jax._step.arguments import check_arrays, check_callable, check_flags
+from tbptt_jax._step.mesh_axes import types_of, vary
 from tbptt_jax._step.per_step import described, pair, real_scalar
 from tbptt_jax._step.static_leaves import freeze, is_array, thaw
 from tbptt_jax._training.donating import donating
@@ -116,8 +117,11 @@ def updates(name, update, batch_fn, state, source, start, stop):
         sums = jax.tree.map(_add_exactly, metrics, totals, lost)
         return state, jax.tree.transpose(jax.tree.structure(metrics), PAIR, sums)
 
-    metrics = jax.eval_shape(lambda: update(state, batch_fn(source, start))[1])
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, _mean_dtype(leaf)), metrics)
+    metrics = types_of(lambda: update(state, batch_fn(source, start))[1])
+    zero = lambda leaf: vary(
+        leaf.manual_axis_type.varying, jnp.zeros(leaf.shape, _mean_dtype(leaf))
+    )
+    zeros = jax.tree.map(zero, metrics)
     state, (totals, _) = jax.lax.fori_loop(start, stop, one, (state, (zeros, zeros)))
     mean = lambda total: jnp.where(stop > start, total / (stop - start), jnp.nan)
     return state, jax.tree.map(mean, totals)

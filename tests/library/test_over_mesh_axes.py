@@ -2,6 +2,7 @@
 
 import functools
 import re
+import types
 from pathlib import Path
 
 import jax
@@ -11,7 +12,12 @@ import pytest
 from gradients import largest_error
 from jax.sharding import AxisType, PartitionSpec
 
-from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
+from tbptt_jax import (
+    LearnerState,
+    linear_softmax_cross_entropy,
+    make_train_loop,
+    truncated_scan,
+)
 
 pytestmark = pytest.mark.devices(4)
 P = PartitionSpec
@@ -79,8 +85,8 @@ def problem():
 
 def mesh_of(axis_type, *names):
     devices = jax.devices()[: 2 ** len(names)]
-    types = (axis_type,) * len(names)
-    return jax.make_mesh((2,) * len(names), names, axis_types=types, devices=devices)
+    axis_types = (axis_type,) * len(names)
+    return jax.make_mesh((2,) * len(names), names, axis_types=axis_types, devices=devices)
 
 
 @EACH_CASE
@@ -109,4 +115,34 @@ def test_under_set_mesh(cell, options, axis_type, tile, monkeypatch):
     expected = grad(*args)
     with jax.set_mesh(mesh):
         actual = grad(*map(place, args, IN_SPECS))
+    assert largest_error(jax.device_get(actual), jax.device_get(expected)) < 1e-12
+
+
+@pytest.mark.parametrize("others", [(), ("model",)], ids=["all axes", "some axes"])
+def test_a_training_loop_of_each_device_in_shard_map(others):
+    params, carry, (xs, _) = problem()
+
+    def loss_fn(params, carry, xs):
+        step = functools.partial(mixing, params)
+        carry, ys = truncated_scan(step, carry, xs, horizon=3)
+        return jnp.mean(ys**2), carry
+
+    def learn(params, carry, xs):
+        descent = lambda grads, state, _: (jax.tree.map(lambda g: -0.1 * g, grads), state)
+        optimizer = types.SimpleNamespace(init=lambda _: (), update=descent)
+        loop = make_train_loop(loss_fn, optimizer, lambda xs, _: xs)
+        return loop(LearnerState(params, (), carry), xs, 0, 2)
+
+    def local(params, carry, xs):
+        params = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, "data", to="varying"), params)
+        return jax.tree.map(lambda leaf: leaf[None], learn(params, carry, xs))
+
+    mesh = mesh_of(AxisType.Auto, "data", *others)
+    run = jax.shard_map(
+        local, mesh=mesh, axis_names={"data"}, in_specs=IN_SPECS, out_specs=P("data")
+    )
+    actual = jax.jit(run)(params, carry, xs)
+    halves = [(carry[rows], xs[:, rows]) for rows in (slice(0, 2), slice(2, 4))]
+    alone = [learn(*jax.tree.map(jnp.copy, (params, *half))) for half in halves]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
     assert largest_error(jax.device_get(actual), jax.device_get(expected)) < 1e-12
