@@ -5,13 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
-from readout import (
-    V,
-    assert_close,
-    problem,
-    sum_of_optax,
-    weighted_sum,
-)
+from readout import V, assert_close, problem, sum_of_optax, weighted_sum
 
 from tbptt_jax import linear_softmax_cross_entropy
 

@@ -12,12 +12,7 @@ import pytest
 from gradients import largest_error
 from jax.sharding import AxisType, PartitionSpec
 
-from tbptt_jax import (
-    LearnerState,
-    linear_softmax_cross_entropy,
-    make_train_loop,
-    truncated_scan,
-)
+from tbptt_jax import LearnerState, linear_softmax_cross_entropy, make_train_loop, truncated_scan
 
 pytestmark = pytest.mark.devices(4)
 P = PartitionSpec

@@ -7,12 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tbptt_jax import (
-    init_stream,
-    stream_scan,
-    truncated_scan,
-    windowed_value_and_grad,
-)
+from tbptt_jax import init_stream, stream_scan, truncated_scan, windowed_value_and_grad
 
 
 @pytest.mark.parametrize(
