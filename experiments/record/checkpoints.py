@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import json
-import math
 import os
 import re
 import shutil
@@ -176,7 +175,8 @@ def _sums(folder: Path) -> dict[str, str]:
 def _keep_few(folder: Path) -> None:
     steps = _steps(folder)
     losses = {step: read_json(folder / str(step) / CHECKSUMS)["loss"] for step in steps}
-    best = min(steps, key=lambda step: (math.inf if losses[step] is None else losses[step], step))
+    known = [(loss, step) for step, loss in losses.items() if loss is not None]
+    best = min(known)[1] if known else None
     for step in steps[NUM_NEWEST:]:
         if step != best:
             (folder / str(step) / CHECKSUMS).unlink()

@@ -101,6 +101,12 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "4", "5"]
 
 
+def test_without_a_loss_none_is_the_best(tmp_path):
+    for number in (1, 2, 3):
+        save(tmp_path, number, None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
 def test_a_save_that_fails_is_one_line_and_the_last_one_stays(saved):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
