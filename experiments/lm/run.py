@@ -95,13 +95,9 @@ def train(
         began(len(epochs), int(progress.position))
         log, wrap = _to_look_at(stack, workdir, epochs, tensorboard, profile)
 
-        def number(progress: Progress) -> int:
-            # An epoch that has no validation loss yet is another state than one that has.
-            return int(progress.epoch) * (text.train.num + 1) + int(progress.position)
-
         def keep(progress: Progress):
             with interrupts.held_back():
-                run_folder.save(workdir, number(progress), progress, epochs)
+                run_folder.save(workdir, _number(text, progress), progress, epochs)
 
         def keep_epoch(epoch: training.Epoch, progress: Progress):
             with interrupts.held_back():
@@ -116,10 +112,16 @@ def train(
             )
         except DivergenceError as error:
             where = workdir / DIVERGED
-            checkpoints.save(where, number(error.progress), error.progress, {}, None)
+            number = _number(text, error.progress)
+            checkpoints.save(where, number, error.progress, {}, None)
             raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
+
+
+def _number(text, progress):
+    """Of a checkpoint: an epoch without a validation loss is another state than one with it."""
+    return int(progress.epoch) * (text.train.num + 1) + int(progress.position)
 
 
 def _begin(workdir, model, corpus, settings):

@@ -205,18 +205,16 @@ def train(
         state, key = _begin_epoch(model, settings, progress, mesh)
         progress = choose(progress, key)
         loop_of(adaptive.of_epoch(settings, progress))  # compiled before the clock starts
-        began, epoch = time.perf_counter(), int(progress.epoch) + 1
+        began = time.perf_counter()
         num_tokens = (text.train.num - int(progress.position)) * text.train.num_tokens_of_sequence
         progress, train_loss = train_epoch(calls, state, text.train, key, progress)
         trained = time.perf_counter()
         with kept_if_stopped(keep, lambda progress=progress: progress):
             valid_loss = float(evaluate(progress.params, text.valid))
-        num_skipped = int(progress.num_skipped)
-        _check(valid_loss, calls.largest_loss, epoch, num_skipped)
-        progress = _end_epoch(progress, epoch, valid_loss)
         times = num_tokens / (trained - began), time.perf_counter() - began
-        choice = progress.choice.row() if progress.choice else None
-        done = Epoch(epoch, train_loss, valid_loss, *times, num_skipped, choice)
+        done = _outcome(progress, train_loss, valid_loss, *times)
+        _check(done, calls.largest_loss)
+        progress = _end_epoch(progress, done)
         report(done, progress)
     test_loss = float(evaluate(progress.best_params, text.test))
     return Result(int(progress.best_epoch), float(progress.best_valid_loss), test_loss)
@@ -233,18 +231,26 @@ def _begin_epoch(model, settings, progress, mesh):
     return LearnerState(*copies), key
 
 
-def _end_epoch(progress, epoch, valid_loss):
+def _outcome(progress, train_loss, valid_loss, rate, seconds):
+    """Of the epoch that `progress` is at the end of."""
+    choice = progress.choice.row() if progress.choice else None
+    losses = int(progress.epoch) + 1, train_loss, valid_loss
+    return Epoch(*losses, rate, seconds, int(progress.num_skipped), choice)
+
+
+def _end_epoch(progress, done):
     """The progress after an epoch, which may be the best so far."""
-    if valid_loss < progress.best_valid_loss:
-        best = np.asarray(epoch, np.int32), np.asarray(valid_loss, np.float32), progress.params
+    epoch = np.asarray(done.epoch, np.int32)
+    if done.valid_loss < progress.best_valid_loss:
+        best = epoch, np.asarray(done.valid_loss, np.float32), progress.params
         progress = progress._replace(**dict(zip(BEST, best, strict=True)))
-    return progress._replace(epoch=np.asarray(epoch, np.int32), **inside_epoch(0, 0.0, 0))
+    return progress._replace(epoch=epoch, **inside_epoch(0, 0.0, 0))
 
 
-def _check(loss, largest, epoch, num_skipped):
-    if not loss <= largest:
-        skipped = f" ({num_skipped} updates skipped)" if num_skipped else ""
+def _check(done, largest):
+    if not done.valid_loss <= largest:
+        skipped = f" ({done.num_skipped} updates skipped)" if done.num_skipped else ""
         raise UserError(
-            f"the validation loss of epoch {epoch}{skipped} is {loss:.4g}, where a guess among all "
-            f"words has {largest / 10:.3g}; a smaller --learning_rate may help."
+            f"the validation loss of epoch {done.epoch}{skipped} is {done.valid_loss:.4g}, where a "
+            f"guess among all words has {largest / 10:.3g}; a smaller --learning_rate may help."
         )

@@ -27,6 +27,24 @@ def check_chunk(
     Raises:
       TypeError, ValueError: as `stream_scan`.
     """
+    _check_call(f, state, params, last)
+    _check_types(state.xs, xs)
+    num_steps = _num_steps(xs, length)
+    if num_steps % state.stride and not last:
+        raise ValueError(
+            f"stream_scan: a chunk of {num_steps} steps is not a multiple of the stride "
+            f"({state.stride}); only the last may be (last=True)."
+        )
+    if num_steps < state.horizon - state.history:
+        raise ValueError(
+            f"stream_scan: a last chunk of {num_steps} steps is shorter than the state allows; "
+            f"give init_stream shortest_chunk={num_steps}."
+        )
+    return num_steps
+
+
+def _check_call(f, state, params, last):
+    """The state is one of a stream, and the other arguments are of the kinds that it needs."""
     if not isinstance(state, StreamState):
         raise TypeError(
             "stream_scan: state must come from init_stream or from a chunk that was not the "
@@ -48,7 +66,10 @@ def check_chunk(
             f"stream_scan: a state that keeps {state.history} steps has no horizon of "
             f"{state.horizon} and stride of {state.stride}; both are set by init_stream."
         )
-    _check_types(state.xs, xs)
+
+
+def _num_steps(xs, length):
+    """The one number of steps that the inputs and `length` tell."""
     lengths = {np.shape(leaf)[0] for leaf in jax.tree.leaves(xs)}
     if length is not None:
         lengths.add(check_integer("stream_scan", "length", length))
@@ -60,16 +81,6 @@ def check_chunk(
     (num_steps,) = lengths
     if num_steps < 1:
         raise ValueError("stream_scan: a chunk must have a step, got 0.")
-    if num_steps % state.stride and not last:
-        raise ValueError(
-            f"stream_scan: a chunk of {num_steps} steps is not a multiple of the stride "
-            f"({state.stride}); only the last may be (last=True)."
-        )
-    if num_steps < state.horizon - state.history:
-        raise ValueError(
-            f"stream_scan: a last chunk of {num_steps} steps is shorter than the state allows; "
-            f"give init_stream shortest_chunk={num_steps}."
-        )
     return num_steps
 
 
