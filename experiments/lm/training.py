@@ -1,4 +1,4 @@
-"""Training on sequences: the loop over epochs, and evaluation."""
+"""Training on sequences: the loop over epochs."""
 
 import functools
 import math
@@ -21,15 +21,15 @@ from experiments.lm.epoch import (
     compile_loop,
     inside_epoch,
     kept_if_stopped,
-    progress_bar,
     train_epoch,
 )
+from experiments.lm.evaluation import make_evaluate
 from experiments.lm.loss import first_carry
 from experiments.lm.settings import Settings
 from experiments.record.errors import UserError
 from experiments.text.data import SPLITS, Corpus
 from experiments.text.sequences import EveryToken, Sequences, sequences
-from tbptt_jax import LearnerState, make_eval_step, make_train_loop
+from tbptt_jax import LearnerState, make_train_loop
 
 BEST = "best_epoch", "best_valid_loss", "best_params"
 
@@ -75,45 +75,6 @@ def train_batch(model: models.LanguageModel, settings: Settings, source: Any, i:
     tokens, targets = part.inputs[i - part.first], part.targets[i - part.first]
     key = jax.random.fold_in(key, i)
     return models.dropout_inputs(model, key, tokens, settings.keep_prob), targets
-
-
-def make_evaluate(
-    model: models.LanguageModel, settings: Settings, mesh: Mesh | None = None
-) -> Callable:
-    """Builds (params, sequences) -> mean loss over their words, without dropout."""
-    schedule = settings.schedule._replace(horizon=1, stride=1)  # no gradient, so no past to keep
-    settings = settings._replace(schedule=schedule, backward="sweeps", keep_prob=1.0)
-    is_filled_up = settings.evaluate == "all"
-    loss_fn = devices.make_loss(mesh, model, settings, is_filled_up=is_filled_up)
-    eval_step = make_eval_step(loss_fn)
-
-    @jax.jit
-    def evaluate_slice(params, carry, part, num):
-        def one(i, loop):
-            carry, losses = loop
-            batch = models.Inputs(part.inputs[i]), part.targets[i]
-            carry, metrics = eval_step(params, carry, batch)
-            return carry, losses.at[i].set(metrics.loss)
-
-        losses = jnp.zeros(len(part.inputs))
-        counts = jnp.sum(part.targets >= 0, axis=(1, 2))
-        return *jax.lax.fori_loop(0, num, one, (carry, losses)), counts
-
-    def evaluate(params, text):
-        carry = devices.place_carry(mesh, model, settings, first_carry(model, settings))
-        losses, counts = [], []
-        with progress_bar(text, "evaluation") as bar:
-            for part, num in text.slices():
-                part = devices.place_slice(mesh, settings.batch_size, part)
-                carry, *of_slice = evaluate_slice(params, carry, part, num)
-                found = [np.asarray(leaf)[:num] for leaf in of_slice]  # waits: one in memory
-                losses.append(found[0])
-                counts.append(found[1])
-                bar.update(num * text.num_tokens_of_sequence)
-        mean = np.average(np.concatenate(losses), weights=np.concatenate(counts))
-        return np.float32(mean)  # as it is kept
-
-    return evaluate
 
 
 def cut(corpus: Corpus, settings: Settings, mesh: Mesh | None = None) -> Data:

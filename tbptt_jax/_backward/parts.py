@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Callable
@@ -142,29 +143,28 @@ def pullback_of_parts(
         run = lambda own, xs: all_steps(merge(own, constants), carries, xs)
         return pullback(run, own, xs)((leaving(arrived), ys_ct))
 
-    def sweep_above(horizon):
-        """Leaves whose horizon is reached travel no further."""
-
-        def goes_on(leaf, own):
-            return leaf if leaf is None or own > horizon else jnp.zeros_like(leaf)
-
-        def sweep(_, errors):
-            coming, arrived = errors
-            coming = list(map(goes_on, coming, parts.carry))
-            return steps.back(of_each, of_next_step(coming)), add(arrived, coming)
-
-        return sweep
-
     errors = b, jax.tree.map(jnp.zeros_like, b)
     constants_ct, xs_ct = pulled_back(errors[1], 1)
     for reached, horizon in itertools.pairwise(sorted({1, *parts.carry, *parts.constants})):
-        errors = jax.lax.fori_loop(reached, horizon, sweep_above(reached), errors)
+        sweep = functools.partial(_sweep, steps, of_each, parts.carry, reached)
+        errors = jax.lax.fori_loop(reached, horizon, sweep, errors)
         of_horizon, xs_ct = pulled_back(errors[1], horizon)
         both = zip(constants_ct, of_horizon, strict=True)
         constants_ct = [new if old is None else old for old, new in both]
     own = take((leaving(errors[1]), ys_ct), 0)
     (init_ct,) = pullback(lambda carry: step(constants, carry, first_x), first_carry)(own)
     return constants_ct, init_ct, xs_ct
+
+
+def _sweep(steps, of_each, horizons, reached, _, errors):
+    """One more step back; leaves whose horizon is reached travel no further."""
+    coming, arrived = errors
+
+    def goes_on(leaf, own):
+        return leaf if leaf is None or own > reached else jnp.zeros_like(leaf)
+
+    coming = list(map(goes_on, coming, horizons))
+    return steps.back(of_each, of_next_step(coming)), add(arrived, coming)
 
 
 def _is_none(leaf):

@@ -149,16 +149,8 @@ def stream_scan(
         stored = take(start, jnp.minimum(kept, state.history))
         carry = take(stored, 0)
 
-    def step(carry, inputs):
-        begins, holds, stored, x = inputs
-        held = start if stored is None else stored
-        carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
-        left, y = pair("stream_scan", "f", "(carry, y)", parts.without(cell(params))(carry, x))
-        check_carry("stream_scan", "f", left, carry)
-        return left, (carry, y)
-
     left, (entered, ys) = truncated_scan(
-        step,
+        _holding(parts.without(cell(params)), start),
         carry,
         (begins, holds, stored, take(all_xs, kept)),
         horizon=state.horizon if state.trace is None else None,
@@ -181,6 +173,20 @@ def _start(state, params, carry):
     cut = lambda leaf: _select(state.num_steps <= state.history, leaf, jax.lax.stop_gradient(leaf))
     start = jax.tree.map(cut, carry)
     return start if state.trace is None else attached(state.trace, params, start)
+
+
+def _holding(step, start):
+    """The step from the carry that is held: `start`, or where all are stored the step's own."""
+
+    def holding(carry, inputs):
+        begins, holds, stored, x = inputs
+        held = start if stored is None else stored
+        carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
+        left, y = pair("stream_scan", "f", "(carry, y)", step(carry, x))
+        check_carry("stream_scan", "f", left, carry)
+        return left, (carry, y)
+
+    return holding
 
 
 def _next_trace(state, cell, params, carries, xs):

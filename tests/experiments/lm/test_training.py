@@ -14,6 +14,7 @@ from small_model import SETTINGS, B, build, corpus, run
 
 from experiments.lm import models, training
 from experiments.lm.epoch import DivergenceError
+from experiments.lm.evaluation import make_evaluate
 from experiments.lm.loss import make_loss
 from experiments.lm.settings import CARRIES, SEAMS, Settings
 from experiments.lm.styles import schedule
@@ -154,7 +155,7 @@ def test_evaluation_of_all_tokens_does_not_depend_on_the_sequence_length(seams):
         settings = Settings(schedule("true", 3, seq_len=seq_len), batch_size=B, seams=seams)
         settings = settings._replace(evaluate="all")
         text = training.cut(corpus()._replace(valid=tokens), settings).valid
-        found.append(float(training.make_evaluate(model, settings)(params, text)))
+        found.append(float(make_evaluate(model, settings)(params, text)))
     np.testing.assert_allclose(found, found[0], rtol=1e-6)
     losses = []
     for stream in range(B):  # ⌈57 / 4⌉ = 15 targets each, the last one 12
@@ -226,5 +227,5 @@ def test_evaluation_carries_state_over_all_sequences(seams):
             carry, y = models.step(model, params, carry, models.Inputs(tokens[t]))
             losses.append(models.mean_loss(params, y, targets[t]))
     settings = Settings(schedule("true", 3, seq_len=7), batch_size=B, seams=seams)
-    actual = training.make_evaluate(model, settings)(params, valid)
+    actual = make_evaluate(model, settings)(params, valid)
     np.testing.assert_allclose(actual, np.mean(losses), rtol=1e-5)
