@@ -162,24 +162,6 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
     first = take((kept, xs), 0)
     method = choose_method(step, schedule, width, weights, constants, *first)
 
-    def tile(ahead, start, state, at, size, steps):
-        carries, xs, ys_ct = steps
-        of_tile = (carries, xs), ys_ct, state.own
-        later, entering = method.of_piece(state.later, ahead, start + at, *of_tile)
-        leaving = jax.tree.map(
-            lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, state.entering
-        )
-        all_steps = jax.vmap(step, (None, 0, 0), axis_size=size)
-        own = weighed(ys_ct, weights, 0)
-        constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, own))
-        return BackwardState(
-            take(entering, 0),
-            take(leaving, 0),
-            jax.tree.map(jnp.zeros_like, state.own),
-            add(state.constants_ct, constants_ct),
-            later,
-        ), xs_ct
-
     def segment(state, start, size, steps):
         xs, ys_ct = steps
         keep = lambda carry, x: (step(constants, carry, x)[0], carry)
@@ -189,7 +171,7 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
     def within(state, start, size, steps):
         carries, xs, ys_ct = steps
         ahead = method.look_ahead(state.later, start, (carries, xs), ys_ct, state.own)
-        body = functools.partial(tile, ahead, start)
+        body = functools.partial(_tile, step, method, weights, constants, ahead, start)
         state, xs_ct = last_to_first(body, state, steps, size, width)
         return state._replace(later=method.after(state.later, ahead)), xs_ct
 
@@ -204,6 +186,26 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
             segment, state, (xs, ys_ct), schedule.num_steps, schedule.segment
         )
     return state.constants_ct, state.leaving, xs_ct
+
+
+def _tile(step, method, weights, constants, ahead, start, state, at, size, steps):
+    """The state before a tile, and the cotangents of its inputs."""
+    carries, xs, ys_ct = steps
+    of_tile = (carries, xs), ys_ct, state.own
+    later, entering = method.of_piece(state.later, ahead, start + at, *of_tile)
+    leaving = jax.tree.map(
+        lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, state.entering
+    )
+    all_steps = jax.vmap(step, (None, 0, 0), axis_size=size)
+    own = weighed(ys_ct, weights, 0)
+    constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, own))
+    return BackwardState(
+        take(entering, 0),
+        take(leaving, 0),
+        jax.tree.map(jnp.zeros_like, state.own),
+        add(state.constants_ct, constants_ct),
+        later,
+    ), xs_ct
 
 
 def choose_method(
