@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from tbptt_jax._scan import truncated_scan
 from tbptt_jax._step.handed_on import partition
-from tbptt_jax._step.per_step import check_carry, pair
 from tbptt_jax._step.time_axis import take
 from tbptt_jax._streams.checks import check_chunk
+from tbptt_jax._streams.held import holding, select
 from tbptt_jax._streams.state import StreamState
 from tbptt_jax._trace.eligibility import advanced, attached
 from tbptt_jax._trace.real_step import real_step
@@ -150,7 +150,7 @@ def stream_scan(
         carry = take(stored, 0)
 
     left, (entered, ys) = truncated_scan(
-        _holding(parts.without(cell(params)), start),
+        holding(parts.without(cell(params)), start),
         carry,
         (begins, holds, stored, take(all_xs, kept)),
         horizon=state.horizon if state.trace is None else None,
@@ -170,23 +170,9 @@ def stream_scan(
 
 def _start(state, params, carry):
     """The carry from which the chunk's scan starts; after the stream's start it is a constant."""
-    cut = lambda leaf: _select(state.num_steps <= state.history, leaf, jax.lax.stop_gradient(leaf))
+    cut = lambda leaf: select(state.num_steps <= state.history, leaf, jax.lax.stop_gradient(leaf))
     start = jax.tree.map(cut, carry)
     return start if state.trace is None else attached(state.trace, params, start)
-
-
-def _holding(step, start):
-    """The step from the carry that is held: `start`, or where all are stored the step's own."""
-
-    def holding(carry, inputs):
-        begins, holds, stored, x = inputs
-        held = start if stored is None else stored
-        carry = jax.tree.map(functools.partial(_hold, begins, holds), held, carry)
-        left, y = pair("stream_scan", "f", "(carry, y)", step(carry, x))
-        check_carry("stream_scan", "f", left, carry)
-        return left, (carry, y)
-
-    return holding
 
 
 def _next_trace(state, cell, params, carries, xs):
@@ -232,25 +218,3 @@ def _grid(state, num_new):
     steps = jnp.arange(num_before + num_new, dtype=jnp.int32)
     first = num_before - jnp.minimum(state.num_steps, state.history)
     return num_before, steps <= first, jnp.maximum(steps, first) - (num_before - state.history)
-
-
-@jax.custom_jvp
-def _hold_float(begins, holds, held, carry):
-    return _select(holds, held, carry)
-
-
-@_hold_float.defjvp
-def _hold_float_derivative(primals, tangents):
-    return _hold_float(*primals), _select(primals[0], *tangents[2:])
-
-
-def _hold(begins, holds, held, carry):
-    """`held` where set, else `carry`; the derivative is `carry`'s, except at the first step."""
-    if jnp.issubdtype(carry.dtype, jnp.inexact):
-        return _hold_float(begins, holds, held, carry)
-    return _select(holds, held, carry)
-
-
-def _select(condition, on_true, on_false):
-    """One of two arrays of any type, keys too, by a scalar."""
-    return jax.lax.select(condition, on_true, on_false)
