@@ -4,7 +4,7 @@
 
 prints the largest difference of losses and parameters from one device's, for each number of devices
 and of processes and each style; what all say when one process is killed, frozen or stopped, and how
-far the run that goes on is from one that never ended. About 15 minutes on one core.
+far the run that goes on is from one that never ended. About half an hour on one core.
 """
 
 import json
