@@ -1,4 +1,4 @@
-"""The study of the corrected solver: a row for each horizon, the rate from other seeds."""
+"""The study of the corrected solver: a row for each horizon, its rate chosen on other states."""
 
 import numpy as np
 import pytest
