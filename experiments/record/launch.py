@@ -104,7 +104,10 @@ def _check_flags(module: str):
 
 def _end(said: str, code: int = 1, before: Callable[[], None] = lambda: None) -> NoReturn:
     """Says why, as the last line: what threads would add while they end is no help."""
-    print(said, file=sys.stderr, flush=True)
+    if processes.are_several():
+        processes.say_last(said, code)
+    else:
+        print(said, file=sys.stderr, flush=True)
     logging.set_verbosity(logging.FATAL)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     before()

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -34,7 +35,8 @@ flags.DEFINE_string(
 flags.DEFINE_integer("num_processes", None, "Number of processes.", lower_bound=1)
 flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
 
-_ending = threading.Lock()
+_saying = threading.Lock()
+_codes: list[int] = []  # that of the end, when its reason is said
 _on_abort: list = []  # a handler in C, which lives as long as the process
 
 
@@ -99,7 +101,7 @@ def _lost_ends(said: str, stderr: int) -> Iterator[None]:
     jaxlib 0.10 it cannot be called from C++, which then aborts too.
     """
     make = _jax.get_distributed_runtime_client
-    lost = lambda *_: end(said, stderr)
+    lost = lambda *_: end(said, stderr=stderr)
     _jax.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=lost)
     try:
         yield
@@ -152,18 +154,25 @@ def ending_together() -> Iterator[None]:
     try:
         yield
     except SystemExit as stop:
-        if stop.code and are_several():
-            end(stop.code)
+        code = stop.code
+        if code and are_several():
+            end(code) if isinstance(code, str) else end("", code)
         raise
     except Exception:
         if are_several():
-            end(traceback.format_exc())
+            end(traceback.format_exc().rstrip())
         raise
 
 
-def end(code: str | int, stderr: int | None = None) -> None:
-    """Ends the process at once, with a code or with 1 and a message; once, whoever calls."""
-    _ending.acquire()
-    if isinstance(code, str):
-        os.write(sys.stderr.fileno() if stderr is None else stderr, f"{code}\n".encode())
-    os._exit(1 if isinstance(code, str) else code)
+def say_last(said: str, code: int, stderr: int | None = None) -> None:
+    """Says why the process ends, unless that is said already: its threads find the same fault."""
+    with _saying:
+        if not _codes and said:
+            os.write(sys.stderr.fileno() if stderr is None else stderr, f"{said}\n".encode())
+        _codes.append(code)
+
+
+def end(said: str, code: int = 1, stderr: int | None = None) -> NoReturn:
+    """Ends the process at once, with the code of the reason that was said first."""
+    say_last(said, code, stderr)
+    os._exit(_codes[0])

@@ -139,6 +139,31 @@ launch.run(main)
     assert done.stderr == b"error: no.\n"
 
 
+def test_one_of_several_processes_says_once_why_it_ends(tmp_path):
+    """JAX's thread finds another process lost while this one leaves it."""
+    script = """
+import threading
+from experiments.record import launch, processes
+from experiments.record.interrupts import Terminated
+
+def leave():
+    lost = threading.Thread(target=processes.end, args=["error: lost."], kwargs={"stderr": 2})
+    lost.start()
+    lost.join()
+
+def main():
+    raise Terminated("all is kept.")
+
+processes.are_several = lambda: True
+processes.leave = leave
+launch.run(main)
+"""
+    (tmp_path / "lost.py").write_text(script)
+    env = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, tmp_path / "lost.py"], env=env, capture_output=True)
+    assert (done.returncode, done.stderr) == (143, b"interrupted; all is kept.\n")
+
+
 def test_a_reader_that_goes_away_ends_a_command_in_one_line(command):
     args, env = command
     shell = f"{' '.join(map(str, args))} | head -1; exit ${{PIPESTATUS[0]}}"
