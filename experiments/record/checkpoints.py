@@ -24,15 +24,20 @@ from absl import logging
 
 from experiments.record import processes
 from experiments.record.errors import UserError
-from experiments.record.files import read_json, replace
+from experiments.record.files import read_object, replace
 
 NUM_NEWEST = 2  # that are kept, beside the best
 CHECKSUMS = "checksums.json"
+WRITTEN = {"loss": float | None, "files": dict}  # in it
+NUMBER = re.compile(r"0|[1-9][0-9]*")
+UNFINISHED = re.compile(rf"({NUMBER.pattern})(\.orbax-checkpoint-tmp)?")
 OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float | None) -> None:
     """Keeps arrays and what is told about them as one; older ones go, but for the best.
+
+    An older one whose checksums.json is damaged is set aside, as in `restore`.
 
     Args:
       folder: of the checkpoints.
@@ -57,13 +62,16 @@ def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float
         if processes.is_first():
             sums = {"loss": loss, "files": _sums(folder / str(step))}
             replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
-            _keep_few(folder)
-        processes.wait("saved")
-    except Exception as error:  # of the file system, by way of Orbax and TensorStore
+    except Exception as error:
+        if not _is_of_disk(error):  # another process may have ended
+            raise
         raise UserError(
             f"the state cannot be written to {folder} ({reason(error)}); the one before is kept. "
             "Once it can be written, the same command and --workdir go on."
         ) from error
+    processes.wait("saved")
+    if processes.is_first():
+        _keep_few(folder)
 
 
 def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
@@ -81,13 +89,8 @@ def restore(folder: Path, like: Any) -> tuple[Any, dict[str, Any]] | None:
     _remove_unfinished(folder)
     found, damaged = _newest_whole(folder, like)
     processes.wait("restored")
-    for step, why in damaged.items():
-        if not processes.is_first():
-            break
-        aside = folder.with_name(f"damaged-checkpoint-{step}")
-        print(f"warning: {folder / str(step)} is damaged ({why}); now {aside}.", file=sys.stderr)
-        shutil.rmtree(aside, ignore_errors=True)
-        (folder / str(step)).rename(aside)
+    for step, why in damaged.items() if processes.is_first() else []:
+        _set_aside(folder / str(step), why)
     return found
 
 
@@ -113,10 +116,9 @@ def _newest_whole(folder, like):
     """State and what was told about it, or None; and why the newer ones are damaged, by number."""
     damaged = {}
     for step in _steps(folder):
-        if not (folder / str(step) / CHECKSUMS).exists():
-            continue
         try:
-            if read_json(folder / str(step) / CHECKSUMS)["files"] != _sums(folder / str(step)):
+            written = read_object(folder / str(step) / CHECKSUMS, WRITTEN)
+            if written["files"] != _sums(folder / str(step)):
                 raise ValueError("a checksum is wrong")
             wanted = _saved_shapes(folder / str(step)) if like is None else _without_empty(like)
             items = {
@@ -127,6 +129,7 @@ def _newest_whole(folder, like):
                 found = manager.restore(step, args=ocp.args.Composite(**items))
             return (_with_empty(found["state"], like), dict(found["about"])), damaged
         except Exception as error:  # whatever damaged files lead to
+            processes.wait("damaged")  # fails where another process has ended
             damaged[step] = reason(error)
     if damaged:
         raise UserError(
@@ -157,9 +160,9 @@ def _with_empty(state: Any, like: Any) -> Any:
 
 
 def _steps(folder: Path) -> list[int]:
-    """From the newest to the oldest."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+    """The finished ones, from the newest to the oldest."""
+    finished = [path.parent.name for path in folder.glob(f"*/{CHECKSUMS}")]
+    return sorted((int(name) for name in finished if NUMBER.fullmatch(name)), reverse=True)
 
 
 def _sums(folder: Path) -> dict[str, str]:
@@ -173,22 +176,47 @@ def _sums(folder: Path) -> dict[str, str]:
 
 
 def _keep_few(folder: Path) -> None:
-    steps = _steps(folder)
-    losses = {step: read_json(folder / str(step) / CHECKSUMS)["loss"] for step in steps}
+    """Removes all but the newest and the best, and sets aside those without a readable loss."""
+    losses = {}
+    for step in _steps(folder):
+        try:
+            losses[step] = read_object(folder / str(step) / CHECKSUMS, WRITTEN)["loss"]
+        except (OSError, ValueError) as error:
+            _set_aside(folder / str(step), reason(error))
     known = [(loss, step) for step, loss in losses.items() if loss is not None]
     best = min(known)[1] if known else None
-    for step in steps[NUM_NEWEST:]:
+    for step in [*losses][NUM_NEWEST:]:
         if step != best:
-            (folder / str(step) / CHECKSUMS).unlink()
-            shutil.rmtree(folder / str(step))
+            _remove(folder / str(step))
+
+
+def _remove(checkpoint: Path) -> None:
+    try:
+        (checkpoint / CHECKSUMS).unlink()
+        shutil.rmtree(checkpoint)
+    except OSError as error:
+        print(f"warning: {checkpoint} cannot be removed ({error.strerror}).", file=sys.stderr)
+
+
+def _set_aside(checkpoint: Path, why: str) -> None:
+    """Moves a damaged one out of the folder, and says so."""
+    aside = checkpoint.parent.with_name(f"damaged-checkpoint-{checkpoint.name}")
+    print(f"warning: {checkpoint} is damaged ({why}); now {aside}.", file=sys.stderr)
+    shutil.rmtree(aside, ignore_errors=True)
+    checkpoint.rename(aside)
 
 
 def _remove_unfinished(folder: Path) -> None:
     """What a save or a removal has left that failed or was killed."""
     for path in folder.iterdir() if processes.is_first() and folder.is_dir() else []:
-        if not (path / CHECKSUMS).exists():
+        if UNFINISHED.fullmatch(path.name) and not (path / CHECKSUMS).exists():
             shutil.rmtree(path, ignore_errors=True)
     processes.wait("removed unfinished")
+
+
+def _is_of_disk(error: Exception) -> bool:
+    """Whether the file system refused something, by way of Orbax or TensorStore."""
+    return isinstance(error, OSError) or OS_ERROR.search(str(error)) is not None
 
 
 @contextlib.contextmanager

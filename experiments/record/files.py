@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,28 @@ def read_json(path: Path, of_pairs: Callable[[list], Any] = dict) -> Any:
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
         raise OSError(errno.EINVAL, f"{path.name} is a pipe or a device", str(path))
     text = path.read_text(encoding="utf-8")
-    return json.loads(text, parse_constant=refuse, object_pairs_hook=of_pairs)
+    try:
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=of_pairs)
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+
+
+def read_object(path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """The object in a JSON file, with values of these kinds by these names.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it is not such a file.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError("it holds no object")
+    for name, kind in kinds.items():
+        if name not in found:
+            raise ValueError(f"{name} is missing")
+        if not isinstance(found[name], kind):
+            raise ValueError(f"{name} cannot be {found[name]!r}")
+    return found
 
 
 def replace(path: Path, text: str) -> None:

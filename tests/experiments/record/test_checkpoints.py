@@ -8,6 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from experiments.record import checkpoints
@@ -77,6 +78,44 @@ def test_a_save_that_was_killed_before_its_end_does_not_count(saved, capsys):
     (saved / "2" / checkpoints.CHECKSUMS).unlink()
     assert restored_number(saved) == 1
     assert not (saved / "2").exists() and not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"loss": "1", "files": {}}', "[" * 9999])
+def test_damaged_checksums_of_an_older_one_do_not_stop_a_run(saved, capfd, content):
+    (saved / "1" / checkpoints.CHECKSUMS).write_text(content)
+    assert restored_number(saved) == 2
+    save(saved, 3)
+    (warning,) = capfd.readouterr().err.splitlines()
+    assert warning.startswith(f"warning: {saved / '1'} is damaged (")
+    assert (saved.parent / "damaged-checkpoint-1" / "state").is_dir()
+    assert restored_number(saved) == 3
+
+
+def test_only_what_a_save_has_left_unfinished_is_removed(saved):
+    own = [saved / name for name in ("²", "notes", "07", "2.old")]
+    left = [saved / name for name in ("3", "4.orbax-checkpoint-tmp")]
+    for path in [*own, *left]:
+        path.mkdir()
+    assert restored_number(saved) == 2
+    save(saved, 3)
+    assert all(path.is_dir() for path in own) and not left[1].exists()
+    assert restored_number(saved) == 3
+
+
+@pytest.mark.parametrize("method", ["save", "restore"])
+def test_a_process_that_ends_meanwhile_is_no_fault_of_the_disk(saved, monkeypatch, method):
+    """Whatever fails between the processes is raised as it is, and nothing is set aside."""
+    lost = ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+
+    def fail(*args, **options):
+        monkeypatch.setattr(checkpoints.processes, "wait", fail)
+        raise lost
+
+    monkeypatch.setattr(ocp.CheckpointManager, method, fail)
+    before = files_of(saved.parent)
+    with pytest.raises(ValueError, match="Gloo AllGather") as raised:
+        save(saved, 3) if method == "save" else restored_number(saved)
+    assert raised.value is lost and files_of(saved.parent) == before
 
 
 def test_where_all_are_damaged_nothing_is_touched(saved):
