@@ -23,6 +23,8 @@ from experiments.text import data, tokenizer
 MODEL = ("cell", "embed_size", "state_size", "layers", "precision", "init_scale")
 LOSSES, TENSORBOARD, PROFILE, DIVERGED = "losses.png", "tensorboard", "profile", "diverged"
 TRACED_CALL = 2  # the first may still find cold caches
+LOADED = {name: models.LanguageModel.__annotations__[name] for name in MODEL}
+LOADED |= {"corpus": {"num_words": int}, "tokenizer": {"kind": str, "md5": str}}
 
 
 class Trained(NamedTuple):
@@ -161,23 +163,21 @@ def load(workdir: Path) -> Trained:
     Raises:
       UserError: the folder holds no such run, or it is damaged or still goes on.
     """
-    config = run_folder.config(workdir)
+    config = run_folder.config(workdir, LOADED)
     with run_folder.still(workdir):
         saved = run_folder.saved(workdir)
     if saved is None or not saved["best_epoch"]:
         raise UserError(f"the run in {workdir} has finished no epoch; let it go on.")
+    num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
+    model = models.LanguageModel(num_words, **{name: config[name] for name in MODEL})
+    params = jax.tree.map(jnp.asarray, saved["best_params"])
     try:
-        num_words, kind = config["corpus"]["num_words"], config["tokenizer"]["kind"]
-        model = models.LanguageModel(num_words, **{name: config[name] for name in MODEL})
         found = tokenizer.load(kind, workdir)
-        params = jax.tree.map(jnp.asarray, saved["best_params"])
         like = jax.eval_shape(functools.partial(models.init_params, model), jax.random.key(0))
-        if tokenizer.md5(found) != config["tokenizer"]["md5"]:
-            raise UserError(f"{workdir / tokenizer.FILES[kind]} is not the one of this run.")
-        if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, like):
-            raise UserError(f"the parameters in {workdir} are not of the model in config.json.")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{workdir / run_folder.CONFIG} is damaged, or of another version: {error!r}."
-        ) from None
+    except (LookupError, ArithmeticError, ValueError, TypeError) as error:
+        raise UserError(f"{workdir / run_folder.CONFIG} is damaged: {error!r}.") from None
+    if tokenizer.md5(found) != config["tokenizer"]["md5"]:
+        raise UserError(f"{workdir / tokenizer.FILES[kind]} is not the one of this run.")
+    if jax.tree.map(jnp.shape, params) != jax.tree.map(jnp.shape, like):
+        raise UserError(f"the parameters in {workdir} are not of the model in config.json.")
     return Trained(model, params, found)

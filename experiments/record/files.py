@@ -105,25 +105,42 @@ def read_json(path: Path, of_pairs: Callable[[list], Any] = dict) -> Any:
 
 
 def read_object(path: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """The object in a JSON file, with values of these kinds by these names.
+    """The object in a JSON file whose values are of the right kinds.
+
+    Args:
+      path: the file.
+      kinds: by name the type of a value, or, for an object, the kinds of its values.
 
     Raises:
       OSError: it cannot be read.
       ValueError: it is not such a file.
     """
     found = read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError("it holds no object")
-    for name, kind in kinds.items():
-        if name not in found:
-            raise ValueError(f"{name} is missing")
-        if not isinstance(found[name], kind):
-            raise ValueError(f"{name} cannot be {found[name]!r}")
+    _check_kind("the file", found, kinds)
     return found
 
 
+def _check_kind(name, found, kind):
+    if not isinstance(found, dict if isinstance(kind, Mapping) else kind):
+        raise ValueError(f"{name} cannot be {found!r:.40}")
+    for key, inner in kind.items() if isinstance(kind, Mapping) else []:
+        if key not in found:
+            raise ValueError(f"{key} is missing")
+        _check_kind(key, found[key], inner)
+
+
 def replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     scratch = path.with_name(path.name + ".new")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        named = error.filename2 or scratch
+        raise UserError(
+            f"{named} cannot be written: {error.strerror}; mend that, or name another folder."
+        ) from error

@@ -9,7 +9,7 @@ from absl import flags
 
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
-from experiments.record.files import read_json, replace
+from experiments.record.files import read_object, replace
 
 flags.DEFINE_string("scratch", "runs", "Folder of what is not finished.")
 
@@ -43,6 +43,6 @@ def kept(path: Path, config: dict[str, Any], find: Callable[[], dict[str, Any]])
 
 def _read(path):
     try:
-        return dict(read_json(path))
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged; remove it to run it again.") from None
+        return read_object(path, {})
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); remove it to run it again.") from None

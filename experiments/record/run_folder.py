@@ -3,9 +3,8 @@
 import contextlib
 import fcntl
 import json
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import jax
 from experiments.record import checkpoints, processes
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
-from experiments.record.files import read_json, replace
+from experiments.record.files import read_object, replace
 
 CONFIG, METRICS, CHECKPOINTS, LOCK = "config.json", "metrics.jsonl", "checkpoints", "lock"
 JAX_CONFIG = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
@@ -26,7 +25,7 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
     Args:
       workdir: the folder.
       config: JSON-like settings; `environment()` is written beside them and not compared.
-      may_grow: names of those that may be larger than before.
+      may_grow: names of those that may be larger than before, which are integers.
 
     Raises:
       UserError: it is a file, cannot be written, or holds a run with other settings.
@@ -45,16 +44,20 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
                     )
             replace(path, json.dumps(config | environment(), indent=2) + "\n")
             return
-        found = dict(read_json(path))
+        found = read_object(path, dict.fromkeys(may_grow, int))
     except FileExistsError:
         what = "a link that leads nowhere" if workdir.is_symlink() else "a file"
         raise UserError(f"--workdir={workdir} is {what}; name a folder.") from None
     except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be used: {error.strerror}.") from None
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged; name another --workdir, or remove it.") from None
+        raise UserError(
+            f"--workdir={workdir} cannot be used: {error.strerror}; name another."
+        ) from None
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error}); name another --workdir, or remove it."
+        ) from None
     kept, asked = _flat(found), _flat(config)
-    grown = {name: config[name] for name in may_grow if config[name] > found.get(name, math.inf)}
+    grown = {name: config[name] for name in may_grow if config[name] > found[name]}
     for name, value in asked.items():
         if kept.get(name) != value and name not in grown:
             raise UserError(
@@ -114,19 +117,23 @@ def restore(workdir: Path, like: Any) -> tuple[Any, list[dict[str, Any]]]:
     return state, about["epochs"]
 
 
-def config(workdir: Path) -> dict[str, Any]:
+def config(workdir: Path, kinds: Mapping[str, Any]) -> dict[str, Any]:
     """What `begin` wrote.
+
+    Args:
+      workdir: the folder.
+      kinds: of what is asked for, as in `read_object`.
 
     Raises:
       UserError: there is no run, or it is damaged.
     """
     path = workdir / CONFIG
     try:
-        return dict(read_json(path))
-    except OSError:
-        raise UserError(f"{workdir} holds no run: there is no {CONFIG}.") from None
-    except (ValueError, TypeError):
-        raise UserError(f"{path} is damaged.") from None
+        return read_object(path, kinds)
+    except OSError as error:
+        raise UserError(f"{workdir} holds no run: {CONFIG}: {error.strerror}.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is damaged, or of another version ({error}).") from None
 
 
 def saved(workdir: Path) -> dict[str, Any] | None:
@@ -183,7 +190,9 @@ def _opened_lock(workdir: Path, flags: int) -> Iterator[int]:
         lock = os.open(workdir / LOCK, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     except OSError as error:
         said = "it is a link" if (workdir / LOCK).is_symlink() else error.strerror
-        raise UserError(f"{workdir / LOCK} cannot be opened: {said}.") from None
+        raise UserError(
+            f"{workdir / LOCK} cannot be opened: {said}; name another folder."
+        ) from None
     try:
         yield lock
     finally:
@@ -191,7 +200,11 @@ def _opened_lock(workdir: Path, flags: int) -> Iterator[int]:
 
 
 def write_metrics(workdir: Path, lines: list[dict[str, Any]]) -> None:
-    """Writes metrics.jsonl: a line for each epoch, and for the result of a finished run."""
+    """Writes metrics.jsonl: a line for each epoch, and for the result of a finished run.
+
+    Raises:
+      UserError: it cannot be written.
+    """
     text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
     if processes.is_first():
         replace(workdir / METRICS, text)

@@ -34,7 +34,7 @@ from scipy import stats
 from experiments.charts import temporal_credit as temporal_credit_chart
 from experiments.record import launch, results, seeds
 from experiments.record.errors import UserError
-from experiments.record.files import read_json
+from experiments.record.files import read_object
 from experiments.tasks import online
 
 TASKS = {
@@ -113,13 +113,12 @@ def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        found = read_json(path)
-        rows, others = found["rows"], {name: found[name] for name in plan}
-    except (ValueError, TypeError, KeyError):
+        found = read_object(path, dict.fromkeys(plan, object) | {"rows": list})
+    except ValueError:
         raise UserError(f"{path} is damaged; remove it to measure again.") from None
-    if others != json.loads(json.dumps(plan)):
+    if {name: found[name] for name in plan} != json.loads(json.dumps(plan)):
         raise UserError(f"{path} has other sizes, rates or seeds; move it away.")
-    return rows
+    return found["rows"]
 
 
 def print_row(row: dict[str, Any], seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.record.files import read_json
+from experiments.record.files import read_object
 from experiments.text import token_file, tokenizer
 from experiments.text.token_file import TokenFile
 
@@ -66,15 +66,17 @@ def write(
 
 def is_whole(folder: Path) -> bool:
     """Whether the folder holds what `write` wrote, to the last bit."""
+    num_unknown = {path.stem: int for path in folder.glob("*.npy")}
     try:
-        return read_json(folder / MANIFEST)["md5"] == _md5_of_files(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_object(folder / MANIFEST, {"md5": dict, "num_unknown": num_unknown})
+        return found["md5"] == _md5_of_files(folder)
+    except (OSError, ValueError):
         return False
 
 
 def read(folder: Path, settings: tokenizer.TokenizerSettings) -> Tokenised:
     """What `write` wrote with these settings."""
-    num_unknown = read_json(folder / MANIFEST)["num_unknown"]
+    num_unknown = read_object(folder / MANIFEST, {"num_unknown": dict})["num_unknown"]
     parts = {name: TokenFile(folder / f"{name}.npy") for name in num_unknown}
     return Tokenised(tokenizer.load(settings.kind, folder), parts, num_unknown)
 

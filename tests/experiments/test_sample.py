@@ -166,6 +166,22 @@ def test_folder_whose_files_are_not_of_one_run_is_refused(train, said, tmp_path)
         assert code.startswith("error: ") and "\n" not in code and out == "", name
 
 
+def test_values_of_a_config_that_no_model_has_are_refused_in_one_line(train, tmp_path):
+    """Of another type, or out of range."""
+    folder = shutil.copytree(train("word"), tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    damaged = [("tokenizer", {"kind": []}), ("tokenizer", {"kind": "none", "md5": ""})]
+    damaged += [("corpus", {"num_words": value}) for value in ("5", -5, None)] + [("corpus", 3)]
+    sizes = [name for name in run.MODEL if isinstance(config[name], int)]
+    damaged += [(name, value) for name in sizes for value in ("5", -1, 0, 2.5, [], None)]
+    damaged += [(name, value) for name in ("cell", "precision") for value in ("none", 1, [], None)]
+    for name, value in damaged:
+        (folder / "config.json").write_text(json.dumps(config | {name: value}))
+        with pytest.raises(UserError) as refused:
+            run.load(folder)
+        assert str(folder) in str(refused.value) and "\n" not in str(refused.value), (name, value)
+
+
 def test_reading_a_run_writes_nothing(train, said, tmp_path):
     folder = tmp_path / "kept"
     shutil.copytree(train("word"), folder)

@@ -1,6 +1,7 @@
 """Corpora: where their texts come from, and what tokens they become."""
 
 import hashlib
+import json
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -163,6 +164,17 @@ def test_damaged_cache_is_made_again(tmp_path, name, damage, monkeypatch):
     again = data.read_corpus("ptb", tmp_path)
     assert again.vocabulary == first.vocabulary
     np.testing.assert_array_equal(again.train[:], first.train[:])
+
+
+@pytest.mark.parametrize("num_unknown", [{}, [], 3, {"train": 0, "valid": "x", "test": 0}])
+def test_a_cache_whose_numbers_are_none_is_made_again(tmp_path, num_unknown, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write(tmp_path, TEXTS)
+    first = data.read_corpus("ptb", tmp_path)
+    (manifest,) = cache_dir().rglob("manifest.json")
+    written = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(written | {"num_unknown": num_unknown}))
+    assert str(data.read_corpus("ptb", tmp_path)) == str(first)
 
 
 def test_pipe_in_place_of_a_text_is_refused(tmp_path):
