@@ -4,16 +4,16 @@ import functools
 import json
 import os
 import resource
+import signal
 import stat
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.standard
-PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+TABLE = "epoch   train"  # the head of what a run prints, after it has found its state
 
 
 def test_compiled_programs_are_private_and_damaged_ones_are_made_again(command, tmp_path):
@@ -50,22 +50,39 @@ def test_a_user_without_a_home_can_train(command, monkeypatch, tmp_path):
     assert folder.is_dir()
 
 
-def test_kills_at_any_moment_change_nothing(command):
-    """Before the first update, within epochs and while a state is written."""
+def test_kills_at_any_moment_change_nothing(command, tmp_path):
+    """Before the first update, within an epoch, and while a state is written."""
     args, env = command
-    *args, workdir = [*args[:-1], "--num_epochs=30", "--checkpoint_every=7", args[-1]]
-    whole, killed = f"{workdir}-whole", f"{workdir}-killed"
-    subprocess.run([*args, whole], env=env, check=True, capture_output=True)
-    for delay in (0.3, 1.2):
-        with subprocess.Popen([*args, killed], env=env, **PIPES) as process:
-            assert process.stdout is not None
-            while not process.stdout.readline().startswith("epoch"):
-                pass
-            time.sleep(delay)
-            process.kill()
-    subprocess.run([*args, killed], env=env, check=True, capture_output=True)
-    found, expected = (losses(Path(run.removeprefix("--workdir="))) for run in (killed, whole))
-    assert found == expected
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    args = [*args[:-1], "--checkpoint_every=7"]
+    subprocess.run([*args, f"--workdir={whole}"], env=env, check=True, capture_output=True)
+    states, args = killed / "checkpoints", [*args, f"--workdir={killed}"]
+    is_finished = lambda state: (state / "checksums.json").exists()
+    began, kept = lambda said: TABLE in said, lambda said: any(map(is_finished, states.glob("*")))
+    writes = lambda said: TABLE in said and not all(map(is_finished, states.glob("*")))
+    said = [killed_where(happened, args, env, tmp_path) for happened in (began, kept, writes)]
+    end = subprocess.run(args, env=env, check=True, capture_output=True, text=True).stdout
+    assert "going on" not in said[1]
+    assert "going on after epoch 0 of 2 and " in said[2]
+    assert "going on after epoch " in end
+    assert losses(killed) == losses(whole)
+
+
+def killed_where(happened, args, env, folder):
+    """Starts a run and kills it as soon as `happened(what it has printed)`, which it returns."""
+    output = folder / "output"
+    with open(output, "w") as file, subprocess.Popen(args, env=env, stdout=file) as process:
+        while process.poll() is None:
+            time.sleep(0.005)
+            if not happened(output.read_text()):
+                continue
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.05)
+            if happened(output.read_text()):  # still
+                process.kill()
+            process.send_signal(signal.SIGCONT)
+    assert process.returncode == -signal.SIGKILL
+    return output.read_text()
 
 
 def losses(workdir):
