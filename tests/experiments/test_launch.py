@@ -147,7 +147,7 @@ from experiments.record import launch, processes
 from experiments.record.interrupts import Terminated
 
 def leave():
-    lost = threading.Thread(target=processes.end, args=["error: lost."], kwargs={"stderr": 2})
+    lost = threading.Thread(target=processes.end, args=["error: lost."])
     lost.start()
     lost.join()
 
