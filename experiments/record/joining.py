@@ -75,7 +75,7 @@ def start() -> None:
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             )
     except Exception as error:  # of several kinds, by what detects or connects
-        said = (str(error).splitlines() or [type(error).__name__])[0]
+        said = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
         raise UserError(_cannot_join(address, said)) from error
     if distributed.global_state.process_id:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -108,19 +108,23 @@ def _said_if_long(address: str) -> Iterator[None]:
 
 
 def _reach(address: str, number: int) -> None:
-    """Until process 0 listens there, which JAX waits for too, but without the reason in the end.
+    """Until process 0 listens there, or can; JAX would not say why not, in the end.
 
     Raises:
       OSError, UnicodeError: it does not, or there is no such address.
     """
     host, _, port = address.rpartition(":")
-    place, by = (host.strip("[]"), int(port)), time.monotonic() + JOIN_SECONDS
+    place = host.strip("[]"), int(port)
+    if number == 0:
+        socket.getaddrinfo(*place)
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        socket.create_server(("", place[1]), family=family, dualstack_ipv6=both).close()
+        return
+    by = time.monotonic() + JOIN_SECONDS
     while True:
         try:
-            if number:
-                socket.create_connection(place, timeout=PATIENCE_SECONDS).close()
-            else:
-                socket.getaddrinfo(*place)
+            socket.create_connection(place, timeout=PATIENCE_SECONDS).close()
             return
         except OSError:
             if time.monotonic() > by:
@@ -146,7 +150,7 @@ def _abort_says(why: Callable[[], str]) -> Iterator[None]:
 
 
 def _cannot_join(address: str, said: str) -> str:
-    return f"--coordinator={address}: the processes cannot join: {said}."
+    return f"--coordinator={address}: the processes cannot join: {said.rstrip('.')}."
 
 
 def _reason(log: Path) -> str:

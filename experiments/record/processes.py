@@ -28,6 +28,7 @@ FAILED = re.compile(
 _saying = threading.Lock()
 _codes: list[int] = []  # that of the end, when its reason is said
 _logs: list[Path] = []  # what JAX's runtime prints
+_stderr = [2]  # the descriptor to which Python prints, whatever sys.stderr is for a while
 
 
 class LostError(Exception):
@@ -123,6 +124,7 @@ def keep_runtime_apart() -> Path:
         kept = open(os.dup(number), "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
         setattr(sys, stream, kept)
         os.dup2(file, number)
+    _stderr[0] = sys.stderr.fileno()
     _logs.append(Path(name))
     atexit.register(_logs[0].unlink, missing_ok=True)
     return _logs[0]
@@ -148,7 +150,7 @@ def say_last(said: str, code: int) -> None:
     """Says why the process ends, unless that is said already: its threads find the same fault."""
     with _saying:
         if not _codes and said:
-            os.write(sys.stderr.fileno(), f"{said}\n".encode(errors="backslashreplace"))
+            os.write(_stderr[0], f"{said}\n".encode(errors="backslashreplace"))
             for log in _logs:
                 if str(log) not in said:
                     log.unlink(missing_ok=True)
