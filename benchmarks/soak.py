@@ -3,9 +3,9 @@
     python -m benchmarks.soak --minutes=120
 
 The text is random words of Zipf's law. After each kill the same command goes on in the same folder.
-Looked at are the memory of each process, what a kill costs (updates that are done again), and the
-words per second between two checkpoints, relative to a fixed product of matrices that is timed
-beside them. The numbers go into --out; the text and the run need 2 GB in --scratch.
+Looked at are the memory of each process, and the words per second between two checkpoints, relative
+to a fixed product of matrices that is timed beside them. The numbers go into --out; the text and
+the run need 2 GB in --scratch.
 """
 
 import contextlib
@@ -38,11 +38,11 @@ flags.DEFINE_integer("million_words", 100, "Words of the text, in millions.", lo
 
 KILL_SECONDS, SAMPLE_SECONDS, FIRST_CHECKPOINT_SECONDS = 300, 10, 1800
 CHECKPOINT_SECONDS, CHECKPOINT_UPDATES = 60, 1600  # about as many a minute
-WORDS_OF_UPDATE = 32 * 20  # of the default batch, and of a sequence of the job below
+BATCH, STEPS = 32, 20
 SAID = "minutes", "kills", "updates", "resident_mb", "relative_rate_last_over_first"
 VOCAB, WORDS_OF_LINE, PROBES, ENDS = 10_000, 25, 10, 10
 DEFAULTS = {"scratch": "runs/soak"}
-JOB = "experiments.ptb", "--style=epochwise", "--bptt=20", "--num_epochs=1000"
+JOB = "experiments.ptb", "--style=epochwise", f"--bptt={STEPS}", f"--batch_size={BATCH}"
 
 
 class Sample(NamedTuple):
@@ -121,7 +121,7 @@ def soak(text: Path, workdir: Path, seconds: float) -> Iterator[list[Sample]]:
 def job(text: Path, workdir: Path, log: Path) -> Iterator[subprocess.Popen]:
     """The main job, which kill -9 ends with the block."""
     command = [sys.executable, "-m", *JOB, f"--text={text}", f"--workdir={workdir}"]
-    command.append(f"--checkpoint_every={CHECKPOINT_UPDATES}")
+    command += [f"--checkpoint_every={CHECKPOINT_UPDATES}", "--num_epochs=1000"]
     with open(log, "a") as file:
         process = subprocess.Popen(command, cwd=results.ROOT, stdout=file, stderr=file)
         try:
@@ -188,7 +188,7 @@ def words_per_second(life: list[Sample]) -> list[tuple[float, float]]:
     first = [next(group) for _, group in itertools.groupby(life, lambda s: s.update)]
     for one, other in itertools.pairwise(first):
         between = [s.probe for s in life if one.seconds <= s.seconds <= other.seconds]
-        rate = (other.update - one.update) * WORDS_OF_UPDATE / (other.written - one.written)
+        rate = (other.update - one.update) * BATCH * STEPS / (other.written - one.written)
         found.append((rate, statistics.median(between)))
     return found
 

@@ -13,12 +13,12 @@ from jax.typing import ArrayLike
 from tbptt_jax._backward.adjoint import Schedule, whole_segment
 from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, without_forward_mode
 from tbptt_jax._backward.lag_weights import check_lag_weights
-from tbptt_jax._backward.parts import apart, check_alone, horizons_of_leaves, parts_of
+from tbptt_jax._backward.parts import apart, horizons_of_leaves, parts_of
 from tbptt_jax._backward.segments import keeping_scan
 from tbptt_jax._step.arguments import check_integer
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
-from tbptt_jax._step.schedule import check_ones, check_schedule, check_tol
+from tbptt_jax._step.schedule import check_excluded, check_schedule, check_tol
 from tbptt_jax._step.time_axis import take
 
 Carry = TypeVar("Carry")
@@ -184,7 +184,9 @@ def truncated_scan(
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]
     if not isinstance(num_steps, int):  # symbolic, under jax.export
         what = "truncated_scan: a symbolic number of steps"
-        check_ones(what, stride=1 if horizon is None else stride, carry_every=options.carry_every)
+        check_excluded(
+            what, stride=1 if horizon is None else stride, carry_every=options.carry_every
+        )
         if options.horizons is not None:
             raise ValueError(f"{what} needs one horizon.")
     run_steps = keeping_scan(num_steps, reverse, unroll)
@@ -216,9 +218,11 @@ def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     horizon = horizon if horizons is None else max(jax.tree.leaves(horizons), default=1)
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
     carry_every = check_integer("truncated_scan", "carry_every", carry_every)
-    tol = check_tol(tol, stride, carry_every, lag_weights is not None)
+    tol = check_tol(tol, stride, carry_every, lag_weights)
     if horizons is not None:
-        check_alone(stride, carry_every, tol, lag_weights)
+        others = {"stride": stride, "carry_every": carry_every}
+        what = "truncated_scan: a horizon for each part"
+        check_excluded(what, tol=tol, lag_weights=lag_weights, **others)
     weights = check_lag_weights(lag_weights, horizon, stride)
     always = weights is not None or tol > 0
     shortest = 0 if always else min(jax.tree.leaves(horizons), default=horizon)

@@ -6,9 +6,12 @@ Of several processes that run one command, all stop at the same place.
 import contextlib
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = signal.SIGINT, signal.SIGTERM
+AGAIN_SECONDS = 0.01
 _noted: list[int] = []
 
 
@@ -23,15 +26,31 @@ def exit_code(stop: KeyboardInterrupt) -> int:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """SIGTERM raises as Ctrl-C does; a second signal ends the process at once, without a word."""
+    """SIGTERM raises as Ctrl-C does; a second signal ends the process at once, without a word.
+
+    What is raised where Python drops it, as in JAX's callback of the garbage collector, is raised
+    again.
+    """
 
     def stop(number, _):
         for each in SIGNALS:
             signal.signal(each, _end_at_once)
         raise _kind(number)
 
-    with _handled(_caught(), stop):
-        yield
+    def dropped(unraisable):
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            return before(unraisable)
+        for each in SIGNALS:
+            signal.signal(each, stop)
+        again = threading.main_thread().ident, exit_code(unraisable.exc_value) - 128
+        threading.Timer(AGAIN_SECONDS, signal.pthread_kill, again).start()
+
+    before, sys.unraisablehook = sys.unraisablehook, dropped
+    try:
+        with _handled(_caught(), stop):
+            yield
+    finally:
+        sys.unraisablehook = before
 
 
 @contextlib.contextmanager

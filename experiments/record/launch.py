@@ -1,5 +1,6 @@
 """How a command runs: under absl's and JAX's flags, keeping compiled programs."""
 
+import contextlib
 import functools
 import io
 import math
@@ -59,7 +60,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         except KeyboardInterrupt as stop:
             said = f"interrupted; {str(stop) or 'what was written stays.'}"
-            _end(said, interrupts.exit_code(stop), before=processes.leave)
+            _stop(said, interrupts.exit_code(stop))
 
     for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
         flags.FLAGS.set_default(name, value)
@@ -105,7 +106,21 @@ def _check_flags(module: str):
             raise UserError(f"--{flag}={value} is beyond {LARGEST_INTEGER}.")
 
 
-def _end(said: str, code: int = 1, before: Callable[[], None] = lambda: None) -> NoReturn:
+def _end(said: str, code: int = 1) -> NoReturn:
+    _say_last(said, code)
+    sys.exit(code)
+
+
+def _stop(said: str, code: int) -> NoReturn:
+    """Ends at once: XLA compiles in a thread, and crashes where the interpreter ends meanwhile."""
+    _say_last(said, code)
+    processes.leave()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(code)
+
+
+def _say_last(said: str, code: int) -> None:
     """Says why, as the last line: what threads would add while they end is no help."""
     if processes.are_several():
         processes.say_last(said, code)
@@ -113,8 +128,6 @@ def _end(said: str, code: int = 1, before: Callable[[], None] = lambda: None) ->
         print(said, file=sys.stderr, flush=True)
     logging.set_verbosity(logging.FATAL)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    before()
-    sys.exit(code)
 
 
 def _keep_compiled_programs():

@@ -88,8 +88,9 @@ def reference(task: Task, key: jax.Array, num_states: int, num_streams: int) -> 
 def growth(task: Task, states: jax.Array, key: jax.Array) -> jax.Array:
     """The largest Lyapunov exponent: the rate at which small differences grow, in 1 / time.
 
-    The coarse grid is kept, the step is the reference's; the difference is brought back to the
-    states' reference after each Δt. The first half of `states` [states, streams, N] is left out.
+    The coarse grid is kept, the step is the reference's. After each Δt the state is replaced by the
+    reference's, and the difference is scaled to norm 1. The first half of `states` [states,
+    streams, N] is left out.
     """
     solve = make_solver(task, task.num_points, task.step / task.finer_steps)
     differential = lambda _, pair: jax.jvp(solve, pair[:1], pair[1:])

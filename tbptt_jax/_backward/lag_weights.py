@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from tbptt_jax._pullback.of_steps import inexact
 from tbptt_jax._step.arguments import as_array, check_integer, real_array
-from tbptt_jax._step.schedule import check_ones
+from tbptt_jax._step.schedule import check_excluded
 
 
 def draw_lag_weights(
@@ -91,7 +91,7 @@ def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Arr
             "truncated_scan: lag_weights must be [horizon] or [B, horizon], got "
             f"{list(weights.shape)} with horizon {horizon}."
         )
-    check_ones("truncated_scan: lag_weights", stride=stride)
+    check_excluded("truncated_scan: lag_weights", stride=stride)
     return jnp.moveaxis(weights, -1, 0)
 
 

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from tbptt_jax._pullback.linearised import linearised
 from tbptt_jax._pullback.of_steps import merge, pullback
 from tbptt_jax._step.arguments import check_integer, shown
-from tbptt_jax._step.schedule import check_ones
 from tbptt_jax._step.time_axis import add, of_next_step, take
 
 NAME = "truncated_scan"
@@ -41,15 +40,13 @@ def horizons_of_leaves(horizon: Any, init: Any) -> Any:
     if jax.tree.structure(horizon, is_leaf=_is_none) == jax.tree.structure(0):
         return None
 
-    def of_subtree(horizon, subtree):
-        found = WHOLE if horizon is None else check_integer(NAME, "horizon", horizon)
-        return jax.tree.map(lambda _: found, subtree)
+    def checked(own):
+        return WHOLE if own is None else check_integer(NAME, "horizon", own)
 
+    each = jax.tree.map(checked, horizon, is_leaf=_is_none)
     try:
-        return jax.tree.map(of_subtree, horizon, init, is_leaf=_is_none)
-    except ValueError as error:
-        if str(error).startswith(NAME):
-            raise
+        return jax.tree.map(lambda own, part: jax.tree.map(lambda _: own, part), each, init)
+    except ValueError:
         raise ValueError(
             f"{NAME}: horizon must be a prefix of init, got {shown(horizon)}."
         ) from None
@@ -63,20 +60,6 @@ def apart(init: Any) -> Any:
         return jnp.copy(leaf) if is_array else leaf
 
     return jax.tree.map(own, init)
-
-
-def check_alone(stride: int, carry_every: int, tol: float, lag_weights: Any) -> None:
-    """Makes sure that there are no other options beside horizons of parts.
-
-    Raises:
-      ValueError: there is one.
-    """
-    what = f"{NAME}: a horizon for each part"
-    check_ones(what, stride=stride, carry_every=carry_every)
-    if tol:
-        raise ValueError(f"{what} needs tol=0, got {tol}.")
-    if lag_weights is not None:
-        raise ValueError(f"{what} does not go with lag_weights; drop one.")
 
 
 def parts_of(

@@ -31,14 +31,14 @@ def check_schedule(function: str, horizon: Any, stride: Any) -> tuple[int | None
     return horizon, stride
 
 
-def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> float:
+def check_tol(tol: Any, stride: int, carry_every: int, lag_weights: Any) -> float:
     """Returns where the sweeps of `truncated_scan` may end, in [0, 1).
 
     Args:
       tol: a number; not 0 where something else excludes it.
       stride: as checked.
       carry_every: as checked.
-      has_weights: whether there are weights of lags.
+      lag_weights: None for none.
 
     Raises:
       TypeError: not a static number.
@@ -48,14 +48,17 @@ def check_tol(tol: Any, stride: int, carry_every: int, has_weights: bool) -> flo
     if not 0.0 <= tol < 1.0:
         raise ValueError(f"truncated_scan: tol must be in [0, 1), got {tol}.")
     if tol:
-        check_ones("truncated_scan: tol", stride=stride, carry_every=carry_every)
-    if tol and has_weights:
-        raise ValueError("truncated_scan: tol does not go with lag_weights; drop one.")
+        ones = {"stride": stride, "carry_every": carry_every}
+        check_excluded("truncated_scan: tol", lag_weights=lag_weights, **ones)
     return tol
 
 
-def check_ones(what: str, **options: int) -> None:
-    """Refuses options above 1, which `what` does not go with."""
-    for name, value in options.items():
+def check_excluded(what: str, *, tol: float = 0.0, lag_weights: Any = None, **ones: int) -> None:
+    """Refuses options that `what` excludes: a tol, weights of lags, and `ones` that are above 1."""
+    for name, value in ones.items():
         if value > 1:
             raise ValueError(f"{what} needs {name}=1, got {value}.")
+    if tol:
+        raise ValueError(f"{what} needs tol=0, got {tol}.")
+    if lag_weights is not None:
+        raise ValueError(f"{what} does not go with lag_weights; drop one.")

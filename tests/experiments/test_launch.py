@@ -84,6 +84,70 @@ def test_a_signal_ends_a_run_in_one_line_with_the_shells_exit_code(command, numb
     assert line.startswith("interrupted; what was learnt is kept; go on with: python -m ")
 
 
+def run_script(path, script, *args):
+    """The code of its exit and what it prints; `launch` and what it needs are imported."""
+    path.write_text(f"import signal\nfrom experiments.record import launch\n{script}")
+    env = os.environ | {"PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, path, *args], env=env, **PIPES)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_signal_in_the_garbage_collector_is_not_lost(tmp_path):
+    """JAX has a callback there; what it raises Python drops."""
+    script = """
+import gc, time
+
+def stop(phase, info):
+    if collecting.pop("now", False):
+        signal.raise_signal(signal.SIGTERM)
+
+def main():
+    collecting["now"] = True
+    gc.collect()
+    time.sleep(10)
+
+collecting = {}
+gc.callbacks.append(stop)
+launch.run(main)
+"""
+    ended = run_script(tmp_path / "collect.py", script)
+    assert ended == (143, "", "interrupted; what was written stays.\n")
+
+
+def test_a_signal_while_xla_compiles_ends_a_command_in_one_line(tmp_path):
+    script = """
+import threading
+import jax
+
+def main():
+    def long(x):
+        for i in range(300):
+            x = jax.numpy.sin(x @ x + i)
+        return x
+
+    lowered = jax.jit(long).lower(jax.numpy.ones((64, 64)))
+    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    lowered.compile()
+    print("compiled")
+
+launch.run(main)
+"""
+    ended = run_script(tmp_path / "compile.py", script, "--jax_enable_compilation_cache=false")
+    assert ended == (130, "", "interrupted; what was written stays.\n")
+
+
+def test_a_command_that_is_still_loading_ends_at_once_without_a_word():
+    command = [sys.executable, "-X", "importtime", "-m", "experiments.ptb", "--corpus=embedded"]
+    with subprocess.Popen(command, **IN_FOREGROUND) as process:
+        assert process.stderr is not None
+        while "jax._src" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT and out == ""
+    assert all(line.startswith("import time:") for line in err.splitlines())
+
+
 def test_a_second_signal_ends_a_command_at_once_without_a_word(tmp_path):
     """Though the first is being worked on."""
     script = """

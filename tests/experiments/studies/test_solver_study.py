@@ -1,5 +1,9 @@
 """The study of the corrected solver: a row for each horizon, its rate chosen on other states."""
 
+import functools
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -9,7 +13,9 @@ from experiments.tasks import kuramoto_sivashinsky as solvers
 pytestmark = pytest.mark.standard
 
 
-def test_solver(study, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """The study's sizes; one of its rates leads nowhere."""
     task = solvers.Task(
         length=12.0,
         num_points=12,
@@ -28,6 +34,22 @@ def test_solver(study, tmp_path, monkeypatch):
     monkeypatch.setattr(solver, "NUM_TRAIN", 8)
     monkeypatch.setattr(solver, "NUM_TEST", 5)
     monkeypatch.setattr(solver, "NUM_TIMED", 2)
+
+
+def test_a_rate_is_chosen_on_states_that_are_not_those_of_the_test(monkeypatch):
+    def forecast(_, params, states):
+        """The later a network, the longer its forecasts; on the test's states, the shorter."""
+        num = len(jax.tree.leaves(params)[0])
+        longer = jnp.arange(float(num)) * (-1.0 if states is made.test else 1.0)
+        return solvers.Forecast(jnp.zeros((num, 5)), longer)
+
+    made = solver.all_states(solver.TASK)
+    monkeypatch.setattr(solver, "forecast_of", lambda task: functools.partial(forecast, task))
+    found = solver.learn(solver.Plan(1, 1), made, 1)
+    assert (found["rate"], found["choice"]) == (1e9, [[0.0], [1.0]])
+
+
+def test_solver(study, tmp_path, monkeypatch):
     args = "--num_seeds=2", "--rounds=2", f"--scratch={tmp_path / 'scratch'}"
     found, out = study(solver, *args)
     found = found["solver"]
