@@ -81,7 +81,11 @@ def _parse(module: str, argv: list[str]) -> list[str]:
         print((sys.modules[module].__doc__ or "").strip(), "\n\nflags:")
         print("\n".join(flags.FLAGS.module_help(_key_module(module)).splitlines()[2:]))
         sys.exit(0)
-    return app.parse_flags_with_usage(argv)
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        sys.exit(f"error: {said}; see --help.")
 
 
 def _key_module(module: str) -> str:
