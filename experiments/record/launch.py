@@ -51,7 +51,7 @@ def run(main: Callable[[], None]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             _end("stopped: nothing reads the output; what was written stays.", 128 + signal.SIGPIPE)
         except processes.SharedError as error:
-            _end(f"error: {error}", before=processes.leave)
+            _stop(f"error: {error}", 1)
         except (UserError, processes.LostError, OSError) as error:
             _end(f"error: {error}")
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
