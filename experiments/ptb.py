@@ -40,7 +40,7 @@ from absl import flags
 from experiments.lm import adaptive, mesh, run, styles, training
 from experiments.lm import flags as common
 from experiments.lm.settings import Settings
-from experiments.record import files, launch, processes, trace
+from experiments.record import files, joining, launch, processes, trace
 from experiments.record.errors import UserError
 from experiments.text import flags as text_flags
 
@@ -55,7 +55,7 @@ flags.DEFINE_bool("tensorboard", False, "Write the epochs for TensorBoard, into 
 flags.DEFINE_bool(
     "profile", False, "Write a JAX trace of a twentieth of the first epoch's updates."
 )
-for module in (common, mesh, processes):
+for module in (common, mesh, joining):
     flags.adopt_module_key_flags(module)
 FLAGS = flags.FLAGS
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from experiments.record import interrupts, processes
+from experiments.record import interrupts, joining, processes
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import cache_dir, private_folder
@@ -39,21 +39,24 @@ def run(main: Callable[[], None]) -> None:
         try:
             _check_flags(main.__module__)
             _keep_compiled_programs()
-            processes.start()
+            joining.start()
             _find_device()
             environment()  # now: the checkout may change while the main works
-            with interrupts.noted() if processes.are_several() else interrupts.raised():
+            with (
+                processes.lost_if_it_fails(),
+                interrupts.noted() if processes.are_several() else interrupts.raised(),
+            ):
                 main()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             _end("stopped: nothing reads the output; what was written stays.", 128 + signal.SIGPIPE)
-        except (UserError, OSError) as error:
+        except processes.SharedError as error:
+            _stop(f"error: {error}", 1)
+        except (UserError, processes.LostError, OSError) as error:
             _end(f"error: {error}")
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if _is_out_of_memory(error):
                 _end(f"error: out of memory; smaller sizes may fit ({_first_line(error)}).")
-            if processes.are_several():
-                _end(f"error: {processes.LOST} ({_first_line(error)}).")
             raise
         except KeyboardInterrupt as stop:
             said = f"interrupted; {str(stop) or 'what was written stays.'}"
@@ -78,7 +81,11 @@ def _parse(module: str, argv: list[str]) -> list[str]:
         print((sys.modules[module].__doc__ or "").strip(), "\n\nflags:")
         print("\n".join(flags.FLAGS.module_help(_key_module(module)).splitlines()[2:]))
         sys.exit(0)
-    return app.parse_flags_with_usage(argv)
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        said = " ".join(str(error).split()).rstrip(".")
+        sys.exit(f"error: {said}; see --help.")
 
 
 def _key_module(module: str) -> str:

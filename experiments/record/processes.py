@@ -2,118 +2,46 @@
 
 import atexit
 import contextlib
-import ctypes
-import functools
 import os
-import signal
+import re
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import jax
 import numpy as np
-from absl import flags
-from jax._src.lib import _jax  # pyright: ignore[reportPrivateImportUsage]
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from experiments.record.errors import UserError
 
-HEARTBEAT_SECONDS = 20  # without a sign of life, until a process counts as lost
 LOST = "another process has ended or cannot be reached; start all of them again to go on"
-DETECT = "auto"
-STDOUT, STDERR = 1, 2
-
-flags.DEFINE_string(
-    "coordinator",
-    None,
-    "Address and port of process 0, where several processes run the command together; auto where "
-    "SLURM, Open MPI, Kubernetes or a TPU pod has started them.",
+# How the message of a collective begins that fails; JAX raises several types.
+FAILED = re.compile(
+    "(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|FAILED_PRECONDITION): "
 )
-flags.DEFINE_integer("num_processes", None, "Number of processes.", lower_bound=1)
-flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", lower_bound=0)
 
 _saying = threading.Lock()
 _codes: list[int] = []  # that of the end, when its reason is said
-_on_abort: list = []  # a handler in C, which lives as long as the process
+_logs: list[Path] = []  # what JAX's runtime prints
+_stderr = [2]  # the descriptor to which Python prints, whatever sys.stderr is for a while
 
 
-def start() -> None:
-    """Joins the processes that --coordinator names; before JAX looks for devices.
-
-    Process 0 alone prints to stdout. What JAX's runtime prints goes to a file of the process.
-
-    Raises:
-      UserError: flags contradict each other, or the others cannot be reached.
-    """
-    values = flags.FLAGS
-    address, num, number = values.coordinator, values.num_processes, values.process_id
-    if address is None:
-        for name in ("num_processes", "process_id"):
-            if values[name].value is not None:
-                raise UserError(f"--{name} goes with --coordinator=ADDRESS:PORT.")
-        return
-    if address != DETECT:
-        _check(address, num, number)
-    named = {} if address == DETECT else {"coordinator_address": address}
-    log, name = tempfile.mkstemp(prefix="jax-runtime-", suffix=".log")
-    stdout, stderr = os.dup(STDOUT), os.dup(STDERR)
-    try:
-        with _lost_ends(f"error: {LOST} (JAX's messages: {name}).", stderr):
-            for stream in (STDOUT, STDERR):
-                os.dup2(log, stream)
-            jax.distributed.initialize(
-                **named,
-                num_processes=num,
-                process_id=number,
-                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            )
-            number = jax.process_index()  # connects, which Gloo prints
-    except Exception as error:  # of several kinds, by what detects or connects
-        os.dup2(stderr, STDERR)
-        os.unlink(name)
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--coordinator={address}: the processes cannot join: {said}") from error
-    finally:
-        os.dup2(stdout, STDOUT)
-    if number:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-    sys.stderr = open(stderr, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
-    atexit.register(os.unlink, name)
+class LostError(Exception):
+    """Another process has ended, or cannot be reached."""
 
 
-def _check(address, num, number):
-    if num is None or number is None:
-        raise UserError(f"--coordinator={address} goes with --num_processes and --process_id.")
-    if not address.rpartition(":")[0] or not address.rpartition(":")[2].isdecimal():
-        raise UserError(f"--coordinator={address} must be ADDRESS:PORT, or auto.")
-    if number >= num:
-        raise UserError(f"--process_id={number} must be below --num_processes={num}.")
-
-
-@contextlib.contextmanager
-def _lost_ends(said: str, stderr: int) -> Iterator[None]:
-    """Where another process is lost, JAX aborts with a stack trace; here one line is said instead.
-
-    JAX's client takes a callback for it, which `jax.distributed.initialize` does not pass on. Up to
-    jaxlib 0.10 it cannot be called from C++, which then aborts too.
-    """
-    make = _jax.get_distributed_runtime_client
-    lost = lambda *_: end(said, stderr=stderr)
-    _jax.get_distributed_runtime_client = functools.partial(make, missed_heartbeat_callback=lost)
-    try:
-        yield
-    finally:
-        _jax.get_distributed_runtime_client = make
-    _on_abort.append(ctypes.CFUNCTYPE(None, ctypes.c_int)(lost))
-    ctypes.CDLL(None).signal(int(signal.SIGABRT), _on_abort[-1])
+class SharedError(UserError):
+    """An error caused by user input that every process finds."""
 
 
 def are_several() -> bool:
-    """Whether this is one of several processes."""
-    return jax.distributed.is_initialized() and jax.process_count() > 1
+    """Whether this is one of several processes; known before JAX looks for devices."""
+    return jax.distributed.is_initialized() and distributed.global_state.num_processes > 1
 
 
 def is_first() -> bool:
@@ -123,8 +51,9 @@ def is_first() -> bool:
 
 def wait(name: str) -> None:
     """Until all processes are here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+    if are_several():
+        with lost_if_it_fails():
+            multihost_utils.sync_global_devices(name)
 
 
 def first_then_others(name: str, do: Callable[[], None]) -> None:
@@ -139,13 +68,66 @@ def first_then_others(name: str, do: Callable[[], None]) -> None:
 
 def largest(number: int) -> int:
     """Of the numbers of all processes."""
-    return int(multihost_utils.process_allgather(np.int32(number)).max())
+    with lost_if_it_fails():
+        return int(multihost_utils.process_allgather(np.int32(number)).max())
 
 
 def leave() -> None:
     """Waits for the other processes; then each may end without ending another."""
     if are_several():
         jax.distributed.shutdown()
+
+
+@contextlib.contextmanager
+def lost_if_it_fails() -> Iterator[None]:
+    """A collective that fails, in a compiled program too, raises LostError.
+
+    So does an error that follows from it.
+    """
+    try:
+        yield
+    except Exception as error:
+        failed = next(filter(_is_failed_collective, _chain(error)), None)
+        if failed is None or not are_several():
+            raise
+        raise LostError(lost(str(failed).splitlines()[0])) from error
+
+
+def _is_failed_collective(error: BaseException) -> bool:
+    return isinstance(error, jax.errors.JaxRuntimeError | ValueError) and bool(
+        FAILED.match(str(error))
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it follows from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def lost(*said: str) -> str:
+    """The line that ends a process where another one is lost."""
+    return f"{LOST} ({'; '.join([*said, *about_runtime()])})."
+
+
+def about_runtime() -> list[str]:
+    """Where the messages of JAX's runtime are."""
+    return [f"JAX's messages: {log}" for log in _logs]
+
+
+def keep_runtime_apart() -> Path:
+    """From now on what C prints goes to this file, and what Python prints where it did."""
+    file, name = tempfile.mkstemp(prefix="jax-runtime-", suffix=".log")
+    for number, stream in enumerate(("stdout", "stderr"), 1):
+        getattr(sys, stream).flush()
+        kept = open(os.dup(number), "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
+        setattr(sys, stream, kept)
+        os.dup2(file, number)
+    _stderr[0] = sys.stderr.fileno()
+    _logs.append(Path(name))
+    atexit.register(_logs[0].unlink, missing_ok=True)
+    return _logs[0]
 
 
 @contextlib.contextmanager
@@ -164,15 +146,18 @@ def ending_together() -> Iterator[None]:
         raise
 
 
-def say_last(said: str, code: int, stderr: int | None = None) -> None:
+def say_last(said: str, code: int) -> None:
     """Says why the process ends, unless that is said already: its threads find the same fault."""
     with _saying:
         if not _codes and said:
-            os.write(sys.stderr.fileno() if stderr is None else stderr, f"{said}\n".encode())
+            os.write(_stderr[0], f"{said}\n".encode(errors="backslashreplace"))
+            for log in _logs:
+                if str(log) not in said:
+                    log.unlink(missing_ok=True)
         _codes.append(code)
 
 
-def end(said: str, code: int = 1, stderr: int | None = None) -> NoReturn:
+def end(said: str, code: int = 1) -> NoReturn:
     """Ends the process at once, with the code of the reason that was said first."""
-    say_last(said, code, stderr)
+    say_last(said, code)
     os._exit(_codes[0])

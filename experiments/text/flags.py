@@ -75,7 +75,7 @@ def percent(split: str) -> list[Fraction]:
       UserError: they are not three numbers above 0 that sum to 100.
     """
     try:
-        shares = [Fraction(share) for share in split.split(",")]
+        shares = [Fraction(share) for share in split.split(",") if "e" not in share.lower()]
     except (ValueError, ZeroDivisionError):
         shares = []
     if len(shares) != 3 or min(shares) <= 0 or sum(shares) != 100:

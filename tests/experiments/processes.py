@@ -34,8 +34,11 @@ STYLES = {
 }
 
 
-def start(num, devices_each, args, environment=None):
-    """The processes, each with so many devices; none is told of others where `num` is 1."""
+def start(num, devices_each, args, environment=None, own=None):
+    """The processes, each with so many devices; none is told of others where `num` is 1.
+
+    Each has the same `args`, and its `own`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,7 +51,11 @@ def start(num, devices_each, args, environment=None):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [
         subprocess.Popen(
-            [*command, *([*together, f"--process_id={number}"] if num > 1 else [])],
+            [
+                *command,
+                *([*together, f"--process_id={number}"] if num > 1 else []),
+                *(own[number] if own else []),
+            ],
             env=setting,
             **pipes,
         )

@@ -33,13 +33,18 @@ IN_FOREGROUND = {
         ("--state_size=99999999999999999999", "--state_size=99999999999999999999 is beyond 214748"),
         ("--workdir=gs://bucket/run", "gs://bucket/run is an address; name a folder"),
         ("--workdir=~nosuchuser/run", "~nosuchuser/run names a home folder that does not exist"),
+        ("--tol=nan", "flag --tol=nan: must be below 1; see --help."),
+        ("--bptt=foo", "flag --bptt=foo: "),
+        ("--bias=0", "flag --bias=0.0: must be above 0; see --help."),
+        ("--nosuch", "Unknown command line flag 'nosuch'"),
         ("--temperature=1", "--temperature is not a flag of this command"),
     ],
 )
 def test_value_that_means_nothing_is_refused(flag, said, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert sample.main  # its flags are known, and not this command's
-    assert commands.exit_of(ptb, flag).startswith(f"error: {said}")
+    line = commands.exit_of(ptb, flag)
+    assert line.startswith(f"error: {said}") and "\n" not in line
     assert not any(tmp_path.iterdir())
 
 
@@ -211,7 +216,7 @@ from experiments.record import launch, processes
 from experiments.record.interrupts import Terminated
 
 def leave():
-    lost = threading.Thread(target=processes.end, args=["error: lost."], kwargs={"stderr": 2})
+    lost = threading.Thread(target=processes.end, args=["error: lost."])
     lost.start()
     lost.join()
 

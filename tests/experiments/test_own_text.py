@@ -77,6 +77,7 @@ def test_flags_that_contradict_the_text_are_refused(main, text, tmp_path):
         (["--corpus=embedded"], "--corpus=embedded"),
         ([f"--data_dir={tmp_path}"], "--data_dir"),
         (["--split=50,50"], "--split=50,50"),
+        (["--split=1e400000000,5,6"], "--split=1e400000000,5,6 must be three numbers"),
         (["--tokens=bpe", "--vocab_size=100"], "--vocab_size=100"),
         ([f"--text={tmp_path / 'none'}"], "No such file"),
         ([f"--text={tmp_path}"], "is a folder"),

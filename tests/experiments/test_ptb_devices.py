@@ -49,7 +49,14 @@ def test_devices_may_change_from_one_start_to_the_next(main, tmp_path):
             ["--coordinator=localhost:9", "--num_processes=2", "--process_id=2"],
             "--process_id=2 must be below --num_processes=2",
         ),
-        (["--coordinator=auto"], "--coordinator=auto: the processes cannot join:"),
+        (
+            ["--coordinator=localhost:0", "--num_processes=2", "--process_id=0"],
+            "--coordinator=localhost:0: a port is from 1 to 65535",
+        ),
+        (
+            ["--coordinator=localhost:65536", "--num_processes=1", "--process_id=0"],
+            "--coordinator=localhost:65536: a port is from 1 to 65535",
+        ),
     ],
 )
 def test_bad_devices_and_processes_are_refused_in_one_line(main, tmp_path, args, said):
