@@ -42,6 +42,7 @@ def text(folder: Path) -> str:
         "seeds_table": tables.seeds_table(finished),
         "parts_table": tables.parts_table(rows),
         "extras_table": tables.extras_table(finished),
+        "lstm_table": tables.lstm_table(comparisons(finished, cell="lstm")),
         "missing": f"{len(finished)} of {len(finished) + len(missing)} cells are finished.",
         "hours": f"{math.fsum(run.seconds for run in finished.values()) / 3600:.1f}",
         "noise": noise_text(finished),

@@ -70,6 +70,7 @@ def tiny_table(tmp_path, monkeypatch):
         "SCHEDULES": [schedule("true", 2, seq_len=4), schedule("epochwise", 2)],
         "CONTROLS": [schedule("epochwise", 2, seq_len=4)],
         "EXTRAS": [table_cells.Cell(schedule("full", seq_len=4), cell="lstm", carry="clean")],
+        "REPEATED_EXTRAS": [],
         "ARTICLE": {("true", 2): (1.0, 1.1, 1.2), ("epochwise", 2): (1.3, 1.4, 1.5)},
         "SHARED": table_cells.SHARED | {"batch_size": 4},
         "NUM_EPOCHS": 1,
@@ -138,7 +139,7 @@ def test_table_is_drawn_beside_the_articles(exit_of, tiny_table, tmp_path):
 
 def test_check_of_no_cells_fails_and_makes_no_folder(exit_of, tmp_path):
     said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
-    assert said == "error: 74 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
+    assert said == "error: 83 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
     assert list(tmp_path.iterdir()) == []
     none = tmp_path / "none"
     said = exit_of(table, "--check", f"--results={none}", out=None)
@@ -201,7 +202,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
 
 def test_names_of_cells_tell_them_apart():
     names = [cell.name for cell in table_cells.cells()]
-    assert len(set(names)) == len(names) == 74
+    assert len(set(names)) == len(names) == 83
 
 
 def test_updates_per_epoch_are_the_sequences_of_the_text(tmp_path):
