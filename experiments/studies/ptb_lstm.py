@@ -82,11 +82,12 @@ def summary(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 def print_table(rows: list[dict[str, Any]]) -> None:
     """Means over the seeds beside TensorFlow's."""
-    print("style      seeds  validation  test perplexity")
+    print("perplexity  seeds  validation, last epoch    best    test")
     for row in rows:
-        valid, test = (statistics.mean(row[split]) for split in TENSORFLOW)
-        print(f"{row['style']:9s}  {len(row['seeds']):5d}  {valid:10.2f}  {test:15.2f}")
-    print(f"TensorFlow        {TENSORFLOW['valid']:11.2f}  {TENSORFLOW['test']:15.2f}")
+        last = statistics.mean(epochs[-1] for epochs in row["epochs"])
+        best, test = (statistics.mean(row[split]) for split in TENSORFLOW)
+        print(f"{row['style']:10s}  {len(row['seeds']):5d}  {last:22.2f}  {best:6.2f}  {test:6.2f}")
+    print(f"TensorFlow  {TENSORFLOW['valid']:29.2f}  {TENSORFLOW['test']:14.2f}")
 
 
 def main():

@@ -54,6 +54,7 @@ def test_a_row_for_each_style_and_a_run_for_each_seed(study, short_text, tmp_pat
         assert row["valid"] == [min(epochs) for epochs in row["epochs"]]
         assert all(math.isfinite(perplexity) for perplexity in row["test"])
     assert rows["true"]["epochs"] != rows["semi"]["epochs"] != rows["epochwise"]["epochs"]
-    assert f"true           2  {np.mean(rows['true']['valid']):10.2f}" in out
+    last, best = np.mean(rows["true"]["epochs"], 0)[-1], np.mean(rows["true"]["valid"])
+    assert f"true            2  {last:22.2f}  {best:6.2f}" in out
     assert (tmp_path / "ptb_lstm.png").stat().st_size > 1000
     assert len(list((tmp_path / "ptb_lstm").glob("*.json"))) == 6
