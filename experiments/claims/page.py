@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.claims import changes, numbers, runs, sections, tables
 from experiments.claims.article import ABOUT_AS_FAST
-from experiments.claims.cells import MIDDLE_RATE, NUM_EPOCHS, RATES, Cell
+from experiments.claims.cells import EXTRAS, MIDDLE_RATE, NUM_EPOCHS, RATES, Cell
 from experiments.claims.comparisons import EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, comparisons
 from experiments.claims.sections import Section
 from experiments.claims.verdicts import MARGIN
@@ -48,6 +48,8 @@ def text(folder: Path) -> str:
         "noise": noise_text(finished),
         "best_epochs": best_epochs(finished, summary),
         "of_means": seeds_offset(finished, summary),
+        "middle_rate": f"{MIDDLE_RATE:g}",
+        "epsilon": epsilon_differences(finished),
         "margin": f"{MARGIN:g}",
         "test_table": changes.test_table(rows, comparisons(finished, runs.TEST)),
         "rule_table": changes.rule_table(
@@ -147,6 +149,14 @@ def seeds_offset(finished: runs.Runs, summary: runs.Summary) -> str:
     means = [statistics.fmean(runs.losses(finished, row.cell).values()) for row in cells]
     offset = statistics.fmean(x - row.article for x, row in zip(means, cells, strict=True))
     return f"{offset:+z.3f} at rate {MIDDLE_RATE:g}"
+
+
+def epsilon_differences(finished: runs.Runs) -> str:
+    """How far Adam on the article's scale ends from Adam on ours, in nats."""
+    with_epsilon = [cell for cell in EXTRAS if cell.epsilon is not None]
+    pairs = [(cell, cell._replace(epsilon=None)) for cell in with_epsilon]
+    found = [finished[a].loss - finished[b].loss for a, b in pairs if {a, b} <= finished.keys()]
+    return ", ".join(f"{difference:+z.3f}" for difference in found) or "(not measured)"
 
 
 def vanishing_numbers(found: numbers.Numbers) -> dict[str, str]:
