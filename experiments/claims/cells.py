@@ -44,6 +44,7 @@ class Cell(NamedTuple):
     cell: str = "vanilla"
     carry: str = "dropped"  # as the article carries its state on
     seams: str = "cut"
+    epsilon: float | None = None  # Adam's
 
     @property
     def name(self) -> str:
@@ -51,9 +52,16 @@ class Cell(NamedTuple):
         plan = self.schedule
         where = f"{plan.style}-{plan.horizon}-in-{plan.seq_len}"
         words = [where, f"rate-{self.learning_rate:g}-seed-{self.seed}"]
-        usual = Cell(plan)
-        words += [x for x, y in zip(self[3:], usual[3:], strict=True) if x != y]
+        for name in self.differences:
+            value = getattr(self, name)
+            words.append(value if isinstance(value, str) else f"{name}-{value:.2g}")
         return "-".join(words)
+
+    @property
+    def differences(self) -> list[str]:
+        """The fields, but for schedule, rate and seed, that are not the article's."""
+        usual = Cell(self.schedule)
+        return [name for name in Cell._fields[3:] if getattr(self, name) != getattr(usual, name)]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -67,22 +75,28 @@ class Cell(NamedTuple):
 
 
 def _own(cell):
-    """Its fields but for the schedule."""
-    return [(name, getattr(cell, name)) for name in Cell._fields if name != "schedule"]
+    """Its fields but for the schedule and what is left to optax."""
+    fields = [(name, getattr(cell, name)) for name in Cell._fields if name != "schedule"]
+    return [(name, value) for name, value in fields if value is not None]
 
 
 HORIZON_20 = [schedule("true", 20, seq_len=40), schedule("epochwise", 20), CONTROLS[-1]]
 # Further questions, at seed 0: full BPTT in 30 steps; semi-epochwise; the state carried on clean,
-# then with exact seams, and where dropout meets it most often; an LSTM.
+# then with exact seams, and where dropout meets it most often; Adam's epsilon at the scale of the
+# article's gradients, which are divided by the horizon, not by the sequence; an LSTM.
 EXTRAS = [Cell(schedule("full", seq_len=30)), Cell(schedule("semi", 20, 10, seq_len=40))]
 EXTRAS += [Cell(plan, carry="clean") for plan in SCHEDULES if plan.style == "true"]
 EXTRAS += [cell._replace(seams="exact") for cell in EXTRAS[-3:]]
 EXTRAS += [Cell(schedule("epochwise", 5), rate, carry="clean") for rate in RATES]
+EXTRAS += [Cell(schedule("true", h, seq_len=t), epsilon=1e-8 * h / t) for h, t in PAIRS[:1]]
 EXTRAS += [Cell(plan, cell="lstm") for plan in HORIZON_20]
 
 
 def cells() -> list[Cell]:
-    """Every cell, in the order in which they are run: the article's, the controls, more seeds."""
+    """Every cell, in the order in which they are run: the article's, the controls, more seeds.
+
+    Further questions come last.
+    """
     plans = [*SCHEDULES, *CONTROLS]
     first = [Cell(plan, rate) for plan in plans for rate in RATES]
     more = [

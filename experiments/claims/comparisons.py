@@ -70,22 +70,24 @@ def _pairs() -> Iterator[tuple[str, tuple[Schedule, Schedule]]]:
             yield SEMI, (true, extras["semi", control.horizon])
 
 
-def comparisons(finished: runs.Runs, measure: str = runs.VALID) -> list[Comparison]:
-    """All pairs whose runs are there, at each learning rate and at each one's best.
+def comparisons(
+    finished: runs.Runs, measure: str = runs.VALID, cell: str = "vanilla"
+) -> list[Comparison]:
+    """All pairs whose runs of a recurrent cell are there, at each learning rate and at the best.
 
     The best rate is that of the validation losses of seed 0.
     """
     rows = []
     for claim, plans in _pairs():
         for rate in RATES:
-            first, second = (_losses(finished, plan, rate, measure) for plan in plans)
+            first, second = (_losses(finished, plan, rate, measure, cell) for plan in plans)
             seeds = sorted(first.keys() & second.keys())
             if not seeds:
                 continue
             differences = [first[seed] - second[seed] for seed in seeds]
-            estimate = runs.noise(finished, rate, measure).of(differences)
+            estimate = runs.noise(finished, rate, measure, cell).of(differences)
             article = None
-            if all(plan in cells.SCHEDULES for plan in plans):
+            if cell == "vanilla" and all(plan in cells.SCHEDULES for plan in plans):
                 article = round(_article(plans[0], rate) - _article(plans[1], rate), 2)
             row = Comparison(claim, *plans, rate, estimate, len(seeds), article, estimate.p_none)
             rows.append(row)
@@ -99,14 +101,14 @@ def comparisons(finished: runs.Runs, measure: str = runs.VALID) -> list[Comparis
     ]
 
 
-def _losses(finished, plan, rate, measure):
+def _losses(finished, plan, rate, measure, cell):
     """Losses by seed."""
     if rate is None:
-        best = [runs.losses(finished, Cell(plan, rate)) for rate in cells.RATES]
+        best = [runs.losses(finished, Cell(plan, rate, cell=cell)) for rate in cells.RATES]
         if not all(0 in losses for losses in best):
             return {}
         rate = min(zip(cells.RATES, best, strict=True), key=lambda each: each[1][0])[0]
-    return runs.losses(finished, Cell(plan, rate), measure)
+    return runs.losses(finished, Cell(plan, rate, cell=cell), measure)
 
 
 def _article(plan, rate):

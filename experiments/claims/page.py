@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.claims import changes, numbers, runs, sections, tables
 from experiments.claims.article import ABOUT_AS_FAST
-from experiments.claims.cells import MIDDLE_RATE, NUM_EPOCHS, RATES, Cell
+from experiments.claims.cells import EXTRAS, MIDDLE_RATE, NUM_EPOCHS, RATES, Cell
 from experiments.claims.comparisons import EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, comparisons
 from experiments.claims.sections import Section
 from experiments.claims.verdicts import MARGIN
@@ -42,11 +42,14 @@ def text(folder: Path) -> str:
         "seeds_table": tables.seeds_table(finished),
         "parts_table": tables.parts_table(rows),
         "extras_table": tables.extras_table(finished),
+        "lstm_table": tables.lstm_table(comparisons(finished, cell="lstm")),
         "missing": f"{len(finished)} of {len(finished) + len(missing)} cells are finished.",
         "hours": f"{math.fsum(run.seconds for run in finished.values()) / 3600:.1f}",
         "noise": noise_text(finished),
         "best_epochs": best_epochs(finished, summary),
         "of_means": seeds_offset(finished, summary),
+        "middle_rate": f"{MIDDLE_RATE:g}",
+        "epsilon": epsilon_difference(finished),
         "margin": f"{MARGIN:g}",
         "test_table": changes.test_table(rows, comparisons(finished, runs.TEST)),
         "rule_table": changes.rule_table(
@@ -146,6 +149,15 @@ def seeds_offset(finished: runs.Runs, summary: runs.Summary) -> str:
     means = [statistics.fmean(runs.losses(finished, row.cell).values()) for row in cells]
     offset = statistics.fmean(x - row.article for x, row in zip(means, cells, strict=True))
     return f"{offset:+z.3f} at rate {MIDDLE_RATE:g}"
+
+
+def epsilon_difference(finished: runs.Runs) -> str:
+    """How far Adam on the article's scale ends from Adam on ours, in nats."""
+    (scaled,) = (cell for cell in EXTRAS if cell.epsilon is not None)
+    ours = scaled._replace(epsilon=None)
+    if not {scaled, ours} <= finished.keys():
+        return "(not measured)"
+    return f"{finished[scaled].loss - finished[ours].loss:+z.4f}"
 
 
 def vanishing_numbers(found: numbers.Numbers) -> dict[str, str]:

@@ -10,13 +10,14 @@ from experiments.claims.cells import Cell
 from experiments.claims.comparisons import Comparison
 from experiments.claims.runs import Runs
 from experiments.claims.sections import Section
+from experiments.claims.verdicts import interval_text, paired
 from experiments.lm.decay import factor
 from experiments.lm.styles import Schedule
 
 DIFFERENT = {
-    ("cell", "lstm"): "LSTM",
-    ("carry", "clean"): "state carried on without dropout",
-    ("seams", "exact"): "errors cross sequence boundaries",
+    "lstm": "LSTM",
+    "clean": "state carried on without dropout",
+    "exact": "errors cross sequence boundaries",
 }
 
 
@@ -106,20 +107,30 @@ def extras_table(finished: Runs) -> str:
     """The further questions, each beside the cell without the last thing that is different."""
     rows = []
     for cell in [cell for cell in cells.EXTRAS if cell in finished]:
-        usual, loss = Cell(cell.schedule), finished[cell].loss
-        own = [name for name in cell._fields[3:] if getattr(cell, name) != getattr(usual, name)]
-        row = [_plan(cell.schedule), f"{cell.learning_rate:g}", "the schedule"]
-        row += [f"{loss:.3f}", "–", "–"]
-        if own:
-            row[2] = ", ".join(DIFFERENT[name, getattr(cell, name)] for name in own)
-            without = cell._replace(**{own[-1]: getattr(usual, own[-1])})
-            if without in finished:
-                before = finished[without].loss
-                row[4:] = f"{before:.3f}", f"{loss - before:+z.3f}"
+        usual, here = Cell(cell.schedule), runs.losses(finished, cell)
+        row = [_plan(cell.schedule), f"{cell.learning_rate:g}", "the schedule", str(len(here))]
+        row += [f"{statistics.fmean(here.values()):.3f}", "–"]
+        if cell.differences:
+            values = [getattr(cell, name) for name in cell.differences]
+            row[2] = ", ".join(DIFFERENT.get(x) or f"Adam's epsilon {x:.2g}" for x in values)
+            last = cell.differences[-1]
+            without = runs.losses(finished, cell._replace(**{last: getattr(usual, last)}))
+            shared = [here[seed] - without[seed] for seed in here.keys() & without.keys()]
+            if shared:
+                row[-1] = interval_text(estimate := paired(shared), estimate.p_none)
         rows.append(row)
-    head = ["style, horizon, sequence", "rate", "what is different", "loss"]
-    head += ["without the last", "difference"]
+    head = ["style, horizon, sequence", "rate", "what is different", "seeds", "loss"]
+    head += ["difference that the last makes"]
     return table(head, rows) if rows else "None of them is there yet."
+
+
+def lstm_table(rows: Iterable[Comparison]) -> str:
+    """The claims about losses that an LSTM's runs decide."""
+    lines = [
+        [row.claim, str(row.seeds), interval_text(row.estimate, row.p), f"**{row.verdict}**"]
+        for row in rows
+    ]
+    return table(["claim", "seeds", "difference", "verdict"], lines)
 
 
 def vanishing_table(rows: list[dict[str, Any]]) -> str:

@@ -80,6 +80,12 @@ flags.DEFINE_float(
     "Weight decay of adamw and lion, on all parameters; default that of optax.",
     lower_bound=0.0,
 )
+flags.DEFINE_float(
+    "epsilon",
+    None,
+    "What adam, adamw and rmsprop add to a gradient's root mean square; default that of optax.",
+    lower_bound=0.0,
+)
 flags.DEFINE_integer("num_epochs", 20, "Passes over the training text.", lower_bound=1)
 flags.DEFINE_integer(
     "patience",
@@ -154,6 +160,7 @@ flags.register_validator("keep_prob", lambda p: p > 0.0, "must be above 0")
 flags.register_validator("learning_rate", lambda rate: rate > 0.0, "must be above 0")
 flags.register_validator("bias", lambda bias: bias != 0.0, "must be above 0")
 flags.register_validator("tol", lambda tol: tol < 1.0, "must be below 1")
+flags.register_validator("epsilon", lambda epsilon: epsilon != 0.0, "must be above 0")
 flags.register_validator("clip_norm", lambda norm: norm != 0.0, "must be above 0")
 
 
@@ -223,6 +230,7 @@ def settings_from_flags() -> settings.Settings:
         optimizer=values.optimizer,
         lr_schedule=values.lr_schedule,
         warmup_updates=values.warmup_updates,
+        epsilon=values.epsilon,
         clip_norm=values.clip_norm,
         weight_decay=values.weight_decay,
         evaluate=None if values.evaluate == "sequences" else values.evaluate,

@@ -18,6 +18,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rmsprop": optax.rmsprop,
     "sgd": optax.sgd,
 }
+OPTIONS = {"weight_decay": "weight_decay", "epsilon": "eps"}  # as optax has them
 SCHEDULES = ("constant", "cosine", "halving", "linear", "warmup_cosine")
 CONSTANT_EPOCHS = 4  # of "halving", as in Zaremba et al. (2014)
 
@@ -28,16 +29,18 @@ def make(settings: Settings, num_updates: int) -> optax.GradientTransformation:
     The structure of its state does not depend on that number; by default it is `optax.adam`'s.
 
     Args:
-      settings: the optimizer's name, learning rate and its schedule, clipping and weight decay.
+      settings: the optimizer's name, learning rate and its schedule, clipping and options.
       num_updates: of the whole run, which the schedule of the learning rate spans.
 
     Raises:
-      UserError: the optimizer has no weight decay, or the warm-up does not fit.
+      UserError: the optimizer has no such option, or the warm-up does not fit.
     """
     kwargs: dict[str, Any] = {}
-    if settings.weight_decay is not None:
-        _check_weight_decay(settings)
-        kwargs["weight_decay"] = settings.weight_decay
+    for name, keyword in OPTIONS.items():
+        value = getattr(settings, name)
+        if value is not None:
+            _check_option(settings, name, keyword)
+            kwargs[keyword] = value
     optimizer = OPTIMIZERS[settings.optimizer](_learning_rate(settings, num_updates), **kwargs)
     if settings.clip_norm is None:
         return optimizer
@@ -70,13 +73,10 @@ def _learning_rate(settings, num_updates):
     return rate
 
 
-def _check_weight_decay(settings):
-    having = [name for name, make in OPTIMIZERS.items() if _has_weight_decay(make)]
+def _check_option(settings, name, keyword):
+    takes = lambda make: keyword in inspect.signature(make).parameters
+    having = [optimizer for optimizer, make in OPTIMIZERS.items() if takes(make)]
     if settings.optimizer not in having:
         raise UserError(
-            f"--weight_decay goes with --optimizer={' or '.join(having)}, not {settings.optimizer}."
+            f"--{name} goes with --optimizer={' or '.join(having)}, not {settings.optimizer}."
         )
-
-
-def _has_weight_decay(make):
-    return "weight_decay" in inspect.signature(make).parameters

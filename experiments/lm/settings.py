@@ -26,6 +26,7 @@ class Settings(NamedTuple):
     optimizer: str = "adam"
     lr_schedule: str = "constant"
     warmup_updates: int | None = None  # a tenth of the run's if None
+    epsilon: float | None = None  # of Adam and its kin; optax's default if None
     clip_norm: float | None = None  # of the whole gradient
     weight_decay: float | None = None  # the optimizer's own default if None
     evaluate: str | None = None  # "all": every token, not those alone that fill sequences

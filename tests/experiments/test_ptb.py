@@ -135,7 +135,7 @@ def test_help_explains_every_flag():
     for flag in "style bptt stride seq_len learning_rate num_epochs batch_size state_size".split():
         assert f"--{flag}:" in done.stdout or f"--[no]{flag}:" in done.stdout
     words = "embed_size keep_prob cell seed corpus data_dir carry workdir backward layers precision"
-    words += " optimizer lr_schedule warmup_updates clip_norm weight_decay patience"
+    words += " optimizer lr_schedule warmup_updates clip_norm weight_decay epsilon patience"
     for flag in words.split():
         assert f"--{flag}:" in done.stdout
     assert "Traceback" not in done.stderr

@@ -138,7 +138,7 @@ def test_table_is_drawn_beside_the_articles(exit_of, tiny_table, tmp_path):
 
 def test_check_of_no_cells_fails_and_makes_no_folder(exit_of, tmp_path):
     said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
-    assert said == "error: 74 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
+    assert said == "error: 75 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
     assert list(tmp_path.iterdir()) == []
     none = tmp_path / "none"
     said = exit_of(table, "--check", f"--results={none}", out=None)
@@ -201,7 +201,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
 
 def test_names_of_cells_tell_them_apart():
     names = [cell.name for cell in table_cells.cells()]
-    assert len(set(names)) == len(names) == 74
+    assert len(set(names)) == len(names) == 75
 
 
 def test_updates_per_epoch_are_the_sequences_of_the_text(tmp_path):

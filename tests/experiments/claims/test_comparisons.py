@@ -91,6 +91,16 @@ def test_noise_is_pooled_over_the_schedules_of_a_rate():
             assert row.verdict == NO_VERDICT
 
 
+def test_another_cell_is_compared_with_its_own_runs():
+    losses = {("true", 20, 40, 0.001): (5.0, 5.1), ("epochwise", 20, 20, 0.001): (4.9, 4.95)}
+    found = fabricated(losses)
+    lstm = {cell._replace(cell="lstm"): run for cell, run in found.items()}
+    assert not comparisons.comparisons(lstm) and not comparisons.comparisons(found, cell="lstm")
+    (usual,) = comparisons.comparisons(found)
+    (row,) = comparisons.comparisons(lstm, cell="lstm")
+    assert row == usual._replace(article=None) and usual.article == 0.01
+
+
 def test_a_claim_is_one_family():
     """The p-value of a comparison grows with the number of others of its claim."""
     few = {("true", 5, 20, 0.003): (5.0, 5.0), ("epochwise", 5, 5, 0.003): (5.3, 5.32)}

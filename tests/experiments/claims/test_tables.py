@@ -16,7 +16,7 @@ from experiments.lm.styles import schedule
 
 pytestmark = pytest.mark.standard
 
-BOTH = "state carried on without dropout, errors cross sequence boundaries"
+CLEAN, EXACT = "state carried on without dropout", "errors cross sequence boundaries"
 TRUE, EPOCHWISE = schedule("true", 5, seq_len=20), schedule("epochwise", 5)
 
 
@@ -71,20 +71,16 @@ def test_further_cells_stand_beside_what_they_differ_from(monkeypatch):
     clean = Cell(TRUE, carry="clean")
     exact, lstm = clean._replace(seams="exact"), Cell(EPOCHWISE, 0.003, cell="lstm")
     semi = Cell(schedule("semi", 20, 10, seq_len=40))
-    monkeypatch.setattr(table_cells, "EXTRAS", [semi, clean, exact, lstm])
-    losses = {Cell(TRUE): 5.0, semi: 5.01, clean: 5.03, exact: 5.02, lstm: 4.9}
+    epsilon = Cell(TRUE, epsilon=1e-8 / 3)
+    monkeypatch.setattr(table_cells, "EXTRAS", [semi, clean, exact, epsilon, lstm])
+    losses = {Cell(TRUE): 5.0, semi: 5.01, clean: 5.03, exact: 5.02, epsilon: 5.0, lstm: 4.9}
+    losses |= {Cell(TRUE, seed=1): 5.1, clean._replace(seed=1): 5.15, exact._replace(seed=2): 5.0}
     assert lines(tables.extras_table(finished(losses))) == [
-        ["semi, 20, 40", "0.001", "the schedule", "5.010", "–", "–"],
-        [
-            "true, 5, 20",
-            "0.001",
-            "state carried on without dropout",
-            "5.030",
-            "5.000",
-            "+0.030",
-        ],
-        ["true, 5, 20", "0.001", BOTH, "5.020", "5.030", "-0.010"],
-        ["epochwise, 5, 5", "0.003", "LSTM", "4.900", "–", "–"],
+        ["semi, 20, 40", "0.001", "the schedule", "1", "5.010", "–"],
+        ["true, 5, 20", "0.001", CLEAN, "2", "5.090", "+0.040 ± 0.127, p = 0.16"],
+        ["true, 5, 20", "0.001", f"{CLEAN}, {EXACT}", "2", "5.010", "-0.010"],
+        ["true, 5, 20", "0.001", "Adam's epsilon 3.3e-09", "1", "5.000", "+0.000"],
+        ["epochwise, 5, 5", "0.003", "LSTM", "1", "4.900", "–"],
     ]
     assert tables.extras_table({}) == "None of them is there yet."
 

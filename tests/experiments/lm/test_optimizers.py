@@ -87,9 +87,16 @@ def test_weight_decay_shrinks_parameters():
     np.testing.assert_allclose(some - without, -0.1 * 0.5 * PARAMS["w"], rtol=1e-5)
 
 
+def test_epsilon_is_added_to_the_root_mean_square():
+    (actual, *_) = updates(optimizers.make(SETTINGS._replace(optimizer="adam", epsilon=2.0), 1), 1)
+    gradient = GRADS["w"]
+    np.testing.assert_allclose(actual, -0.1 * gradient / (np.abs(gradient) + 2.0), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
+        ({"epsilon": 1e-3, "optimizer": "sgd"}, "--epsilon goes with --optimizer=adam or adamw or"),
         ({"weight_decay": 0.1}, "--weight_decay goes with --optimizer=adamw or lion, not adam"),
         ({"warmup_updates": 3}, "--lr_schedule=warmup_cosine, not constant"),
         ({"lr_schedule": "warmup_cosine", "warmup_updates": 20}, "not below the run's 20 updates"),
