@@ -54,7 +54,7 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
         ) from None
     except ValueError as error:
         raise UserError(
-            f"{path} is damaged ({error}); name another --workdir, or remove it."
+            f"{path} is damaged ({error}); mend it, or name another --workdir."
         ) from None
     kept, asked = _flat(found), _flat(config)
     grown = {name: config[name] for name in may_grow if config[name] > found[name]}
