@@ -22,7 +22,7 @@ from experiments.record.errors import UserError
 from experiments.record.files import cache_dir, private_folder
 
 PACKAGES = ("experiments", "benchmarks")
-LARGEST_INTEGER = 2**31 - 1  # of a flag
+LARGEST = {bool: True, int: 2**31 - 1, float: 3.4e38}  # of a flag, as JAX has numbers
 
 
 def run(main: Callable[[], None]) -> None:
@@ -106,8 +106,8 @@ def _check_flags(module: str):
             raise UserError(f"--{flag}= is empty; leave it out, or give it a value.")
         if flag in key and isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{flag}={value} must be a finite number.")
-        if flag in key and isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-            raise UserError(f"--{flag}={value} is beyond {LARGEST_INTEGER}.")
+        if flag in key and isinstance(value, int | float) and abs(value) > LARGEST[type(value)]:
+            raise UserError(f"--{flag}={value} is beyond {LARGEST[type(value)]}.")
 
 
 def _end(said: str, code: int = 1) -> NoReturn:

@@ -33,6 +33,7 @@ IN_FOREGROUND = {
         ("--state_size=99999999999999999999", "--state_size=99999999999999999999 is beyond 214748"),
         ("--workdir=gs://bucket/run", "gs://bucket/run is an address; name a folder"),
         ("--workdir=~nosuchuser/run", "~nosuchuser/run names a home folder that does not exist"),
+        ("--bias=1e300", "--bias=1e+300 is beyond 3.4e+38"),
         ("--tol=nan", "flag --tol=nan: must be below 1; see --help."),
         ("--bptt=foo", "flag --bptt=foo: "),
         ("--bias=0", "flag --bias=0.0: must be above 0; see --help."),
