@@ -1,6 +1,7 @@
 """Runs a command as the command line does."""
 
 import io
+import os
 import sys
 
 import pytest
@@ -16,6 +17,7 @@ def exit_of(module, *args):
     with pytest.MonkeyPatch.context() as patch, flagsaver.flagsaver():
         patch.setattr(sys, "argv", [module.__file__, *args])
         patch.setattr(sys, "stderr", stderr)
+        patch.setattr(os, "_exit", sys.exit)  # this process goes on
         with pytest.raises(SystemExit) as stop:
             launch.run(module.main)
     flags.FLAGS.unparse_flags()

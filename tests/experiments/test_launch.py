@@ -127,12 +127,12 @@ import jax
 
 def main():
     def long(x):
-        for i in range(300):
+        for i in range(1000):
             x = jax.numpy.sin(x @ x + i)
         return x
 
     lowered = jax.jit(long).lower(jax.numpy.ones((64, 64)))
-    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()
+    threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
     lowered.compile()
     print("compiled")
 
