@@ -90,40 +90,16 @@ def train(
     processes.first_then_others("begin", begin)
 
     with run_folder.alone(workdir), contextlib.ExitStack() as stack:
-        with interrupts.held_back():
-            if processes.is_first():
-                tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
-            progress, epochs = run_folder.restore(workdir, progress)
+        progress, epochs = _restored(workdir, corpus, progress)
         began(len(epochs), int(progress.position))
         log, wrap = _to_look_at(stack, workdir, epochs, tensorboard, profile)
-
-        def keep(progress: Progress):
-            with interrupts.held_back():
-                run_folder.save(workdir, _number(text, progress), progress, epochs)
-
-        def keep_epoch(epoch: training.Epoch, progress: Progress):
-            with interrupts.held_back():
-                epochs.append(epoch.row())
-                keep(progress)
-                log(epochs[-1])
-                report(epoch)
-
-        try:
+        keep, keep_epoch = _keeping(workdir, text, epochs, log, report)
+        with _divergence_kept(workdir, text):
             result = training.train(
                 model, text, settings, progress, keep_epoch, keep, checkpoint_every, wrap, mesh
             )
-        except DivergenceError as error:
-            where = workdir / DIVERGED
-            number = _number(text, error.progress)
-            checkpoints.save(where, number, error.progress, {}, None)
-            raise UserError(f"{error} The state before that update is in {where}.") from None
         run_folder.write_metrics(workdir, [*epochs, result._asdict()])
     return result
-
-
-def _number(text, progress):
-    """Of a checkpoint: an epoch without a validation loss is another state than one with it."""
-    return int(progress.epoch) * (text.train.num + 1) + int(progress.position)
 
 
 def _begin(workdir, model, corpus, settings):
@@ -132,6 +108,47 @@ def _begin(workdir, model, corpus, settings):
     may_grow = ("num_epochs",) if settings.lr_schedule == "constant" else ()
     found = config(settings, model, corpus) | {"tokenizer": of_tokenizer}
     run_folder.begin(workdir, found, may_grow)
+
+
+def _restored(workdir, corpus, progress):
+    """The last progress that is kept, and the epochs before it; `progress` where there is none."""
+    with interrupts.held_back():
+        if processes.is_first():
+            tokenizer.save(corpus.tokenizer, corpus.settings.kind, workdir)
+        return run_folder.restore(workdir, progress)
+
+
+def _keeping(workdir, text, epochs, log, report):
+    """Two functions that keep a progress: at any time, and with the epoch that it ends."""
+
+    def keep(progress: Progress):
+        with interrupts.held_back():
+            run_folder.save(workdir, _number(text, progress), progress, epochs)
+
+    def keep_epoch(epoch: training.Epoch, progress: Progress):
+        with interrupts.held_back():
+            epochs.append(epoch.row())
+            keep(progress)
+            log(epochs[-1])
+            report(epoch)
+
+    return keep, keep_epoch
+
+
+@contextlib.contextmanager
+def _divergence_kept(workdir, text):
+    """Where training fails, the state before that goes into a folder of its own."""
+    try:
+        yield
+    except DivergenceError as error:
+        where = workdir / DIVERGED
+        checkpoints.save(where, _number(text, error.progress), error.progress, {}, None)
+        raise UserError(f"{error} The state before that update is in {where}.") from None
+
+
+def _number(text, progress):
+    """Of a checkpoint: an epoch without a validation loss is another state than one with it."""
+    return int(progress.epoch) * (text.train.num + 1) + int(progress.position)
 
 
 def _to_look_at(stack, workdir, epochs, tensorboard, profile):

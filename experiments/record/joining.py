@@ -173,13 +173,14 @@ def _refuse_different_flags() -> None:
     given = [name for name in values if values[name].present and name not in OF_A_MACHINE]
     own = json.dumps({name: _said(values[name].value) for name in given})
 
-    def of(number):
-        return json.loads(store.blocking_key_value_get(f"flags/{number}", TIMEOUT_MS))
-
     with processes.lost_if_it_fails():
         store.key_value_set(f"flags/{joined.process_id}", own)
-        for number in range(1, joined.num_processes):
-            _refuse_difference(of(0), of(number), number)
+        store.wait_at_barrier("flags", TIMEOUT_MS)
+        found = {
+            int(key.split("/")[-1]): json.loads(of) for key, of in store.key_value_dir_get("flags/")
+        }
+    for number in sorted(found):
+        _refuse_difference(found[0], found[number], number)
 
 
 def _refuse_difference(first: dict[str, str], other: dict[str, str], number: int) -> None:

@@ -22,7 +22,7 @@ from experiments.record.errors import UserError
 from experiments.record.files import cache_dir, private_folder
 
 PACKAGES = ("experiments", "benchmarks")
-LARGEST = {bool: True, int: 2**31 - 1, float: 3.4e38}  # of a flag, as JAX has numbers
+LARGEST = {int: 2**31 - 1, float: 3.4e38}  # of a flag, as JAX has numbers
 
 
 def run(main: Callable[[], None]) -> None:
@@ -106,8 +106,9 @@ def _check_flags(module: str):
             raise UserError(f"--{flag}= is empty; leave it out, or give it a value.")
         if flag in key and isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{flag}={value} must be a finite number.")
-        if flag in key and isinstance(value, int | float) and abs(value) > LARGEST[type(value)]:
-            raise UserError(f"--{flag}={value} is beyond {LARGEST[type(value)]}.")
+        largest = LARGEST.get(type(value), math.inf)
+        if flag in key and isinstance(value, int | float) and abs(value) > largest:
+            raise UserError(f"--{flag}={value} is beyond {largest}.")
 
 
 def _end(said: str, code: int = 1) -> NoReturn:
@@ -116,7 +117,10 @@ def _end(said: str, code: int = 1) -> NoReturn:
 
 
 def _stop(said: str, code: int) -> NoReturn:
-    """Ends at once: XLA compiles in a thread, and crashes where the interpreter ends meanwhile."""
+    """Leaves the other processes and ends at once.
+
+    XLA may still compile in a thread, and would crash where the interpreter ends as usual.
+    """
     _say_last(said, code)
     processes.leave()
     with contextlib.suppress(OSError):

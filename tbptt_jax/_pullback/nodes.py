@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import itertools
 import operator
@@ -29,10 +30,6 @@ class Node:
     known: tuple[Any, ...] = ()
     number: int = dataclasses.field(default_factory=itertools.count().__next__, init=False)
 
-    def compute(self, operands: list[jax.Array], known: list[Any]) -> jax.Array:
-        """The array, from the values of its operands and known arrays."""
-        raise NotImplementedError
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Error(Node):
@@ -45,7 +42,16 @@ class Zeros(Node):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sum(Node):
+class Computed(Node, abc.ABC):
+    """A node that is computed from others."""
+
+    @abc.abstractmethod
+    def compute(self, operands: list[jax.Array], known: list[Any]) -> jax.Array:
+        """The array, from the values of its operands and known arrays."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sum(Computed):
     """Σ kᵢ ∘ aᵢ over the operands aᵢ and the known factors kᵢ, where None is one."""
 
     def compute(self, operands, known):
@@ -55,7 +61,7 @@ class Sum(Node):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shared(Node):
+class Shared(Computed):
     """A sum that several nodes read: it is computed once, not multiplied out in each of them."""
 
     def compute(self, operands, known):
@@ -64,7 +70,7 @@ class Shared(Node):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Product(Node):
+class Product(Computed):
     """The operand times a known kernel, summed over `axes` of the operand, the kernel's first ones.
 
     The operand's other axes come first in the result, the kernel's last.
@@ -81,7 +87,7 @@ class Product(Node):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Concatenation(Node):
+class Concatenation(Computed):
     """The operands one after the other along an axis."""
 
     axis: int = 0
@@ -98,7 +104,7 @@ class Concatenation(Node):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Cut(Node):
+class Cut(Computed):
     """Entries start..stop-1 of the operand along an axis."""
 
     axis: int = 0
@@ -111,7 +117,7 @@ class Cut(Node):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Transposed(Node):
+class Transposed(Computed):
     """The operand, its axes in another order."""
 
     order: tuple[int, ...] = ()
@@ -122,7 +128,7 @@ class Transposed(Node):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Applied(Node):
+class Applied(Computed):
     """What the primitive of an equation makes of nodes and known arrays.
 
     Attributes:

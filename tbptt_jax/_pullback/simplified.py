@@ -21,7 +21,7 @@ from jax.extend.core import Literal
 
 from tbptt_jax._pullback.graph import share
 from tbptt_jax._pullback.merge import merge_products
-from tbptt_jax._pullback.nodes import Error, Node, Zeros, reachable
+from tbptt_jax._pullback.nodes import Computed, Error, Node, Zeros, reachable
 from tbptt_jax._pullback.of_steps import inexact, keeping_little, pullback
 from tbptt_jax._pullback.rules import RULES, apply
 
@@ -110,7 +110,7 @@ def _equation(eqn, values) -> list[Any] | None:
 
 def _program(errors, results, structure) -> Callable[[Any], Any]:
     """The function of errors, a pytree whose leaves are the known arrays that it reads."""
-    nodes = [node for node in reachable(results) if not isinstance(node, (Error, Zeros))]
+    nodes = [node for node in reachable(results) if isinstance(node, Computed)]
     arrays = {id(array): array for node in nodes for array in node.known if array is not None}
     place = {key: i for i, key in enumerate(arrays)}
     slot = {node: i for i, node in enumerate([*errors, *nodes])}

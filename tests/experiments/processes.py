@@ -34,10 +34,10 @@ STYLES = {
 }
 
 
-def start(num, devices_each, args, environment=None, own=None):
+def start(num, devices_each, args, environment=None, own=None, script=None):
     """The processes, each with so many devices; none is told of others where `num` is 1.
 
-    Each has the same `args`, and its `own`.
+    Each has the same `args`, and its `own`; it runs the main job, or a script that does.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -46,7 +46,8 @@ def start(num, devices_each, args, environment=None, own=None):
     flags += " --xla_backend_optimization_level=0"
     setting = {"XLA_FLAGS": flags, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     setting = os.environ | setting | (environment or {})
-    command = [sys.executable, "-m", "experiments.ptb", *args]
+    what = ["-m", "experiments.ptb"] if script is None else ["-c", script]
+    command = [sys.executable, *what, *args]
     together = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={num}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return [

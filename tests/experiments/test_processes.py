@@ -86,6 +86,24 @@ def test_a_process_that_waits_for_one_that_has_ended_says_so_in_one_line(folder,
     assert "holds a run with corpus.md5.train" in refused
 
 
+DIES_WITHIN_A_SAVE = """
+import os, runpy, signal, sys
+from experiments.record import checkpoints
+if "--process_id={number}" in sys.argv:
+    checkpoints.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+runpy.run_module("experiments.ptb", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_where_one_is_killed_within_a_save_the_other_names_the_cause(arguments, number):
+    """It is not the disk's fault."""
+    script = DIES_WITHIN_A_SAVE.format(number=number)
+    ends = processes.finish(processes.start(2, 1, arguments(f"save-{number}"), script=script), 60)
+    code, _, (line,) = ends[1 - number]
+    assert code == 1 and line.startswith("error: another process has ended or cannot be reached")
+
+
 IMPATIENT = """
 import runpy
 from experiments.record import joining
