@@ -33,21 +33,22 @@ def raised() -> Iterator[None]:
     """
 
     def stop(number, _):
-        for each in SIGNALS:
+        for each in caught:
             signal.signal(each, _end_at_once)
         raise _kind(number)
 
     def dropped(unraisable):
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             return before(unraisable)
-        for each in SIGNALS:
+        for each in caught:
             signal.signal(each, stop)
         again = threading.main_thread().ident, exit_code(unraisable.exc_value) - 128
         threading.Timer(AGAIN_SECONDS, signal.pthread_kill, again).start()
 
+    caught = _caught()
     before, sys.unraisablehook = sys.unraisablehook, dropped
     try:
-        with _handled(_caught(), stop):
+        with _handled(caught, stop):
             yield
     finally:
         sys.unraisablehook = before
