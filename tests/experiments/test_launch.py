@@ -14,10 +14,7 @@ from experiments import ptb, sample
 
 pytestmark = pytest.mark.standard
 PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-IN_FOREGROUND = {
-    "stdout": subprocess.PIPE,
-    "stderr": subprocess.PIPE,
-    "text": True,
+IN_FOREGROUND = PIPES | {
     # A process whose parent is in the background does not get Ctrl-C.
     "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
 }
@@ -94,7 +91,7 @@ def run_script(path, script, *args):
     """The code of its exit and what it prints; `launch` and what it needs are imported."""
     path.write_text(f"import signal\nfrom experiments.record import launch\n{script}")
     env = os.environ | {"PYTHONPATH": os.getcwd()}
-    done = subprocess.run([sys.executable, path, *args], env=env, **PIPES)
+    done = subprocess.run([sys.executable, path, *args], env=env, **IN_FOREGROUND)
     return done.returncode, done.stdout, done.stderr
 
 
