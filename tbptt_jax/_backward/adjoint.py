@@ -41,7 +41,7 @@ from tbptt_jax._backward.sweeps_until import SweepsUntil
 from tbptt_jax._backward.window_errors import Windows, WindowsOfPieces, maps_of_steps
 from tbptt_jax._pullback.elementwise import elementwise
 from tbptt_jax._pullback.linearised import linearised
-from tbptt_jax._pullback.of_steps import inexact, pullback
+from tbptt_jax._pullback.of_steps import differentiated_once, inexact, pullback
 from tbptt_jax._step.time_axis import add, take
 
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
@@ -161,10 +161,11 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
     """
     first = take((kept, xs), 0)
     method = choose_method(step, schedule, width, weights, constants, *first)
+    again = differentiated_once(step)
 
     def segment(state, start, size, steps):
         xs, ys_ct = steps
-        keep = lambda carry, x: (step(constants, carry, x)[0], carry)
+        keep = lambda carry, x: (again(constants, carry, x)[0], carry)
         carries = jax.lax.scan(keep, take(kept, start // schedule.segment), xs, length=size)[1]
         return within(state, start, size, (carries, xs, ys_ct))
 

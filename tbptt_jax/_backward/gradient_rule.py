@@ -12,6 +12,7 @@ from jax.experimental import checkify
 from tbptt_jax._backward.adjoint import truncated_pullback
 from tbptt_jax._backward.lag_weights import check_samples
 from tbptt_jax._pullback.linearity import check_linear
+from tbptt_jax._pullback.of_steps import differentiated_once
 from tbptt_jax._step.time_axis import executed, take
 from tbptt_jax._step.vmappable import check_vmappable
 
@@ -24,7 +25,7 @@ def with_pullback(run_steps, step, schedule, reverse):
         return run_steps(functools.partial(step, constants), init, xs)[:2]
 
     def forward(constants, init, xs, weights):
-        of_step = functools.partial(step, constants)
+        of_step = functools.partial(differentiated_once(step), constants)
         last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
         check_step("truncated_scan", step, constants, init, take(xs, 0))
         check_samples(weights, init, ys)

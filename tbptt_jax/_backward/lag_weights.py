@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from tbptt_jax._pullback.of_steps import inexact
-from tbptt_jax._step.arguments import as_array, check_integer, real_array
+from tbptt_jax._step.arguments import as_array, check_integer, check_key, real_array, shown
 from tbptt_jax._step.schedule import check_excluded
 
 
@@ -35,10 +35,11 @@ def draw_lag_weights(
       [H] or [B, H], of the default float type.
 
     Raises:
-      TypeError: `draw_lag_weights: probabilities must not be traced.`, and where they are not real.
+      TypeError: `draw_lag_weights: probabilities must be static, got a traced array.`, and where
+        they are not real, or the key is not one PRNG key.
       TypeError, ValueError: `draw_lag_weights: batch must be >= 1, got 0.`
-      ValueError: `draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0, got
-        [1.0, 0.0].`
+      ValueError: `draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0 with
+        a finite 1 / P, got [1.0, 0.0].`
 
     Example:
       >>> import jax
@@ -47,13 +48,14 @@ def draw_lag_weights(
       [1. 1. 1.]
     """
     if isinstance(probabilities, Tracer):
-        raise TypeError("draw_lag_weights: probabilities must not be traced.")
+        raise TypeError("draw_lag_weights: probabilities must be static, got a traced array.")
+    check_key("draw_lag_weights", key)
     real_array("draw_lag_weights", "probabilities", probabilities)
     each = np.asarray(probabilities, np.float64)
     if each.ndim != 1 or not each.size or not _is_distribution(each):
         raise ValueError(
-            "draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0, got "
-            f"{each.tolist()}."
+            "draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0 with a "
+            f"finite 1 / P, got {shown(each.tolist())}."
         )
     beyond = np.cumsum(each[::-1])[::-1]  # P(h > i), i = 0..H-1
     shape = () if batch is None else (check_integer("draw_lag_weights", "batch", batch),)
@@ -64,7 +66,8 @@ def draw_lag_weights(
 
 
 def _is_distribution(each):
-    return bool(np.all(each >= 0.0) and each[-1] > 0.0 and np.isclose(np.sum(each), 1.0))
+    least = jnp.finfo(float).tiny
+    return bool(np.all(each >= 0.0) and each[-1] >= least and np.isclose(np.sum(each), 1.0))
 
 
 def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Array | None:

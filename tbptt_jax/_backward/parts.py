@@ -80,10 +80,11 @@ def parts_of(
     each = [min(own, num_steps) for own in jax.tree.leaves(horizons)]
     changed = jax.tree.leaves(rest(jax.tree.unflatten(structure, range(len(leaves)))))
     handed_on = set(range(len(leaves))) - set(changed)
+    longest = max(each, default=1)
     of_constants = {id(leaves[i]): each[i] for i in handed_on}
     return Parts(
         tuple(each[i] for i in changed),
-        tuple(of_constants.get(id(constant), max(each)) for constant in constants),
+        tuple(of_constants.get(id(constant), longest) for constant in constants),
     )
 
 

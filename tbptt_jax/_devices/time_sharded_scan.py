@@ -13,6 +13,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from tbptt_jax._backward.adjoint import Schedule
 from tbptt_jax._backward.gradient_rule import check_step, without_forward_mode
 from tbptt_jax._devices.windows import Axis, steps_in_turn, window_pullback
+from tbptt_jax._pullback.of_steps import differentiated_once
 from tbptt_jax._step.arguments import shown
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
@@ -130,7 +131,7 @@ def _with_pullback(step, schedule, mesh, axis):
         )
 
     def run_steps(keeps, *args):
-        turns = functools.partial(steps_in_turn, step, axis, keeps)
+        turns = functools.partial(steps_in_turn, differentiated_once(step), axis, keeps)
         last, ys, kept = on_devices(turns, (whole, whole, parts), parts)(*args)
         return (take(_placed(last, None, mesh, axis), -1), ys), kept
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._lags.spectrum import LagSpectrum
-from tbptt_jax._step.arguments import check_integers, check_number
+from tbptt_jax._step.arguments import check_integers, check_number, shown
 
 NAME = "truncation_bias"
+LONGEST = 2**31 - 1  # horizon, as int32 holds it
 FEWEST = 3  # lags that a line is fitted to, so that it has a standard error
 
 
@@ -25,7 +26,7 @@ class TruncationBias(NamedTuple):
     decay: jax.Array  #: [], β, by which errors shrink a step; nan where it cannot be told
     decay_error: jax.Array  #: [], its standard error
     constant: jax.Array  #: [], M, gradient of the parameters per error on the carry
-    is_bounded: jax.Array  #: [], bool, whether β < 1
+    is_bounded: jax.Array  #: [], bool, whether β < 1 and M is finite
 
 
 class AdaptiveHorizon(NamedTuple):
@@ -73,8 +74,8 @@ def truncation_bias(
       ValueError: `truncation_bias: fit must be lags 1 <= first, first + 2 <= last < H (40), got
         (30, 40).`
       ValueError: `truncation_bias: without fit, spectrum needs at least 5 lags, got 4.`
-      ValueError, TypeError: the horizons are none, or do not rise, or are not static integers; the
-        spectrum is not from `lag_spectrum`.
+      ValueError, TypeError: the horizons are none, or do not rise, or are not static integers that
+        int32 holds; the spectrum is not from `lag_spectrum`, or one for each of several batches.
 
     Example:
       >>> import jax.numpy as jnp
@@ -98,7 +99,7 @@ def truncation_bias(
     reaches = errors[1:] > 0
     constant = jnp.max(jnp.where(reaches, parts[1:] / jnp.where(reaches, errors[1:], 1), 0))
     decay, decay_error = _decay(errors, first, last)
-    is_bounded = decay < 1
+    is_bounded = (decay < 1) & jnp.isfinite(constant)
 
     def absolute(horizons):
         """For each: the lags before τ as measured, those from it on by the line."""
@@ -135,7 +136,8 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
 
     Raises:
       ValueError: `adaptive_horizon: tolerance must be above 0, got 0.`
-      TypeError: the tolerance is no static number; the bias is not from `truncation_bias`.
+      TypeError, ValueError: the tolerance is no static number; the bias is not from
+        `truncation_bias`, or is several.
 
     Example:
       >>> import jax.numpy as jnp
@@ -154,6 +156,12 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
         raise TypeError(
             "adaptive_horizon: bias must be a TruncationBias from truncation_bias, got "
             f"{type(bias).__name__}."
+        )
+    shapes = jnp.shape(bias.horizons), jnp.shape(bias.relative)
+    if len(shapes[0]) != 1 or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"adaptive_horizon: bias must have horizons and relative [n], got {list(shapes)}; use "
+            "jax.vmap for several."
         )
     tolerance = check_number("adaptive_horizon", "tolerance", tolerance)
     if not tolerance > 0:
@@ -186,8 +194,10 @@ def _decay(errors, first, last):
 
 def _check_horizons(horizons: Any) -> tuple[int, ...]:
     found = check_integers(NAME, "horizons", horizons)
-    if not found or not all(a < b for a, b in itertools.pairwise(found)):
-        raise ValueError(f"{NAME}: horizons must be at least one, and rise, got {found}.")
+    rises = all(a < b for a, b in itertools.pairwise(found))
+    if not found or not rises or found[-1] > LONGEST:
+        rule = f"horizons must be at least one, and rise to at most {LONGEST}"
+        raise ValueError(f"{NAME}: {rule}, got {shown(found)}.")
     return found
 
 
@@ -195,7 +205,12 @@ def _check_fit(spectrum: Any, fit: Any) -> tuple[int, int]:
     if not isinstance(spectrum, LagSpectrum) or spectrum.errors is None:
         got = "one without errors" if isinstance(spectrum, LagSpectrum) else type(spectrum).__name__
         raise TypeError(f"{NAME}: spectrum must be a LagSpectrum from lag_spectrum, got {got}.")
-    num = len(spectrum.errors)
+    shapes = [jnp.shape(spectrum.errors), jnp.shape(spectrum.l2), jnp.shape(spectrum.held)]
+    num = shapes[0][0] if shapes[0] else 0
+    if shapes != [(num,)] * 3:
+        raise ValueError(
+            f"{NAME}: spectrum must have errors, l2 and held [H], means of batches, got {shapes}."
+        )
     if fit is None:
         if num < FEWEST + 2:
             raise ValueError(f"{NAME}: without fit, spectrum needs at least 5 lags, got {num}.")

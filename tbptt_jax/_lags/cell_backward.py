@@ -56,11 +56,15 @@ def backward(
     check_arrays(function, params=params, xs=xs)
     params = jax.tree.map(jnp.asarray, params)
     _check_lengths(function, params, xs)
-    without, rest, _ = partition(function, functools.partial(cell, params), init, xs)
-    step = lambda params, carry, x: without(functools.partial(cell, params))(carry, x)
+
+    def checked(params, carry, x):
+        return pair(function, "cell", "(carry, y)", cell(params, carry, x))
+
+    without, rest, _ = partition(function, functools.partial(checked, params), init, xs)
+    step = lambda params, carry, x: without(functools.partial(checked, params))(carry, x)
 
     def keep_carry(carry, x):
-        new_carry, y = pair(function, "cell", "(carry, y)", step(params, carry, x))
+        new_carry, y = step(params, carry, x)
         return new_carry, (carry, y)
 
     carries, ys = jax.lax.scan(keep_carry, rest(init), xs)[1]
@@ -75,8 +79,8 @@ def backward(
 def _check_lengths(function, params, xs):
     """Something to sweep over, and something to take the gradient for."""
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(xs)]
-    if not shapes or not all(shape and shape[0] for shape in shapes):
-        raise ValueError(f"{function}: xs must be [T, ...] with T >= 1, got {shapes}.")
+    if not all(shape and shape[0] for shape in shapes) or len({shape[0] for shape in shapes}) != 1:
+        raise ValueError(f"{function}: xs must be [T, ...] with one T >= 1, got {shapes}.")
     if not jax.tree.leaves(inexact(params)):
         raise ValueError(f"{function}: params must have a floating-point leaf, got none.")
 

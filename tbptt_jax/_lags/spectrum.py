@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -181,7 +182,9 @@ def _sum_of_norms(errors, batched):
 def _per_loss(run: Backward, horizon):
     """[H]: N / Nₖ; 0 where no loss has a step so far back."""
     has_error = lambda leaf: jnp.any(leaf != 0, axis=range(1, leaf.ndim))
+    num_steps = len(jax.tree.leaves(run.xs)[0])
     of_leaves = [has_error(leaf) for leaf in jax.tree.leaves(run.ys_ct)]
-    from_here_on = jnp.cumsum(sum(of_leaves[1:], of_leaves[0])[::-1].astype(float))[::-1]
+    of_steps = functools.reduce(jnp.logical_or, of_leaves, jnp.zeros(num_steps, bool))
+    from_here_on = jnp.cumsum(of_steps[::-1].astype(float))[::-1]
     counts = jnp.pad(from_here_on, (0, horizon))[:horizon]
     return jnp.where(counts > 0, counts[0] / jnp.maximum(counts, 1), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,6 +38,23 @@ def merge(inexact, tree):
     return jax.tree.map(
         lambda new, old: old if new is None else new, inexact, tree, is_leaf=lambda x: x is None
     )
+
+
+def differentiated_once(step: Callable) -> Callable:
+    """`step` as a forward pass runs it that has a gradient rule of its own.
+
+    What differentiates such a forward pass differentiates a gradient, for which the rules inside
+    the step, a `jax.custom_vjp` or the factors of `with_boundary_factors`, have done their part: it
+    finds what these rules compute forward. So it is where `jax.grad` goes through `jax.lax.scan`.
+    """
+
+    def without_rules(*args):
+        of_inexact = lambda *new: step(*map(merge, new, args))
+        return jax.vjp(of_inexact, *map(inexact, args))[0]
+
+    run = jax.custom_jvp(step)
+    run.defjvp(functools.partial(jax.jvp, without_rules))
+    return run
 
 
 def keeping_little(fun: Callable) -> Callable:

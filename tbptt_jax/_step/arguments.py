@@ -106,6 +106,19 @@ def _is_array(leaf):
         return False
 
 
+def check_key(function: str, key: Any) -> None:
+    """Refuses what is not one PRNG key, typed or raw."""
+    array = as_array(function, "key", key)
+    try:
+        is_typed = jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+        is_one = (array if is_typed else jax.random.wrap_key_data(array)).ndim == 0
+    except (TypeError, ValueError):
+        is_one = False
+    if not is_one:
+        got = f"{array.dtype}{list(array.shape)}"
+        raise TypeError(f"{function}: key must be one PRNG key, got {got}.")
+
+
 def shown(value: Any) -> str:
     """A value in one line, or its type where that is long."""
     text = repr(value)

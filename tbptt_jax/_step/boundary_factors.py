@@ -11,7 +11,13 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from tbptt_jax._step.arguments import as_array, check_callable, check_integers, real_array
+from tbptt_jax._step.arguments import (
+    as_array,
+    check_callable,
+    check_integers,
+    check_key,
+    real_array,
+)
 from tbptt_jax._step.handed_on import call_on_changed
 from tbptt_jax._step.per_step import input_pair
 
@@ -32,9 +38,10 @@ def with_boundary_factors(
         ξₛ₊₁ ξₛ₊₂ ... ξₜ
 
     and what it contributes to the initial carry by ξ₀ ... ξₜ. Ones change nothing; a zero cuts the
-    gradient before its step; a constant below one discounts each lag. It works under
-    `truncated_scan` at every horizon and stride, `stream_scan` and `jax.lax.scan`. A leaf of the
-    carry that `f` hands on unchanged is a parameter, and no factor applies to it.
+    gradient before its step, if the error is finite there: zero times infinity is nan; a constant
+    below one discounts each lag. It works under `truncated_scan` at every horizon and stride,
+    `stream_scan` and `jax.lax.scan`. A leaf of the carry that `f` hands on unchanged is a
+    parameter, and no factor applies to it.
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`.
@@ -43,7 +50,8 @@ def with_boundary_factors(
       The step function `(carry, (x, factor)) -> (carry, y)`. `factor` is a real array whose axes
       are the first of every floating-point or complex leaf of the carry: [B] for a batch of
       sequences, [] for one. `draw_boundary_factors` draws those of unbiased truncation. Results do
-      not depend on the factors: the gradient for them is zero.
+      not depend on the factors: the gradient for them is zero. Second derivatives are the Jacobian
+      of the gradient with the factors.
 
     Raises:
       TypeError: `with_boundary_factors: f must be a function, got int.`
@@ -103,7 +111,8 @@ def draw_boundary_factors(
       ValueError: `draw_boundary_factors: cut_probability must be in [0, 1), got 1.0.`
       ValueError: `draw_boundary_factors: cut_probability must have the first axes of shape, [5, 2],
         got [2].`
-      TypeError: the shape is not made of static integers, the probability is not real.
+      TypeError: the shape is not made of static integers, the probability is not real, the key is
+        not one PRNG key.
 
     Example:
       >>> import jax
@@ -114,6 +123,7 @@ def draw_boundary_factors(
     References:
       Tallec and Ollivier, 2017, Unbiasing truncated backpropagation through time. arXiv 1705.08209.
     """
+    check_key("draw_boundary_factors", key)
     sizes = shape if np.iterable(shape) else (shape,)
     shape = check_integers("draw_boundary_factors", "shape", sizes, least=0)
     probability = _probabilities(cut_probability, shape)
@@ -125,7 +135,8 @@ def _probabilities(given, shape):
     """Those of `shape`; axes that are not given are the last."""
     name = "draw_boundary_factors"
     each = real_array(name, "cut_probability", given).astype(float)
-    for value in () if isinstance(given, Tracer) else np.asarray(given).ravel():
+    known = () if isinstance(given, Tracer) else given
+    for value in np.asarray(known, each.dtype).ravel():  # as rounded
         if not 0.0 <= value < 1.0:
             raise ValueError(f"{name}: cut_probability must be in [0, 1), got {value}.")
     each = each.reshape(each.shape + (1,) * (len(shape) - each.ndim))
@@ -153,11 +164,11 @@ def _with_factor(leaf: Any, factor: jax.Array) -> Any:
 
 @jax.custom_jvp
 def _scaled_error(value, factor):
-    """`value`, whose error is multiplied by `factor`."""
+    """`value`, whose error is multiplied by `factor`; a derivative of that error has no factor."""
     return value
 
 
 @_scaled_error.defjvp
 def _(primals, tangents):
     value, factor = primals
-    return _scaled_error(value, factor), factor * tangents[0]
+    return value, factor * tangents[0]

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.extend.core import Literal, jaxpr_as_fun
 
 from tbptt_jax._step.arguments import check_arrays, check_callable
+from tbptt_jax._step.per_step import pair
 
 # Primitives that do nothing but call the function in their parameter `jaxpr`.
 CALLS = {"jit", "pjit", "checkpoint", "remat2"}
@@ -72,7 +73,7 @@ def partition(
 
     def without(f):
         def step(carry, x):
-            carry, y = f(whole(carry, init), x)
+            carry, y = pair(function, "f", "(carry, y)", f(whole(carry, init), x))
             return rest(carry), y
 
         return step

@@ -166,8 +166,9 @@ def test_the_same_under_jit_and_vmap():
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"horizons": ()}, ValueError, "horizons must be at least one, and rise, got ()."),
-        ({"horizons": (4, 4)}, ValueError, "horizons must be at least one, and rise, got (4, 4)."),
+        ({"horizons": ()}, ValueError, "and rise to at most 2147483647, got ()."),
+        ({"horizons": (4, 4)}, ValueError, "and rise to at most 2147483647, got (4, 4)."),
+        ({"horizons": (4, 2**31)}, ValueError, "to at most 2147483647, got (4, 2147483648)."),
         ({"horizons": (0, 4)}, ValueError, "horizons must be >= 1, got 0."),
         ({"horizons": (1.5,)}, TypeError, "horizons must be a static integer, got 1.5."),
         ({"horizons": 4}, TypeError, "horizons must be static integers, got 4."),
@@ -186,6 +187,26 @@ def test_the_same_under_jit_and_vmap():
 def test_wrong_horizons_and_lags_to_fit_are_refused(options, error, said):
     with pytest.raises(error, match=f"^truncation_bias: .*{re.escape(said)}$"):
         truncation_bias(average_spectrum(0.5), **options)
+
+
+def test_one_spectrum_and_one_bias_at_a_time():
+    spectrum = average_spectrum(0.5)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), spectrum)
+    for wrong in (both, spectrum._replace(held=spectrum.held[:5])):
+        with pytest.raises(ValueError, match=r"^truncation_bias: spectrum must have errors"):
+            truncation_bias(wrong, horizons=HORIZONS)
+    biases = jax.vmap(lambda spectrum: truncation_bias(spectrum, horizons=HORIZONS))(both)
+    with pytest.raises(ValueError, match=r"^adaptive_horizon: bias must have horizons"):
+        adaptive_horizon(biases, tolerance=0.1)
+
+
+@pytest.mark.parametrize("field, lag", [("l2", 3), ("errors", 15)])
+def test_what_is_not_finite_has_no_bound(field, lag):
+    spectrum = average_spectrum(0.5)
+    wrong = spectrum._replace(**{field: getattr(spectrum, field).at[lag].set(jnp.nan)})
+    bias = truncation_bias(wrong, horizons=HORIZONS)
+    assert not bias.is_bounded
+    assert np.all(np.isinf(bias.absolute)) and np.all(np.isinf(bias.relative))
 
 
 def test_what_is_no_bias_has_no_horizon():

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from gradients import largest_error, scan_gradients
 
-from tbptt_jax import draw_boundary_factors, truncated_scan, with_boundary_factors
+from tbptt_jax import (
+    draw_boundary_factors,
+    draw_lag_weights,
+    truncated_scan,
+    with_boundary_factors,
+)
 
 T, BATCH = 7, cells.BATCH
 
@@ -157,8 +162,39 @@ def test_factors_are_zero_or_make_up_for_the_cuts():
 
 @pytest.mark.parametrize("probability", [1.0, -0.1, np.nan, np.array([0.0, 1.5])])
 def test_wrong_probabilities_fail_in_one_line(probability):
-    with pytest.raises(ValueError, match=r"draw_boundary_factors: cut_probability must be in \[0,"):
-        draw_boundary_factors(jax.random.key(0), 2, cut_probability=probability)
+    draw = lambda key: draw_boundary_factors(key, 2, cut_probability=probability)
+    for each in (draw, jax.jit(draw)):
+        with pytest.raises(
+            ValueError, match=r"draw_boundary_factors: cut_probability must be in \["
+        ):
+            each(jax.random.key(0))
+
+
+@pytest.mark.standard
+def test_a_probability_that_is_rounded_to_one_fails():
+    with pytest.raises(ValueError, match=r"cut_probability must be in \[0, 1\), got 1.0\.$"):
+        draw_boundary_factors(jax.random.key(0), 2, cut_probability=1.0 - 1e-9)
+
+
+@pytest.mark.parametrize(
+    "draw, of_what",
+    [
+        (draw_lag_weights, {"probabilities": [1.0]}),
+        (draw_boundary_factors, {"shape": 2, "cut_probability": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("key", [0, None, "k", "raw of three", "two"])
+def test_what_is_not_one_key_fails(draw, of_what, key):
+    given = {"raw of three": np.zeros(3, np.uint32), "two": jax.random.split(jax.random.key(0))}
+    name = draw.__name__
+    with pytest.raises(TypeError, match=f"^{name}: key must be (an array|one PRNG key), got"):
+        draw(given.get(key, key), **of_what)
+
+
+def test_a_raw_key_is_one():
+    raw = jax.random.PRNGKey(3)
+    draw = functools.partial(draw_boundary_factors, shape=9, cut_probability=0.5)
+    np.testing.assert_array_equal(draw(raw), draw(jax.random.key(3)))
 
 
 @pytest.mark.parametrize(

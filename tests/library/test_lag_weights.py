@@ -151,7 +151,9 @@ def test_the_gradient_has_derivatives_by_the_weights():
     np.testing.assert_allclose(jacobian @ weights, grad(weights), rtol=1e-12)
 
 
-@pytest.mark.parametrize("probabilities", [[1.0, 0.0], [0.5, 0.6], [], [[1.0]], [-0.5, 1.5]])
+@pytest.mark.parametrize(
+    "probabilities", [[1.0, 0.0], [0.5, 0.6], [], [[1.0]], [-0.5, 1.5], [1.0, 1e-310]]
+)
 def test_wrong_distributions_of_horizons_fail_in_one_line(probabilities):
     with pytest.raises(ValueError, match=r"^draw_lag_weights: probabilities must be \[H\], >= 0"):
         draw_lag_weights(jax.random.key(0), probabilities)

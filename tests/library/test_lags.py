@@ -194,3 +194,11 @@ def test_parts_that_are_not_asked_for_are_not_stored():
     norms = jax.jit(run).lower(*args).compile().memory_analysis()
     parts = horizon * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     assert norms.temp_size_in_bytes + norms.output_size_in_bytes < parts / 4
+
+
+def test_where_no_output_is_a_number_the_gradient_is_of_lag_0():
+    for output in (None, (), jnp.int32(3)):
+        run = lag_spectrum(lambda w, c, x, y=output: (w * c, y), lambda w, *_: w**2, horizon=3)
+        found = run(jnp.array(0.5), jnp.array(1.0), jnp.ones(4), None)
+        np.testing.assert_array_equal(found.l1, [1.0, 0.0, 0.0])
+        np.testing.assert_array_equal(found.errors, 0.0)

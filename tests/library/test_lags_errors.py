@@ -12,9 +12,14 @@ from tbptt_jax import lag_spectrum
 @pytest.mark.parametrize(
     ("params", "xs", "said"),
     [
-        (1.0, None, "xs must be [T, ...] with T >= 1, got []."),
-        (1.0, jnp.ones(()), "xs must be [T, ...] with T >= 1, got [()]."),
-        (1.0, jnp.ones((0, 2)), "xs must be [T, ...] with T >= 1, got [(0, 2)]."),
+        (1.0, None, "xs must be [T, ...] with one T >= 1, got []."),
+        (1.0, jnp.ones(()), "xs must be [T, ...] with one T >= 1, got [()]."),
+        (1.0, jnp.ones((0, 2)), "xs must be [T, ...] with one T >= 1, got [(0, 2)]."),
+        (
+            1.0,
+            (jnp.ones(3), jnp.ones(2)),
+            "xs must be [T, ...] with one T >= 1, got [(3,), (2,)].",
+        ),
         (2, jnp.ones(3), "params must have a floating-point leaf, got none."),
     ],
 )
@@ -51,6 +56,13 @@ def test_losses_that_are_no_real_scalar_fail(loss_fn, said):
     with pytest.raises(TypeError) as raised:
         run(jnp.array(0.5), jnp.array(1.0), jnp.ones(4), None)
     assert str(raised.value) == f"lag_spectrum: sequence_loss_fn must return a real scalar, {said}"
+
+
+@pytest.mark.parametrize("cell", [lambda w, c, x: (c, c, c), lambda w, c, x: (w * c, c, c)])
+def test_steps_that_return_no_pair_fail(cell):
+    run = lag_spectrum(cell, lambda w, ys, _: jnp.sum(ys), horizon=2)
+    with pytest.raises(TypeError, match=r"^lag_spectrum: cell must return a pair"):
+        run(jnp.array(0.5), jnp.array(1.0), jnp.ones(4), None)
 
 
 def test_rbg_keys_fail():

@@ -154,6 +154,12 @@ def test_values_of_parameters_in_the_carry_are_returned_and_numpy_is_taken():
     assert last.shape == (3,) and ys.shape == (T, 3)
 
 
+def test_no_carry_at_all_has_an_empty_prefix():
+    step_of = lambda w: lambda c, x: (c, w * x)
+    loss = lambda w: jnp.sum(truncated_scan(step_of(w), (), jnp.ones(T), horizon=())[1])
+    assert jax.grad(loss)(0.5) == T
+
+
 def test_a_carry_without_floats_has_no_use_for_horizons():
     step = lambda carry, x: ((carry[0], carry[1] + 1), carry[0] * x)
     loss = lambda w: jnp.sum(truncated_scan(step, (w, 0), jnp.ones(T), horizon=(2, 3))[1])

@@ -124,6 +124,31 @@ def test_each_example_of_a_vmap_ends_by_its_own_errors():
     assert np.max(np.abs(together[1] - full)) > 1e-6
 
 
+def test_errors_that_overflow_do_not_end_the_others():
+    """Those of one sample grow beyond all numbers while another's still travel."""
+    growth = jnp.array([[1e200], [0.9]])
+    step = lambda c, x: (lambda new: (new, new))(growth * (c @ jnp.ones((1, 1))) + x)
+
+    def last(xs, tol):
+        return jnp.sum(truncated_scan(step, jnp.zeros((2, 1)), xs, horizon=6, tol=tol)[1][-1])
+
+    ended, exact = (jax.grad(last)(jnp.zeros((8, 2, 1)), tol)[:, 1, 0] for tol in (0.1, 0.0))
+    np.testing.assert_allclose(ended, exact, rtol=1e-12)
+    assert exact[2] > 0.5
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (0,)])
+def test_a_leaf_without_entries_changes_nothing(shape):
+    step = lambda c, x: ((jnp.tanh(c[0] + x), c[1] * 2.0), c[0])
+
+    def loss(xs, tol):
+        init = jnp.ones(3), jnp.zeros(shape)
+        return jnp.sum(truncated_scan(step, init, xs, horizon=5, tol=tol)[1])
+
+    grad = jax.grad(loss)
+    np.testing.assert_allclose(grad(jnp.ones((9, 3)), 1e-14), grad(jnp.ones((9, 3)), 0.0))
+
+
 @pytest.mark.parametrize("second", [jax.hessian, lambda fun: jax.jacrev(jax.grad(fun))])
 def test_second_derivatives_are_those_of_the_horizon_that_was_found(second):
     kernel, xs = rotated(0.2), jnp.full((6, STATE), 0.3)
