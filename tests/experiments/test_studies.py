@@ -120,7 +120,7 @@ def test_williams_peng_on_text(study, tmp_path, monkeypatch):
 def test_folder_that_cannot_be_ends_a_study_before_it_works(exit_of, monkeypatch):
     monkeypatch.setattr(pitfalls, "errors_of_seeds", None)
     said = exit_of(pitfalls, out="/dev/null")
-    assert said == "error: --out=/dev/null cannot be a folder: File exists."
+    assert said == "error: --out=/dev/null cannot be used: File exists; name another folder."
 
 
 def test_flag_of_another_main_is_refused(exit_of):
