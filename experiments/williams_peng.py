@@ -65,13 +65,11 @@ def schedules(h: int, of: dict[str, tuple[int, int]]) -> dict[str, tuple[int, in
 
 
 def learn_delay(horizon: int, stride: int, num_seeds: int) -> dict[str, list]:
-    """{"share" [seeds][milestones] of what there is to learn, "successes" [milestones]}."""
+    """{"share" [seeds][milestones]}, of what there is to learn."""
     keys = jax.random.split(jax.random.key(1), num_seeds)
     only = delay.Pass(horizon, stride)
     learn = functools.partial(delay.make_learn(TASK, only), TASK.max_delay)
-    shares = np.asarray(jax.jit(jax.vmap(learn))(keys))
-    successes = np.sum(shares >= SUCCESS, axis=0).tolist()
-    return {"share": shares.astype(float).round(3).tolist(), "successes": successes}
+    return {"share": np.asarray(jax.jit(jax.vmap(learn))(keys)).astype(float).tolist()}
 
 
 def run_delay(folder: Path, num_seeds: int) -> dict:
@@ -79,24 +77,24 @@ def run_delay(folder: Path, num_seeds: int) -> dict:
     rows = []
     for name, (horizon, stride) in schedules(TASK.chunk, SCHEDULES | DEEPER).items():
         steps = {"horizon": horizon, "stride": stride}
-        config = steps | {"task": TASK._asdict(), "success": SUCCESS, "num_seeds": num_seeds}
-        num = len(TASK.milestones)
-        find = functools.partial(learn_delay, horizon, stride, num_seeds)
-        holds = {"share": (num_seeds, num), "successes": (num,)}
+        config = steps | {"task": TASK._asdict(), "num_seeds": num_seeds}
+        find = lambda h=horizon, s=stride: learn_delay(h, s, num_seeds)
+        holds = {"share": (num_seeds, len(TASK.milestones))}
         found = kept.kept(folder / f"{horizon}-{stride}.json", config, find, holds)
+        shares = np.array(found["share"])
+        successes = np.sum(shares >= SUCCESS, axis=0).tolist()
         intervals = [
-            binomtest(count, num_seeds).proportion_ci(0.95, method="wilson")
-            for count in found["successes"]
+            binomtest(count, num_seeds).proportion_ci(0.95, method="wilson") for count in successes
         ]
-        by_milestone = zip(TASK.milestones, found["successes"], intervals, strict=True)
-        for updates, count, (low, high) in by_milestone:
+        for updates, count, (low, high) in zip(TASK.milestones, successes, intervals, strict=True):
             print(
                 f"{name:11s} after {updates:4d} updates {count / num_seeds:6.1%} of {num_seeds} "
                 f"seeds succeed ({low:.1%}-{high:.1%})",
                 flush=True,
             )
-        intervals = np.round(intervals, 4).tolist()
-        rows.append({"schedule": name} | steps | found | {"intervals": intervals})
+        row = {"schedule": name} | steps | {"successes": successes}
+        row |= {"intervals": np.round(intervals, 4).tolist()}
+        rows.append(row | {"share": shares.round(3).tolist(), "commit": found["commit"]})
     return {"task": TASK._asdict(), "delay": TASK.max_delay, "num_seeds": num_seeds, "rows": rows}
 
 

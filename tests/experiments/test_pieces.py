@@ -1,6 +1,5 @@
 """The pieces of all studies: where they are kept, and what they are compared with."""
 
-import functools
 import inspect
 import json
 import types
@@ -70,8 +69,6 @@ def test_a_scratch_that_is_no_folder_ends_a_study_before_it_works(
 
 def given(function):
     """Numbers and names that a function holds beside its arguments."""
-    if isinstance(function, functools.partial):
-        return [each for each in function.args if isinstance(each, int | str)]
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     return [
         each for each in (*cells, *(function.__defaults__ or ())) if isinstance(each, int | str)
@@ -86,7 +83,7 @@ def names(code):
 
 def reads(module, function):
     """Constants of a module, in capitals, that a function reads, or others that it calls there."""
-    found, seen, functions = {}, set(), [getattr(function, "func", function)]
+    found, seen, functions = {}, set(), [function]
     while functions:
         function = inspect.unwrap(functions.pop())
         if not isinstance(function, types.FunctionType) or function in seen:
@@ -125,7 +122,7 @@ def test_a_piece_is_compared_with_all_that_its_function_reads(module, exit_of, t
 
     monkeypatch.setattr(kept, "kept", piece)
     monkeypatch.setattr(results, "write", end)
-    flags = ["--num_seeds=2", *(["--rounds=7"] if module is solver else [])]
+    flags = ["--num_seeds=13", *(["--rounds=17"] if module is solver else [])]
     assert exit_of(module, *flags, *text.get(module, [])) == "error: all pieces are there"
     assert pieces
     for config, find in pieces:

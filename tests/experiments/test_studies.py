@@ -92,6 +92,8 @@ def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
         "after    3 updates   0.0% of 4 seeds" in out
         and (tmp_path / "williams_peng.png").stat().st_size > 1000
     )
+    monkeypatch.setattr(williams_peng, "learn_delay", None)
+    assert study(williams_peng, "--num_seeds=4")[0]["williams_peng_delay"]["rows"] == rows
 
 
 def test_williams_peng_on_text(study, tmp_path, monkeypatch):
