@@ -111,13 +111,17 @@ def numbers_and_names(config):
 
 @pytest.mark.parametrize("module", STUDIES.values(), ids=STUDIES)
 def test_a_piece_is_compared_with_all_that_its_function_reads(module, exit_of, text, monkeypatch):
+    """And the result names the commit of each."""
     pieces = []
 
     def piece(path, config, find, holds):
         pieces.append((config, find))
-        return {name: np.ones(shape).tolist() for name, shape in holds.items()} | {"commit": ""}
+        ones = {name: np.ones(shape).tolist() for name, shape in holds.items()}
+        return ones | {"commit": f"of piece {len(pieces)}"}
 
-    def end(*_):
+    def end(out, name, found):
+        said = json.dumps(found)
+        assert all(f'"of piece {i}"' in said for i in range(1, len(pieces) + 1))
         raise UserError("all pieces are there")
 
     monkeypatch.setattr(kept, "kept", piece)
