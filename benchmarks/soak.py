@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.record import files, kept, launch, results  # noqa: F401, kept defines --scratch
+from experiments.record import kept, launch, results
 from experiments.record.checkpoints import CHECKSUMS
 from experiments.record.errors import UserError
 from experiments.record.run_folder import CHECKPOINTS
@@ -59,8 +59,7 @@ class Sample(NamedTuple):
 def main() -> None:
     """Soaks, prints, writes."""
     values = flags.FLAGS
-    out, scratch = results.folder(), files.user_path(values.scratch)
-    scratch.mkdir(parents=True, exist_ok=True)
+    out, scratch = results.folder(), kept.folder()
     text = scratch / f"words-{values.million_words}.txt"
     if not text.exists():
         write_words(text, values.million_words)

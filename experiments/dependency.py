@@ -59,16 +59,18 @@ def make_of_seed(horizon: int, stride: int) -> Callable[[int], dict[str, Any]]:
     return of_seed
 
 
-def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> np.ndarray:
-    """[delays, seeds, milestones]: the share of the possible gain, as far as kept from `folder`."""
+def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> dict[str, list]:
+    """{"share" [delays][seeds][milestones], "commit" [seeds]}, as far as kept from `folder`."""
     of_seed, each = make_of_seed(horizon, stride), []
+    holds = {"share": (TASK.max_delay, len(TASK.milestones))}
     for seed in range(num_seeds):
         began = time.perf_counter()
         config = {"task": TASK._asdict(), "horizon": horizon, "stride": stride, "seed": seed}
         path = folder / f"{horizon}-{stride}-seed-{seed}.json"
-        each.append(kept.kept(path, config, lambda seed=seed: of_seed(seed))["share"])
+        each.append(kept.kept(path, config, lambda seed=seed: of_seed(seed), holds))
         print(f"  {path.stem}: {time.perf_counter() - began:.0f} s", flush=True)
-    return np.stack(each, axis=1)
+    share = np.stack([found["share"] for found in each], axis=1)
+    return {"share": share.tolist(), "commit": [found["commit"] for found in each]}
 
 
 def chosen() -> list[int]:
@@ -86,19 +88,20 @@ def chosen() -> list[int]:
 
 def main():
     out, num_seeds, horizons = results.folder(), flags.FLAGS.num_seeds, chosen()
-    folder = Path(flags.FLAGS.scratch) / "dependency"
+    folder = kept.folder("dependency")
     measured = {}
     print(f"{num_seeds} seeds; entropy {TASK.entropy:.4f}, gain {TASK.possible_gain:.4f}")
     print(f"horizon  stride  share learnt at d = {', '.join(map(str, SHOWN))}", flush=True)
     for horizon in horizons:
         for stride in dict.fromkeys(stride_of(horizon) for stride_of in STYLES.values()):
-            shares = measured[horizon, stride] = learnt(folder, horizon, stride, num_seeds)
-            medians = np.median(shares[..., -1], axis=1)[[d - 1 for d in SHOWN]]
+            measured[horizon, stride] = learnt(folder, horizon, stride, num_seeds)
+            last = np.array(measured[horizon, stride]["share"])[..., -1]
+            medians = np.median(last, axis=1)[[d - 1 for d in SHOWN]]
             cells = " ".join(f"{share:6.3f}" for share in medians)
             print(f"{horizon:7d}  {stride:6d}  {cells}", flush=True)
     rows = [
         {"style": style, "horizon": horizon, "stride": stride_of(horizon)}
-        | {"share": _rounded(measured[horizon, stride_of(horizon)])}
+        | measured[horizon, stride_of(horizon)]
         for style, stride_of in STYLES.items()
         for horizon in sorted(horizons)
     ]

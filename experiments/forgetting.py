@@ -82,18 +82,20 @@ def row(folder: Path, name: str, num_seeds: int) -> dict[str, Any]:
     passes = SCHEDULES[name]
     config = {"name": name, "passes": [each._asdict() for each in passes]}
     where = folder / f"{name.replace(', ', '-').replace(' ', '-')}.json"
-    whole = config | {"task": TASK._asdict(), "num_seeds": num_seeds}
-    found = kept.kept(where, whole, lambda: learn(passes, num_seeds))
-    return config | {"share": found["share"], "input": found["input"]}
+    whole = config | {"task": TASK._asdict(), "delay": DELAY, "num_seeds": num_seeds}
+    shape = num_seeds, len(TASK.milestones)
+    holds = {"share": shape, "input": shape}
+    return config | kept.kept(where, whole, lambda: learn(passes, num_seeds), holds)
 
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    folder = kept.folder("forgetting")
     print(f"delay {DELAY}, {num_seeds} seeds; median share learnt, size of the input's signal")
     print(f"{'after updates':33s}{''.join(f'{updates:>12d}' for updates in TASK.milestones)}")
     rows = []
     for name in SCHEDULES:
-        rows.append(row(Path(flags.FLAGS.scratch) / "forgetting", name, num_seeds))
+        rows.append(row(folder, name, num_seeds))
         medians = [np.median(rows[-1][key], axis=0) for key in ("share", "input")]
         cells = "".join(f"{share:7.2f} {size:4.2f}" for share, size in zip(*medians, strict=True))
         print(f"{name:33s}{cells}", flush=True)

@@ -23,7 +23,7 @@ from absl import flags
 from experiments.charts import table as table_chart
 from experiments.claims import cells, numbers, runs
 from experiments.lm import grid, models
-from experiments.record import launch, results
+from experiments.record import kept, launch, results
 from experiments.record.errors import UserError
 from experiments.text import flags as text_flags
 
@@ -91,7 +91,7 @@ def main():
             raise UserError(f"--{name} does not go {goes} --check.")
     folder = results.finished() if values.check else results.folder()
     if not values.check:
-        run(values.only, folder / "table", Path(values.scratch) / "table")
+        run(values.only, results.folder("table"), kept.folder("table"))
     finished, missing = runs.read(folder / "table")
     print_table(finished)
     if missing and values.check:

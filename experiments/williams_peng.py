@@ -12,7 +12,8 @@ update every h steps.
 the one d = h - 1 steps back, the furthest whose own step BPTT(h) reaches. A seed succeeds once it
 has learnt 90 % of what there is to learn; success rates come with Wilson's 95 % intervals, over
 seeds in one vmapped call. The gain of the recurrence was set on other seeds, so that about half
-succeed with BPTT(h; 1) in 1000 updates. Minutes on two CPU cores.
+succeed with BPTT(h; 1) in 1000 updates. Minutes on two CPU cores; each finished schedule is a JSON
+in the folder williams_peng_delay of --scratch, and is not run again.
 
 `ptb` is the language model at h = 5 and 10, rate 0.001: best validation loss, mean over the seeds
 with their range. 18 runs of about five minutes; each goes on where it was stopped, and those that
@@ -32,7 +33,7 @@ from experiments.charts import williams_peng as williams_peng_chart
 from experiments.lm import grid, models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule
-from experiments.record import launch, results, seeds
+from experiments.record import kept, launch, results, seeds
 from experiments.tasks import delay
 from experiments.text import data
 from experiments.text import flags as text_flags
@@ -63,14 +64,24 @@ def schedules(h: int, of: dict[str, tuple[int, int]]) -> dict[str, tuple[int, in
     return {name: (a * h, max(1, b * h)) for name, (a, b) in of.items()}
 
 
-def run_delay(num_seeds: int) -> dict:
-    """Success rates of the schedules at each milestone, h the task's chunk."""
+def learn_delay(horizon: int, stride: int, num_seeds: int) -> dict[str, list]:
+    """{"share" [seeds][milestones]}, of what there is to learn."""
     keys = jax.random.split(jax.random.key(1), num_seeds)
+    only = delay.Pass(horizon, stride)
+    learn = functools.partial(delay.make_learn(TASK, only), TASK.max_delay)
+    return {"share": np.asarray(jax.jit(jax.vmap(learn))(keys)).astype(float).tolist()}
+
+
+def run_delay(folder: Path, num_seeds: int) -> dict:
+    """Success rates of the schedules at each milestone, h the task's chunk."""
     rows = []
     for name, (horizon, stride) in schedules(TASK.chunk, SCHEDULES | DEEPER).items():
-        only = delay.Pass(horizon, stride)
-        learn = functools.partial(delay.make_learn(TASK, only), TASK.max_delay)
-        shares = np.asarray(jax.jit(jax.vmap(learn))(keys))
+        steps = {"horizon": horizon, "stride": stride}
+        config = steps | {"task": TASK._asdict(), "num_seeds": num_seeds}
+        find = lambda h=horizon, s=stride: learn_delay(h, s, num_seeds)
+        holds = {"share": (num_seeds, len(TASK.milestones))}
+        found = kept.kept(folder / f"{horizon}-{stride}.json", config, find, holds)
+        shares = np.array(found["share"])
         successes = np.sum(shares >= SUCCESS, axis=0).tolist()
         intervals = [
             binomtest(count, num_seeds).proportion_ci(0.95, method="wilson") for count in successes
@@ -81,20 +92,20 @@ def run_delay(num_seeds: int) -> dict:
                 f"seeds succeed ({low:.1%}-{high:.1%})",
                 flush=True,
             )
-        row = {"schedule": name, "horizon": horizon, "stride": stride, "successes": successes}
+        row = {"schedule": name} | steps | {"successes": successes}
         row |= {"intervals": np.round(intervals, 4).tolist()}
-        rows.append(row | {"share": shares.astype(float).round(3).tolist()})
+        rows.append(row | {"share": shares.round(3).tolist(), "commit": found["commit"]})
     return {"task": TASK._asdict(), "delay": TASK.max_delay, "num_seeds": num_seeds, "rows": rows}
 
 
-def run_ptb(folder: Path, corpus: data.Corpus, num_seeds: int) -> dict:
+def run_ptb(folder: Path, scratch: Path, corpus: data.Corpus, num_seeds: int) -> dict:
     """Best validation losses of the three schedules; every finished run has a JSON of its own."""
     model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=100)
     rows = []
     for h in HORIZONS:
         for name, (horizon, stride) in schedules(h, SCHEDULES).items():
             cells = [
-                run_cell(folder, model, corpus, Schedule("semi", horizon, stride, h), seed)
+                run_cell(folder, scratch, model, corpus, Schedule("semi", horizon, stride, h), seed)
                 for seed in range(num_seeds)
             ]
             best = [cell["best_valid_loss"] for cell in cells]
@@ -105,7 +116,8 @@ def run_ptb(folder: Path, corpus: data.Corpus, num_seeds: int) -> dict:
                 flush=True,
             )
             row = {"h": h, "schedule": name, "horizon": horizon, "stride": stride}
-            rows.append(row | {"best_valid_loss": best})
+            commits = [cell["commit"] for cell in cells]
+            rows.append(row | {"best_valid_loss": best, "commit": commits})
     return {
         "corpus": corpus.name,
         "num_seeds": num_seeds,
@@ -114,23 +126,21 @@ def run_ptb(folder: Path, corpus: data.Corpus, num_seeds: int) -> dict:
     }
 
 
-def run_cell(folder, model, corpus, schedule, seed):
+def run_cell(folder, scratch, model, corpus, schedule, seed):
     """One run of the language model."""
     settings = Settings(schedule, num_epochs=NUM_EPOCHS, seams="exact", seed=seed)
     name = f"{schedule.horizon}-{schedule.stride}-in-{schedule.seq_len}-seed-{seed}"
-    return grid.cell(
-        folder, Path(flags.FLAGS.scratch) / "williams_peng", name, model, corpus, settings
-    )
+    return grid.cell(folder, scratch, name, model, corpus, settings)
 
 
 def main():
     out, task = results.folder(), flags.FLAGS.task
     num_seeds = flags.FLAGS.num_seeds or NUM_SEEDS[task]
     if task == "delay":
-        found = run_delay(num_seeds)
+        found = run_delay(kept.folder("williams_peng_delay"), num_seeds)
     else:
-        corpus = text_flags.corpus_from_flags()
-        found = run_ptb(out / "williams_peng", corpus, num_seeds)
+        folder, scratch = results.folder("williams_peng"), kept.folder("williams_peng")
+        found = run_ptb(folder, scratch, text_flags.corpus_from_flags(), num_seeds)
     results.write(out, f"williams_peng_{task}", found)
     williams_peng_chart.draw(out, out / "williams_peng.png")
 

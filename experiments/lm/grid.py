@@ -5,7 +5,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.lm import models, run
+from experiments.lm import models, run, training
 from experiments.lm.settings import Settings
 from experiments.record import kept, run_folder
 from experiments.text import data
@@ -32,8 +32,8 @@ def cell(
       settings: how.
 
     Returns:
-      The configuration, and `train_loss` and `valid_loss` (of each epoch), `best_valid_loss`,
-      `best_epoch`, `test_loss`, `seconds`, and what `environment` tells.
+      `train_loss` and `valid_loss` (of each epoch), `best_valid_loss`, `best_epoch`, `test_loss`,
+      `seconds`, the run's `seed` and `commit`.
 
     Raises:
       UserError: the file or the scratch folder holds a run with other settings, or is damaged.
@@ -49,7 +49,11 @@ def cell(
             "seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
         } | result._asdict()
 
-    return kept.kept(folder / f"{name}.json", run.config(settings, model, corpus), train)
+    holds = dict.fromkeys(("train_loss", "valid_loss"), (settings.num_epochs,))
+    holds |= dict.fromkeys((*training.Result._fields, "seconds"), ())
+    config = run.config(settings, model, corpus)
+    found = kept.kept(folder / f"{name}.json", config, train, holds)
+    return found | {"seed": settings.seed}
 
 
 def _print_start(num_finished, num_updates):

@@ -50,6 +50,28 @@ def user_path(name: str) -> Path:
         raise UserError(f"{name} names a home folder that does not exist.") from None
 
 
+def folder_of_flag(flag: str, name: str, inside: str = "") -> Path:
+    """Makes the folder that a flag names; a wrong name ends a command before it has worked.
+
+    Args:
+      flag: the flag's name.
+      name: its value.
+      inside: a folder in that one, which is made and returned instead.
+
+    Raises:
+      UserError: it is a file, or cannot be made or written.
+    """
+    path = user_path(name) / inside
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise UserError(
+            f"--{flag}={name} cannot be used: {error.strerror}; name another folder."
+        ) from None
+
+
 def new_folder(parent: Path, name: str) -> Path:
     """Makes a folder that no other run has: `name`, or `name` with a number.
 

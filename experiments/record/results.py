@@ -10,7 +10,7 @@ from absl import flags
 
 from experiments.record.environment import environment
 from experiments.record.errors import UserError
-from experiments.record.files import replace, user_path
+from experiments.record.files import folder_of_flag, replace, user_path
 
 ROOT = Path(__file__).parents[2].resolve()
 
@@ -18,18 +18,9 @@ flags.DEFINE_string("out", "runs/results", "Folder to write into.")
 flags.DEFINE_string("results", "results", "Folder of results to read.")
 
 
-def folder() -> Path:
-    """Where a command writes; made now, so that a wrong name ends it before it has worked.
-
-    Raises:
-      UserError: it is a file, or cannot be made.
-    """
-    path = user_path(flags.FLAGS.out)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out={path} cannot be a folder: {error.strerror}.") from None
-    return path
+def folder(inside: str = "") -> Path:
+    """Where a command writes, or a folder inside; as `folder_of_flag` makes it."""
+    return folder_of_flag("out", flags.FLAGS.out, inside)
 
 
 def finished() -> Path:

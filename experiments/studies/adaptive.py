@@ -89,19 +89,23 @@ def row(folder: Path, rule: Rule, num_seeds: int) -> dict[str, Any]:
     for seed in range(num_seeds):
         config = {"rule": {"k": rule.k, "delta": rule.delta}, "seed": seed}
         config |= {"task": TASK._asdict(), "num_epochs": NUM_EPOCHS}
+        config |= {"ks": KS, "first": FIRST, "every": EVERY, "num_lags": NUM_LAGS}
+        config |= {"of_test": OF_TEST, "of_bias": OF_BIAS}
         path = folder / f"{rule.name.replace(' = ', '-')}-seed-{seed}.json"
-        seeds_of.append(kept.kept(path, config, lambda seed=seed: learn(rule, seed)))
-    found = {name: [each[name] for each in seeds_of] for name in ("perplexity", "k")}
+        holds = {"perplexity": (NUM_EPOCHS,), "k": (NUM_EPOCHS,)}
+        seeds_of.append(kept.kept(path, config, lambda seed=seed: learn(rule, seed), holds))
+    found = {name: [each[name] for each in seeds_of] for name in ("perplexity", "k", "commit")}
     return {"name": rule.name, "theirs": rule.theirs} | found
 
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    folder = kept.folder("adaptive")
     print(f"{num_seeds} seeds, {NUM_EPOCHS} epochs of {TASK.epoch} steps")
     print("rule      test perplexity: median (range)  theirs   K at the end", flush=True)
     rows = []
     for rule in RULES:
-        rows.append(row(Path(flags.FLAGS.scratch) / "adaptive", rule, num_seeds))
+        rows.append(row(folder, rule, num_seeds))
         last = np.array(rows[-1]["perplexity"])[:, -1]
         said = f"{np.median(last):.3f} ({np.min(last):.3f} to {np.max(last):.3f})"
         ks = ", ".join(str(of[-1]) for of in rows[-1]["k"])

@@ -61,19 +61,22 @@ def row(folder: Path, cell: str, horizon: int, num_seeds: int) -> dict[str, Any]
     """What a cell learns with a horizon, kept in `folder` once it is finished."""
     where = {"cell": cell, "horizon": horizon}
     config = where | {"task": TASK._asdict(), "edges": EDGES, "num_seeds": num_seeds}
+    config |= {"evaluation_chunks": EVALUATION_CHUNKS}
+    shape = num_seeds, len(TASK.milestones)
+    holds = {"excess": shape} | dict.fromkeys(("kind_loss", "right"), (*shape, len(EDGES) - 1))
     path = folder / f"{cell}-{horizon}.json"
-    found = kept.kept(path, config, lambda: learn(cell, horizon, num_seeds))
-    return where | {name: found[name] for name in ("excess", "kind_loss", "right")}
+    return where | kept.kept(path, config, lambda: learn(cell, horizon, num_seeds), holds)
 
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    folder = kept.folder("brackets")
     spans = [f"{a}-{b - 1}" for a, b in itertools.pairwise(EDGES)]
     print(f"{num_seeds} seeds; entropy {TASK.entropy:.4f}; medians after {TASK.milestones[-1]}")
     print(f"cell     horizon  beyond it  kinds right at {', '.join(spans)} steps", flush=True)
     rows = []
     for cell, horizon in itertools.product(CELLS, HORIZONS):
-        rows.append(row(Path(flags.FLAGS.scratch) / "brackets", cell, horizon, num_seeds))
+        rows.append(row(folder, cell, horizon, num_seeds))
         excess, right = (np.median(rows[-1][key], axis=0)[-1] for key in ("excess", "right"))
         cells = " ".join(f"{share:5.2f}" for share in right)
         print(f"{cell:7s}  {horizon:7d}  {excess:9.4f}  {cells}", flush=True)

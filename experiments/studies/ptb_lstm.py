@@ -20,7 +20,6 @@ stopped goes on from its last epoch in --scratch.
 
 import math
 import statistics
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -29,7 +28,7 @@ from experiments.charts import ptb_lstm as ptb_lstm_chart
 from experiments.lm import grid, models
 from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule
-from experiments.record import launch, results, seeds
+from experiments.record import kept, launch, results, seeds
 from experiments.text import flags as text_flags
 
 flags.declare_key_flag("out")
@@ -75,7 +74,8 @@ def summary(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         epochs = [[math.exp(loss) for loss in cell["valid_loss"]] for cell in of_seeds]
         row = schedule._asdict() | {"seams": seams, "seeds": [cell["seed"] for cell in of_seeds]}
         row |= {"valid": perplexity("best_valid_loss"), "test": perplexity("test_loss")}
-        row |= {"epochs": epochs, "seconds": [cell["seconds"] for cell in of_seeds]}
+        row |= {name: [cell[name] for cell in of_seeds] for name in ("seconds", "commit")}
+        row["epochs"] = epochs
         rows.append(row)
     return rows
 
@@ -91,7 +91,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 
 def main():
-    out, scratch = results.folder(), Path(flags.FLAGS.scratch) / "ptb_lstm"
+    out, folder, scratch = results.folder(), results.folder("ptb_lstm"), kept.folder("ptb_lstm")
     corpus = text_flags.corpus_from_flags()
     model = models.LanguageModel(
         len(corpus.vocabulary), SIZE, SIZE, "lstm", LAYERS, init_scale=INIT_SCALE
@@ -101,7 +101,7 @@ def main():
         for style in SCHEDULES:
             name = f"{style}-seed-{seed}"
             plan = settings(style, seed)
-            found = grid.cell(out / "ptb_lstm", scratch, name, model, corpus, plan)
+            found = grid.cell(folder, scratch, name, model, corpus, plan)
             cells.setdefault(style, []).append(found)
             found = {"corpus": corpus.name, "tensorflow": TENSORFLOW, "rows": summary(cells)}
             results.write(out, "ptb_lstm", found)

@@ -20,7 +20,6 @@ finished one is a JSON in the folder solver of --scratch, and is not run again.
 """
 
 import functools
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -163,17 +162,17 @@ def print_row(row: dict[str, Any], growth: float) -> None:
 
 def main():
     out, num_seeds, rounds = results.folder(), flags.FLAGS.num_seeds, flags.FLAGS.rounds
-    folder, states = Path(flags.FLAGS.scratch) / "solver", all_states(TASK)
+    folder, states = kept.folder("solver"), all_states(TASK)
     setup = {"task": TASK._asdict(), "horizons": HORIZONS, "rates": RATES, "num_seeds": num_seeds}
     setup |= {"num_states": [NUM_STREAMS, NUM_TRAIN, NUM_TEST]}
 
-    def keep(name, find, *numbers):
+    def keep(name, find, holds, config=None):
         path = folder / f"{name.replace(', ', '-').replace(' ', '-')}.json"
-        found = kept.kept(path, {"name": name} | setup, find)
-        return {number: found[number] for number in numbers}
+        return kept.kept(path, {"name": name} | setup | (config or {}), find, holds)
 
-    what = "valid", "errors", "norm", "bias"
-    start = keep("before", lambda: before(states, num_seeds), "growth", *what)
+    what = {"valid": (num_seeds,), "errors": (num_seeds, NUM_TEST)}
+    what |= dict.fromkeys(("norm", "bias"), (num_seeds, len(HORIZONS)))
+    start = keep("before", lambda: before(states, num_seeds), {"growth": ()} | what)
     growth, alone = start["growth"], np.median(start["valid"])
     print(f"{num_seeds} seeds, {TASK.num_updates} updates; Lyapunov time {1.0 / growth:.1f}")
     print(f"not corrected: {growth * alone:.2f} Lyapunov times")
@@ -181,10 +180,14 @@ def main():
     rows = []
     for name, plan in plans().items():
         find = lambda plan=plan: learn(plan, states, num_seeds)
-        rows.append({"name": name} | plan._asdict() | keep(name, find, "rate", "choice", *what))
+        holds = {"rate": (), "choice": (len(RATES), num_seeds)} | what
+        steps = plan._asdict()
+        rows.append({"name": name} | steps | keep(name, find, holds, steps))
         print_row(rows[-1], growth)
-    timed = keep("times", lambda: times(states, rounds), "seconds")
-    found = setup | timed | {"before": start, "rows": rows}
+    holds, timing = {"seconds": (len(HORIZONS), rounds)}, {"rounds": rounds, "num_timed": NUM_TIMED}
+    timed = keep("times", lambda: times(states, rounds), holds, timing)
+    found = setup | {"seconds": timed["seconds"], "commit_of_seconds": timed["commit"]}
+    found |= {"before": start, "rows": rows}
     results.write(out, "solver", found)
     solver_chart.draw(found, out / "solver.png")
 

@@ -99,15 +99,18 @@ def learn(cell: str, way: Way, corpus: data.Corpus, num_seeds: int) -> dict[str,
 def row(folder: Path, cell: str, name: str, corpus: data.Corpus, num_seeds: int) -> dict[str, Any]:
     """What a cell learns in a way, kept in `folder` once it is finished."""
     where = {"cell": cell, "name": name, "way": WAYS[name]._asdict()}
-    whole = {"task": TASK._asdict(), "lengths": LENGTHS, "num_asked": num_asked(corpus)}
+    whole = {"task": TASK._asdict(), "lengths": LENGTHS, "num_blocks": NUM_BLOCKS}
     whole |= {"corpus": corpus.name, "md5": corpus.md5, "num_seeds": num_seeds}
     path = folder / f"{cell}-{re.sub('[^a-z0-9]+', '-', name)}.json"
-    found = kept.kept(path, where | whole, lambda: learn(cell, WAYS[name], corpus, num_seeds))
-    return where | {key: found[key] for key in ("loss", "size")}
+    shape = num_seeds, len(LENGTHS)
+    holds = {"loss": shape, "size": shape}
+    find = lambda: learn(cell, WAYS[name], corpus, num_seeds)
+    return where | kept.kept(path, where | whole, find, holds)
 
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    folder = kept.folder("state_passing")
     corpus = text_flags.corpus_from_flags()
     places = [*map(LENGTHS.index, (NEAR, LENGTHS[-1]))]
     print(f"{corpus}\n{num_seeds} seeds, {num_asked(corpus):,} characters of the test text")
@@ -115,7 +118,7 @@ def main():
     print(f"cell  a piece starts from        loss at {spans}    rise", flush=True)
     rows = []
     for cell, name in itertools.product(CELLS, WAYS):
-        rows.append(row(Path(flags.FLAGS.scratch) / "state_passing", cell, name, corpus, num_seeds))
+        rows.append(row(folder, cell, name, corpus, num_seeds))
         near, far = np.mean(rows[-1]["loss"], axis=0)[places]
         print(f"{cell:4s}  {name:32s}  {near:10.4f}  {far:10.4f}  {far - near:+z.4f}", flush=True)
     found = {"task": TASK._asdict(), "lengths": LENGTHS, "near": NEAR, "margin": MARGIN}

@@ -14,12 +14,11 @@ rates.
 The claim is one of equivalence, with a margin set beforehand: it holds on a task where the 95 % t
 interval of horizon 1's loss minus the full gradient's, paired by seed, lies below the margin; it is
 refuted where the interval lies above the margin; else it is open. Everything but the truncation and
-the optimizer is the same for a seed. The preprint's rates and lengths are not known to us. Cells
-that an earlier run has left in --out are not measured again.
+the optimizer is the same for a seed. The preprint's rates and lengths are not known to us. Each
+finished cell is a JSON in the folder temporal_credit of --scratch, and is not measured again.
 """
 
 import itertools
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -32,9 +31,7 @@ from absl import flags
 from scipy import stats
 
 from experiments.charts import temporal_credit as temporal_credit_chart
-from experiments.record import launch, results, seeds
-from experiments.record.errors import UserError
-from experiments.record.files import read_object
+from experiments.record import kept, launch, results, seeds
 from experiments.tasks import online
 
 TASKS = {
@@ -49,6 +46,7 @@ MARGIN = 0.05  # of the targets' variance
 DEFAULTS = {"num_seeds": 10}
 
 flags.declare_key_flag("out")
+flags.declare_key_flag("scratch")
 flags.adopt_module_key_flags(seeds)
 
 
@@ -104,21 +102,17 @@ def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def finished(path: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of an earlier run of this plan, which are not measured again.
-
-    Raises:
-      UserError: the file is damaged, or holds another plan.
-    """
-    if not path.exists():
-        return []
-    try:
-        found = read_object(path, dict.fromkeys(plan, object) | {"rows": list})
-    except ValueError:
-        raise UserError(f"{path} is damaged; remove it to measure again.") from None
-    if {name: found[name] for name in plan} != json.loads(json.dumps(plan)):
-        raise UserError(f"{path} has other sizes, rates or seeds; move it away.")
-    return found["rows"]
+def cell(
+    folder: Path, name: str, horizon: int | str, optimizer: str, num_seeds: int
+) -> dict[str, Any]:
+    """The row of a task, a horizon and an optimizer, kept in `folder` once it is finished."""
+    task, where = TASKS[name], {"task": name, "horizon": horizon, "optimizer": optimizer}
+    config = where | {"sizes": task._asdict(), "rates": RATES, "num_seeds": num_seeds}
+    holds = {"rate": (), "last": (num_seeds,), "median": (task.num_segments,)}
+    holds["last_of_rates"] = (len(RATES),)
+    find = lambda: row(**where, found=losses(task, horizon, optimizer, num_seeds))
+    path = folder / f"{name.replace(' ', '-')}-{optimizer}-{horizon}.json"
+    return where | kept.kept(path, config, find, holds)
 
 
 def print_row(row: dict[str, Any], seconds: float) -> None:
@@ -145,17 +139,13 @@ def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
     sizes = {name: task._asdict() for name, task in TASKS.items()}
     plan = {"tasks": sizes, "rates": RATES, "num_seeds": num_seeds, "margin": MARGIN}
-    rows = finished(out / "temporal_credit.json", plan)
-    done = {(row["task"], row["optimizer"], row["horizon"]) for row in rows}
+    folder, rows = kept.folder("temporal_credit"), []
     print("task      optimizer  horizon   rate  loss at the end, median (range)", flush=True)
-    for cell in itertools.product(TASKS, OPTIMIZERS, HORIZONS):
-        if cell in done:
-            continue
-        (name, optimizer, horizon), began = cell, time.perf_counter()
-        measured = losses(TASKS[name], horizon, optimizer, num_seeds)
-        rows.append(row(name, horizon, optimizer, measured))
+    for name, optimizer, horizon in itertools.product(TASKS, OPTIMIZERS, HORIZONS):
+        began = time.perf_counter()
+        rows.append(cell(folder, name, horizon, optimizer, num_seeds))
         print_row(rows[-1], time.perf_counter() - began)
-        results.write(out, "temporal_credit", plan | {"rows": rows, "verdicts": verdicts(rows)})
+    results.write(out, "temporal_credit", plan | {"rows": rows, "verdicts": verdicts(rows)})
     print_verdicts(verdicts(rows))
     temporal_credit_chart.draw(plan | {"rows": rows}, out / "temporal_credit.png")
 

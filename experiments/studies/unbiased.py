@@ -59,9 +59,10 @@ def row(folder: Path, name: str, num_seeds: int) -> dict[str, Any]:
     config = {"name": name, "method": METHODS[name]._asdict()}
     config |= {"gain": round(balancing.expected_gain(TASK, METHODS[name]), 4)}
     whole = config | {"task": TASK._asdict(), "num_updates": NUM_UPDATES, "num_seeds": num_seeds}
+    whole |= {"num_records": NUM_RECORDS}
     path = folder / f"{name.replace(', ', '-').replace(' ', '-')}.json"
-    found = kept.kept(path, whole, lambda: learn(METHODS[name], num_seeds))
-    return config | {"distance": found["distance"]}
+    holds = {"distance": (num_seeds, NUM_RECORDS)}
+    return config | kept.kept(path, whole, lambda: learn(METHODS[name], num_seeds), holds)
 
 
 def print_row(row: dict[str, Any]) -> None:
@@ -76,11 +77,12 @@ def print_row(row: dict[str, Any]) -> None:
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    folder = kept.folder("unbiased")
     print(f"{num_seeds} seeds, {NUM_UPDATES} updates")
     print("method               gain  distance at the end: median (range), share that is nearer")
     rows = []
     for name in METHODS:
-        rows.append(row(Path(flags.FLAGS.scratch) / "unbiased", name, num_seeds))
+        rows.append(row(folder, name, num_seeds))
         print_row(rows[-1])
     found = {"task": TASK._asdict(), "num_updates": NUM_UPDATES, "num_seeds": num_seeds}
     results.write(out, "unbiased", found | {"rows": rows})

@@ -6,6 +6,7 @@ import sys
 
 import commands
 import pytest
+from absl import flags
 from texts import TEXTS, TINY, write
 
 from experiments import ptb
@@ -24,7 +25,11 @@ def exit_of(tmp_path):
     """Runs a main in this process: the exit's code or message. It writes into `tmp_path`."""
 
     def run(module, *args, out=tmp_path):
-        return commands.exit_of(module, *([f"--out={out}"] if out else []), *args)
+        folders = [f"--out={out}"] if out else []
+        own = flags.FLAGS.get_key_flags_for_module(module.__name__)
+        if "scratch" in {flag.name for flag in own}:
+            folders.append(f"--scratch={tmp_path / 'scratch'}")
+        return commands.exit_of(module, *folders, *args)
 
     return run
 

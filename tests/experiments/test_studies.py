@@ -92,6 +92,8 @@ def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
         "after    3 updates   0.0% of 4 seeds" in out
         and (tmp_path / "williams_peng.png").stat().st_size > 1000
     )
+    monkeypatch.setattr(williams_peng, "learn_delay", None)
+    assert study(williams_peng, "--num_seeds=4")[0]["williams_peng_delay"]["rows"] == rows
 
 
 def test_williams_peng_on_text(study, tmp_path, monkeypatch):
@@ -120,7 +122,7 @@ def test_williams_peng_on_text(study, tmp_path, monkeypatch):
 def test_folder_that_cannot_be_ends_a_study_before_it_works(exit_of, monkeypatch):
     monkeypatch.setattr(pitfalls, "errors_of_seeds", None)
     said = exit_of(pitfalls, out="/dev/null")
-    assert said == "error: --out=/dev/null cannot be a folder: File exists."
+    assert said == "error: --out=/dev/null cannot be used: File exists; name another folder."
 
 
 def test_flag_of_another_main_is_refused(exit_of):

@@ -51,7 +51,7 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_lost(tmp_path):
     write = {
         run_folder.CONFIG: lambda: begin(tmp_path, num_epochs=4),
         run_folder.METRICS: lambda: run_folder.write_metrics(tmp_path, [{"epoch": 2}]),
-        "kept.json": lambda: kept.kept(tmp_path / "kept.json", {}, dict),
+        "kept.json": lambda: kept.kept(tmp_path / "kept.json", {}, dict, {}),
     }
     begin(tmp_path)
     run_folder.write_metrics(tmp_path, [{"epoch": 1}])

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from experiments.record.errors import UserError
 from experiments.studies import temporal_credit
 from experiments.tasks import online
 
 pytestmark = pytest.mark.standard
 
 
-def test_temporal_credit(study, exit_of, tmp_path, monkeypatch):
+def test_temporal_credit(study, tmp_path, monkeypatch):
     tasks = {"bits": online.Task(1, state_size=3, num_steps=8, num_segments=4)}
     monkeypatch.setattr(temporal_credit, "TASKS", tasks)
     monkeypatch.setattr(temporal_credit, "HORIZONS", ("frozen", 1, "full"))
@@ -25,12 +26,29 @@ def test_temporal_credit(study, exit_of, tmp_path, monkeypatch):
     assert [line["task"] for line in found["verdicts"]] == ["bits"]
     assert "bits, rmsprop: horizon 1 minus full" in out
     assert (tmp_path / "temporal_credit.png").stat().st_size > 1000
-    path = tmp_path / "temporal_credit.json"
-    said = exit_of(temporal_credit, "--num_seeds=3")
-    assert said == f"error: {path} has other sizes, rates or seeds; move it away."
-    path.write_text("{")
-    said = exit_of(temporal_credit, "--num_seeds=2")
-    assert said == f"error: {path} is damaged; remove it to measure again."
+
+
+def test_a_stopped_run_leaves_no_result_and_its_cells_are_not_run_again(
+    study, exit_of, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(temporal_credit, "TASKS", {"bits": online.Task(1, 3, 8, 4)})
+    monkeypatch.setattr(temporal_credit, "HORIZONS", (1, "full"))
+    monkeypatch.setattr(temporal_credit, "OPTIMIZERS", {"rmsprop": None})
+    monkeypatch.setattr(temporal_credit.temporal_credit_chart, "draw", lambda *_: None)
+    measured = []
+
+    def losses(task, horizon, optimizer, num_seeds):
+        measured.append(horizon)
+        if measured == [1, "full"]:
+            raise UserError("stopped")
+        return np.full((len(temporal_credit.RATES), num_seeds, task.num_segments), 0.5)
+
+    monkeypatch.setattr(temporal_credit, "losses", losses)
+    assert exit_of(temporal_credit, "--num_seeds=2") == "error: stopped"
+    assert not list(tmp_path.glob("*.json"))
+    found, _ = study(temporal_credit, "--num_seeds=2")
+    assert measured == [1, "full", "full"]
+    assert [row["horizon"] for row in found["temporal_credit"]["rows"]] == [1, "full"]
 
 
 def test_better_rate_has_the_lower_median_at_the_end():
