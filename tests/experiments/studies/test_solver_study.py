@@ -40,13 +40,14 @@ def test_a_rate_is_chosen_on_states_that_are_not_those_of_the_test(monkeypatch):
     def forecast(_, params, states):
         """The later a network, the longer its forecasts; on the test's states, the shorter."""
         num = len(jax.tree.leaves(params)[0])
-        longer = jnp.arange(float(num)) * (-1.0 if states is made.test else 1.0)
-        return solvers.Forecast(jnp.zeros((num, 5)), longer)
+        longer = 7.0 - jnp.arange(num) if states is made.test else jnp.arange(float(num))
+        return solvers.Forecast(jnp.full((num, 5), longer[0]), longer)
 
     made = solver.all_states(solver.TASK)
     monkeypatch.setattr(solver, "forecast_of", lambda task: functools.partial(forecast, task))
     found = solver.learn(solver.Plan(1, 1), made, 1)
     assert (found["rate"], found["choice"]) == (1e9, [[0.0], [1.0]])
+    assert (found["valid"], found["errors"]) == ([7.0], [[7.0] * 5])
 
 
 def test_solver(study, tmp_path, monkeypatch):
