@@ -1,5 +1,6 @@
 """Studies on tiny sizes: they write numbers and a chart."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from texts import TEXTS, write
 
 from experiments import dependency, forgetting, pitfalls, williams_peng
 from experiments.lm.settings import Settings
+from experiments.tasks import delay
 
 pytestmark = pytest.mark.standard
 
@@ -24,7 +26,9 @@ def test_pitfalls(study, tmp_path, monkeypatch):
 
 def test_dependency(study, exit_of, tmp_path, monkeypatch):
     monkeypatch.setattr(dependency, "HORIZONS", (2, 1))
-    monkeypatch.setattr(dependency, "TASK", dependency.TASK._replace(milestones=(1, 2)))
+    task = dependency.TASK._replace(milestones=(1, 2), learning_rate=0.1)
+    monkeypatch.setattr(dependency, "TASK", task)
+    monkeypatch.setattr(delay, "EVALUATION_CHUNKS", 2)
     scratch = f"--scratch={tmp_path / 'scratch'}"
     args = "--num_seeds=2", "--horizons=1,2", scratch
     found, _ = study(dependency, *args)
@@ -37,8 +41,15 @@ def test_dependency(study, exit_of, tmp_path, monkeypatch):
         ("epochwise", 1, 1),
         ("epochwise", 2, 2),
     ]
-    assert rows[0]["share"] == rows[2]["share"]
-    assert np.shape(rows[0]["share"]) == (32, 2, 2)
+    shares = np.array([row["share"] for row in rows])
+    assert shares.shape == (6, 32, 2, 2)
+    np.testing.assert_array_equal(shares[2:5], shares[[0, 1, 0]])  # stride 1
+    assert np.abs(shares[5] - shares[1]).max() > 0.005
+    learn = jax.jit(delay.make_learn(task, delay.Pass(2, 2)))
+    for seed, d in ((0, 1), (1, 2)):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), seed), 32)
+        expected = learn(d, keys[d - 1])
+        np.testing.assert_allclose(shares[5, d - 1, seed], expected, atol=0.001)
     assert (tmp_path / "dependency.png").stat().st_size > 1000
 
     def fail(*_):
@@ -54,19 +65,50 @@ def test_dependency(study, exit_of, tmp_path, monkeypatch):
 
 
 def test_forgetting(study, tmp_path, monkeypatch):
-    names = ("true", "input, horizon 9", "input and bias frozen")
+    names = ("true", "recurrent, horizon 9", "input and bias frozen")
     schedules = {name: forgetting.SCHEDULES[name] for name in names}
     monkeypatch.setattr(forgetting, "SCHEDULES", schedules)
-    monkeypatch.setattr(forgetting, "TASK", forgetting.TASK._replace(milestones=(1, 2)))
+    task = forgetting.TASK._replace(milestones=(1, 4), learning_rate=0.1)
+    monkeypatch.setattr(forgetting, "TASK", task)
     args = "--num_seeds=2", f"--scratch={tmp_path / 'scratch'}"
     found, out = study(forgetting, *args)
     true, longer, frozen = found["forgetting"]["rows"]
     assert np.shape(true["share"]) == np.shape(true["input"]) == (2, 2)
     assert frozen["input"] == [[size] * 2 for size, _ in frozen["input"]]
-    assert true["input"] != frozen["input"] and longer["passes"][1]["leaves"] == ["input"]
+    assert true["input"] != frozen["input"] and longer["passes"][1]["leaves"] == ["recurrent"]
+    rest = ("input", "bias", "readout", "readout_bias")
+    passes = delay.Pass(8, 1, rest), delay.Pass(9, 1, ("recurrent",))
+    key = jax.random.fold_in(jax.random.key(0), 1)
+    expected = jax.jit(delay.make_learn(task, *passes))(8, key)
+    np.testing.assert_allclose(longer["share"][1], expected, atol=0.001)
+    assert np.abs(np.subtract(longer["share"], true["share"])).max() > 0.005
     assert (tmp_path / "forgetting.png").stat().st_size > 1000 and "input and bias frozen" in out
     monkeypatch.setattr(forgetting, "learn", None)
     assert study(forgetting, *args)[0]["forgetting"]["rows"] == [true, longer, frozen]
+
+
+@pytest.mark.parametrize(
+    "name, usual, others",
+    [
+        ("true", (8, 1), {}),
+        ("input, horizon 9", (8, 1), {"input": (9, 1)}),
+        ("recurrent, horizon 9", (8, 1), {"recurrent": (9, 1)}),
+        ("input and bias frozen", (8, 1), {"input": None, "bias": None}),
+        ("true, horizon 9", (9, 1), {}),
+        ("semi", (8, 4), {}),
+        ("epochwise", (8, 8), {}),
+        ("semi, horizon 16", (16, 8), {}),
+    ],
+)
+def test_forgetting_gives_each_parameter_the_horizon_of_its_schedule(name, usual, others):
+    taught = [
+        (leaf, (each.horizon, each.stride))
+        for each in forgetting.SCHEDULES[name]
+        for leaf in each.leaves
+    ]
+    expected = dict.fromkeys(delay.LEAVES, usual) | others
+    expected = {leaf: schedule for leaf, schedule in expected.items() if schedule}
+    assert len(taught) == len(expected) and dict(taught) == expected
 
 
 def test_the_inputs_signal_is_what_tells_symbols_apart():
@@ -77,7 +119,9 @@ def test_the_inputs_signal_is_what_tells_symbols_apart():
 
 
 def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(williams_peng, "TASK", williams_peng.TASK._replace(milestones=(1, 3)))
+    task = williams_peng.TASK._replace(milestones=(1, 3), learning_rate=0.1)
+    monkeypatch.setattr(williams_peng, "TASK", task)
+    monkeypatch.setattr(delay, "EVALUATION_CHUNKS", 2)
     found, out = study(williams_peng, "--num_seeds=4")
     rows = found["williams_peng_delay"]["rows"]
     h = williams_peng.TASK.chunk
@@ -92,8 +136,24 @@ def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
         "after    3 updates   0.0% of 4 seeds" in out
         and (tmp_path / "williams_peng.png").stat().st_size > 1000
     )
+    learn = jax.jit(delay.make_learn(task, delay.Pass(16, 8)))
+    expected = learn(7, jax.random.split(jax.random.key(1), 4)[2])
+    shares = np.array([row["share"] for row in rows])
+    np.testing.assert_allclose(shares[1, 2], expected, atol=0.001)
+    assert np.abs(shares[[0, 2, 3]] - shares[1]).max(axis=(1, 2)).min() > 0.005
     monkeypatch.setattr(williams_peng, "learn_delay", None)
     assert study(williams_peng, "--num_seeds=4")[0]["williams_peng_delay"]["rows"] == rows
+
+
+def test_williams_peng_seed_succeeds_where_it_learns_nine_tenths(tmp_path, monkeypatch):
+    shares = jnp.array([0.6, 0.89, 0.91, 1.0])  # at the milestones
+    monkeypatch.setattr(williams_peng.delay, "make_learn", lambda *_: lambda delay, key: shares)
+    for row in williams_peng.run_delay(tmp_path, 3)["rows"]:
+        assert row["successes"] == [0, 0, 3, 3]
+        z_squared = 1.959964**2
+        none, all_of_them = [0.0, z_squared / (3 + z_squared)], [3 / (3 + z_squared), 1.0]
+        expected = [none] * 2 + [all_of_them] * 2  # Wilson's
+        np.testing.assert_allclose(row["intervals"], expected, atol=1e-4)
 
 
 def test_williams_peng_on_text(study, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def small(monkeypatch):
     monkeypatch.setattr(solver, "TASK", task)
     monkeypatch.setattr(solver, "HORIZONS", (1, 4))
     monkeypatch.setattr(solver, "SHORT", 2)
-    monkeypatch.setattr(solver, "RATES", (0.001, 1e9))
+    monkeypatch.setattr(solver, "RATES", (0.03, 1e9))
     monkeypatch.setattr(solver, "NUM_STREAMS", 3)
     monkeypatch.setattr(solver, "NUM_TRAIN", 8)
     monkeypatch.setattr(solver, "NUM_TEST", 5)
@@ -40,13 +40,14 @@ def test_a_rate_is_chosen_on_states_that_are_not_those_of_the_test(monkeypatch):
     def forecast(_, params, states):
         """The later a network, the longer its forecasts; on the test's states, the shorter."""
         num = len(jax.tree.leaves(params)[0])
-        longer = jnp.arange(float(num)) * (-1.0 if states is made.test else 1.0)
-        return solvers.Forecast(jnp.zeros((num, 5)), longer)
+        longer = 7.0 - jnp.arange(num) if states is made.test else jnp.arange(float(num))
+        return solvers.Forecast(jnp.full((num, 5), longer[0]), longer)
 
     made = solver.all_states(solver.TASK)
     monkeypatch.setattr(solver, "forecast_of", lambda task: functools.partial(forecast, task))
     found = solver.learn(solver.Plan(1, 1), made, 1)
     assert (found["rate"], found["choice"]) == (1e9, [[0.0], [1.0]])
+    assert (found["valid"], found["errors"]) == ([7.0], [[7.0] * 5])
 
 
 def test_solver(study, tmp_path, monkeypatch):
@@ -63,12 +64,26 @@ def test_solver(study, tmp_path, monkeypatch):
     ]
     assert "2 steps, full" in out
     assert [(row["unrolled"], row["horizon"]) for row in rows][1:3] == [(2, 1), (2, 2)]
-    assert all(row["rate"] == 0.001 for row in rows)  # 1e9 leads nowhere
+    assert all(row["rate"] == 0.03 for row in rows)  # 1e9 leads nowhere
     assert np.shape(rows[0]["errors"]) == (2, 5) and np.shape(rows[0]["valid"]) == (2,)
     assert np.shape(rows[0]["bias"]) == np.shape(rows[0]["norm"]) == (2, 2)
     assert np.shape(rows[0]["choice"]) == (2, 2)
     assert np.shape(found["seconds"]) == (2, 2)
     assert (tmp_path / "solver.png").stat().st_size > 1000
+
+    states, task = solver.all_states(solver.TASK), solver.TASK
+    assert len({float(part.sum()) for part in states}) == 3
+    as_many_losses = task._replace(unrolled=2, batch_size=4)
+    key = jax.random.fold_in(jax.random.key(1), 1)
+    params = jax.jit(solvers.make_train(as_many_losses, 1))(0.03, key, states.train)
+    forecast = jax.jit(solvers.make_forecast(task))(params, states.test)
+    gradients = jax.jit(solvers.make_gradients(task))(params, states.test[:5])
+    at = np.array([0, 3])
+    expected = forecast._asdict() | {"norm": gradients.norm[at], "bias": gradients.bias[at]}
+    for name, value in expected.items():
+        np.testing.assert_allclose(rows[1][name][1], value, rtol=2e-3, atol=1e-5, err_msg=name)
+    assert len({str(row["errors"]) for row in rows}) == 5
+
     for name in ("learn", "before", "times"):
         monkeypatch.setattr(solver, name, None)
     assert study(solver, *args)[0]["solver"]["rows"] == rows

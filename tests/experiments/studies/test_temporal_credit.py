@@ -1,6 +1,8 @@
 """The study of horizon 1: a row for each cell, and verdicts by a margin that was set beforehand."""
 
+import jax
 import numpy as np
+import optax
 import pytest
 
 from experiments.record.errors import UserError
@@ -14,17 +16,24 @@ def test_temporal_credit(study, tmp_path, monkeypatch):
     tasks = {"bits": online.Task(1, state_size=3, num_steps=8, num_segments=4)}
     monkeypatch.setattr(temporal_credit, "TASKS", tasks)
     monkeypatch.setattr(temporal_credit, "HORIZONS", ("frozen", 1, "full"))
-    monkeypatch.setattr(temporal_credit, "OPTIMIZERS", {"rmsprop": temporal_credit.optax.rmsprop})
-    monkeypatch.setattr(temporal_credit.temporal_credit_chart, "COLOURS", {"rmsprop": "red"})
+    monkeypatch.setattr(temporal_credit, "RATES", (0.03, 0.1))
     found, out = study(temporal_credit, "--num_seeds=2")
     again, _ = study(temporal_credit, "--num_seeds=2")
     assert again == found
     found = found["temporal_credit"]
-    assert [row["horizon"] for row in found["rows"]] == ["frozen", 1, "full"]
+    assert [row["horizon"] for row in found["rows"]] == ["frozen", 1, "full"] * 2
+    assert len({tuple(row["last"]) for row in found["rows"]}) == 6
     assert all(np.shape(row["last"]) == (2,) for row in found["rows"])
     assert all(np.shape(row["median"]) == (4,) for row in found["rows"])
-    assert [line["task"] for line in found["verdicts"]] == ["bits"]
+    assert [line["task"] for line in found["verdicts"]] == ["bits"] * 2
     assert "bits, rmsprop: horizon 1 minus full" in out
+    for row, optimizer in ((found["rows"][1], optax.adam), (found["rows"][4], optax.rmsprop)):
+        make = lambda rate, optimizer=optimizer: optimizer(rate)
+        learn = jax.jit(lambda rate, key: online.learn(tasks["bits"], 1, make(rate), key)[1])
+        keys = jax.random.split(jax.random.key(0), 2)
+        last = [[learn(rate, key)[-1] for key in keys] for rate in (0.03, 0.1)]
+        assert row["optimizer"] == optimizer.__name__
+        np.testing.assert_allclose(row["last_of_rates"], np.median(last, axis=1), rtol=1e-3)
     assert (tmp_path / "temporal_credit.png").stat().st_size > 1000
 
 

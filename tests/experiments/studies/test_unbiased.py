@@ -1,5 +1,6 @@
 """The study of unbiased truncation: a row for each method; what must come is said beforehand."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -26,5 +27,12 @@ def test_unbiased(study, tmp_path, monkeypatch):
         assert all((last > 1.0) == (row["gain"] > 0.0) for _, last in row["distance"])
     assert "epochwise, 40" in out
     assert (tmp_path / "unbiased.png").stat().st_size > 1000
+
+    method = methods["random horizon"]
+    key = jax.random.split(jax.random.key(0), 2)[1]
+    start = jax.random.uniform(key, minval=0.1, maxval=1.0)
+    expected = jax.jit(balancing.make_learn(task, method, 20, 2))(start, key)
+    np.testing.assert_allclose(rows[2]["distance"][1], expected, rtol=1e-3)
+
     monkeypatch.setattr(unbiased, "learn", None)
     assert study(unbiased, *args)[0]["unbiased"]["rows"] == rows
