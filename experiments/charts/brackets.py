@@ -30,4 +30,4 @@ def draw(found: dict, path: Path) -> None:
     axes[0, 0].legend()
     updates = found["task"]["milestones"][-1]
     figure.suptitle(f"Agreement of brackets, {updates:,} updates, {found['num_seeds']} seeds")
-    save(figure, path)
+    save(figure, path, found["rows"])

@@ -27,4 +27,4 @@ def draw(found: dict, path: Path) -> None:
     axis.minorticks_off()
     axis.legend()
     axis.set_title("Penn Treebank, two LSTM layers of 200, horizon 20")
-    save(figure, path)
+    save(figure, path, [found["tensorflow"], found["rows"]])

@@ -34,4 +34,4 @@ def draw(found: dict, path: Path) -> None:
         axis.set_xlabel("horizon in steps")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle("A copy task learnt online: the trace has no horizon")
-    save(figure, path)
+    save(figure, path, found["rows"])

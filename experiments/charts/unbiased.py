@@ -28,4 +28,4 @@ def draw(found: dict, path: Path) -> None:
         axis.legend()
     axes[0].set_ylabel("distance from the best parameter")
     figure.suptitle(f"Influence balancing: median and range of {found['num_seeds']} seeds")
-    save(figure, path)
+    save(figure, path, found["rows"])
