@@ -75,9 +75,9 @@ def row(task: str, horizon: int | str, optimizer: str, found: np.ndarray) -> dic
         "horizon": horizon,
         "optimizer": optimizer,
         "rate": RATES[best],
-        "last": last[best].round(5).tolist(),
-        "median": np.median(found[best], axis=0).round(5).tolist(),
-        "last_of_rates": np.median(last, axis=1).round(5).tolist(),
+        "last": results.rounded(last[best]),
+        "median": results.rounded(np.median(found[best], axis=0)),
+        "last_of_rates": results.rounded(np.median(last, axis=1)),
     }
 
 
