@@ -29,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
-from scipy import stats
 
 from experiments.charts import temporal_credit as temporal_credit_chart
+from experiments.claims.verdicts import paired
 from experiments.record import launch, results, seeds
 from experiments.record.errors import UserError
 from experiments.record.files import read_object
@@ -83,13 +83,12 @@ def row(task: str, horizon: int | str, optimizer: str, found: np.ndarray) -> dic
 
 def verdict(one: list[float], full: list[float]) -> dict[str, Any]:
     """Whether horizon 1 does as well as the full gradient, over paired seeds."""
-    difference = np.subtract(one, full)
-    if len(difference) < 2:
-        return {"difference": difference.mean(), "says": "open"}
-    half = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
-    low, high = difference.mean() - half, difference.mean() + half
+    estimate = paired(np.subtract(one, full).tolist())
+    if not estimate.freedom:
+        return {"difference": estimate.mean, "says": "open"}
+    low, high = estimate.mean - estimate.half, estimate.mean + estimate.half
     says = "holds" if high < MARGIN else "refuted" if low > MARGIN else "open"
-    return {"difference": difference.mean(), "interval": [low, high], "says": says}
+    return {"difference": estimate.mean, "interval": [low, high], "says": says}
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
