@@ -21,7 +21,7 @@ def draw(report: dict, path: Path) -> None:
     axes[0].legend(loc="lower right", fontsize=8)
     figure.suptitle("The gradient through cells as their libraries write them, float32")
     figure.supxlabel(_about(report), fontsize=8, color="0.4")
-    save(figure, path)
+    save(figure, path, report)
 
 
 def _times(axes, rows, key):

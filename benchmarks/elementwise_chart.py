@@ -33,4 +33,4 @@ def draw(report: dict, path: Path) -> None:
     sizes = report["sizes"]
     shown = f"B {sizes['batch']}, T {sizes['steps']}, N {sizes['state']}"
     figure.suptitle(f"Gradient of elementwise carries, {shown}, float32, {machine(report)}")
-    save(figure, path)
+    save(figure, path, report)

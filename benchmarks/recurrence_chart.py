@@ -20,7 +20,7 @@ def draw(report: dict, path: Path) -> None:
     _targets(shapes, report["shapes"])
     _memory(memory, report["length"])
     figure.suptitle(f"Gradient of a recurrence alone, float32, {machine(report)}")
-    save(figure, path)
+    save(figure, path, report)
 
 
 def machine(report: dict) -> str:

@@ -49,7 +49,7 @@ def draw(report: dict, path: Path) -> None:
         "ratio to the first bar of the same style"
     )
     figure.supxlabel(f"{processor}; {about.format(**report)}", fontsize=8, color="0.4")
-    save(figure, path)
+    save(figure, path, report)
 
 
 def _panel(axes, name, setting):

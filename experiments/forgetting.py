@@ -74,7 +74,7 @@ def learn(passes: tuple[Pass, ...], num_seeds: int) -> dict[str, list]:
         state = train(state, jnp.int32(DELAY), keys, first, stop)
         found["share"].append(share(state, jnp.int32(DELAY), keys))
         found["input"].append(signal(state.params))
-    return {name: np.stack(x, 1).astype(float).round(3).tolist() for name, x in found.items()}
+    return {name: results.rounded(np.stack(x, 1)) for name, x in found.items()}
 
 
 def row(folder: Path, name: str, num_seeds: int) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def measure(num_seeds: int) -> dict[str, Any]:
             "style": style,
             "horizon": horizon,
             "stride": stride,
-            "share": shares[style].astype(float).round(3).tolist(),
+            "share": results.rounded(shares[style]),
             "over_full": alternation.ratios(seconds[style], seconds["full"]),
         }
         for style, (horizon, stride) in SCHEDULES.items()

@@ -78,7 +78,7 @@ def measure(num_seeds: int) -> dict[str, Any]:
             "tail": tail,
             "horizon": horizon,
             "steps_run": TASK.chunk + horizon - 1,
-            "accuracy": accuracies[tail, horizon].astype(float).round(4).tolist(),
+            "accuracy": results.rounded(accuracies[tail, horizon]),
             "milliseconds": alternation.milliseconds(seconds[str((tail, horizon))]) / TIMED_UPDATES,
             "over_trace": alternation.ratios(seconds[str((tail, horizon))], trace),
         }

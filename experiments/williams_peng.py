@@ -3,10 +3,10 @@
   python -m experiments.williams_peng --task=delay
   python -m experiments.williams_peng --task=ptb --corpus=ptb
 
-Three schedules of one depth: BPTT(h; 1), where every error reaches h steps back; BPTT(2h; h), where
-they reach h+1 to 2h for about the cost of full BPTT; and BPTT(h; h), 1 to h. On the delay stands
-BPTT(2h; 1) beside them, which tells depth from style. All see the same stream, without seams, and
-update every h steps.
+Three schedules: BPTT(h; 1), where every error reaches h steps back; BPTT(2h; h), where they reach
+h+1 to 2h for about the cost of full BPTT; and BPTT(h; h), 1 to h. On the delay stands BPTT(2h; 1)
+beside them, which tells depth from style. All see the same stream, without seams, and update every
+h steps.
 
 `delay` is a small task (experiments.tasks.delay): a binary sequence whose next symbol depends on
 the one d = h - 1 steps back, the furthest whose own step BPTT(h) reaches. A seed succeeds once it
@@ -93,8 +93,8 @@ def run_delay(folder: Path, num_seeds: int) -> dict:
                 flush=True,
             )
         row = {"schedule": name} | steps | {"successes": successes}
-        row |= {"intervals": np.round(intervals, 4).tolist()}
-        rows.append(row | {"share": shares.round(3).tolist(), "commit": found["commit"]})
+        row |= {"intervals": results.rounded(intervals)}
+        rows.append(row | {"share": results.rounded(shares), "commit": found["commit"]})
     return {"task": TASK._asdict(), "delay": TASK.max_delay, "num_seeds": num_seeds, "rows": rows}
 
 

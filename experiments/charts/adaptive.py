@@ -26,4 +26,4 @@ def draw(found: dict, path: Path) -> None:
     curves.legend()
     ends.legend()
     figure.suptitle(f"Copy task, memory {found['task']['memory']}, {found['num_seeds']} seeds")
-    save(figure, path)
+    save(figure, path, found["rows"])

@@ -24,10 +24,11 @@ def draw(found: dict, path: Path) -> None:
             axis.plot(spans, np.median(last, axis=0), "o-", color=colour, label=label)
             ends = np.min(last, axis=0), np.max(last, axis=0)
             axis.fill_between(spans, *ends, color=colour, alpha=0.15, linewidth=0)
-        axis.axhline(1.0 / found["task"]["kinds"], color="0.6", linestyle="--")
+        chance = 1.0 / found["task"]["kinds"]
+        axis.axhline(chance, color="0.6", linestyle="--", label="chance")
         axis.set(title=NAMES[cell], xlabel="distance of the brackets in steps")
     axes[0, 0].set_ylabel("closing brackets of the right kind")
     axes[0, 0].legend()
     updates = found["task"]["milestones"][-1]
     figure.suptitle(f"Agreement of brackets, {updates:,} updates, {found['num_seeds']} seeds")
-    save(figure, path)
+    save(figure, path, found["rows"])

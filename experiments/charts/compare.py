@@ -44,7 +44,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
         "Differences of the best validation loss with 95 % t intervals (left of 0: as claimed)"
     )
     figure.legend(loc="outside lower center", ncols=5)
-    save(figure, path)
+    save(figure, path, [[*row[:4], row.difference, row.article, row.verdict] for row in rows])
 
 
 def _name_claims(axes, places):

@@ -45,4 +45,4 @@ def draw(found: dict, path: Path) -> None:
     label = f"share learnt, median of {found['num_seeds']} seeds"
     figure.colorbar(images[0], ax=axes, label=label)
     figure.suptitle("Share of the possible gain learnt, by horizon and delay of the dependency")
-    save(figure, path)
+    save(figure, path, found["learnt"])

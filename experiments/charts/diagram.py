@@ -19,7 +19,7 @@ def draw(found: dict, path: Path) -> None:
     for axis, plan in zip(axes[0], plans, strict=True):
         _panel(axis, plan)
     figure.suptitle("Which error reaches which step (darker: further back; dotted: end of a block)")
-    save(figure, path)
+    save(figure, path, found["drawn"])
 
 
 def _panel(axis, plan):

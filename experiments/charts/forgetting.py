@@ -40,4 +40,4 @@ def draw(found: dict, path: Path) -> None:
     figure.suptitle(
         f"A delay of {found['delay']} steps: median and quartiles of {found['num_seeds']} seeds"
     )
-    save(figure, path)
+    save(figure, path, found["rows"])

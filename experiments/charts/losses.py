@@ -23,4 +23,4 @@ def draw(epochs: list[dict[str, Any]], path: Path) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title(f"Best validation loss {best['valid_loss']:.3f}, in epoch {best['epoch']}")
     axis.legend()
-    save(figure, path)
+    save(figure, path, epochs)

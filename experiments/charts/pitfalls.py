@@ -23,4 +23,4 @@ def draw(found: dict, path: Path) -> None:
     axis.set_xticks([3, 5, 10, 15, 20])
     axis.legend()
     axis.set_title("Error of a recipe that never clears the gradients of detached states")
-    save(figure, path)
+    save(figure, path, rows)

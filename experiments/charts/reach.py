@@ -23,7 +23,7 @@ def draw(found: dict, path: Path) -> None:
     axes[0, 0].set_ylabel(f"share learnt, mean of {found['num_seeds']} seeds")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle("What an error does not reach is not learnt")
-    save(figure, path)
+    save(figure, path, found["rows"])
 
 
 def _bars(axis, shares, row, place):

@@ -21,8 +21,8 @@ def draw(found: dict, path: Path) -> None:
         axis.set_xticks(found["horizons"], [str(h) for h in found["horizons"]])
         axis.minorticks_off()
         axis.set_xlabel("horizon in steps")
-    figure.suptitle(f"A corrected solver: medians and ranges of {found['num_seeds']} seeds")
-    save(figure, path)
+    figure.suptitle("A corrected solver, learnt with gradients of each horizon")
+    save(figure, path, [found["before"], found["rows"], found["seconds"]])
 
 
 def _unrolled(found, steps):
@@ -48,9 +48,11 @@ def _draw_errors(found, axis):
         look = {"color": next(colours)} if is_long else {"color": next(others), "linestyle": ":"}
         label = f"horizon {row['name']}" if is_long else row["name"]
         axis.plot(times, np.median(row["errors"], axis=0), label=label, **look)
-    axis.axvline(times[task["unrolled"] - 1], color="0.8", linewidth=1)
-    axis.axhline(task["limit"], color="0.8", linewidth=1)
+    grey = {"color": "0.8", "linewidth": 1}
+    axis.axvline(times[task["unrolled"] - 1], label=f"{task['unrolled']} steps", **grey)
+    axis.axhline(task["limit"], label="valid below", **grey)
     axis.set(yscale="log", ylim=(0.006, 2.0), xlabel="Lyapunov times", ylabel="relative error")
+    axis.set_title(f"Errors of forecasts, medians of {found['num_seeds']} seeds")
     axis.legend(ncols=2)
 
 
@@ -69,6 +71,7 @@ def _draw_valid(found, axis):
         level = growth * np.median(row["valid"])
         axis.axhline(level, color=colour, linestyle=line, label=label)
     axis.set(ylabel="forecast valid, Lyapunov times", ylim=(0.0, None))
+    axis.set_title(f"Forecasts, medians and ranges of {found['num_seeds']} seeds")
     axis.legend()
 
 
@@ -85,13 +88,18 @@ def _draw_gradients(found, axis):
         bias = np.array(row["bias"])[:, :-1]  # that of the full gradient is none
         _band(axis, found["horizons"][:-1], bias, colour, f"bias, {name}", "s:")
     axis.set(yscale="log", ylabel="relative to the full gradient's norm")
+    axis.set_title(f"Gradients, medians and ranges of {found['num_seeds']} seeds")
     axis.legend()
 
 
 def _draw_times(found, axis):
     seconds = np.array(found["seconds"])  # [horizons, rounds]
-    low, middle, high = np.quantile(seconds / seconds[-1], (0.25, 0.5, 0.75), axis=1)
-    axis.plot(found["horizons"], middle, "o-", color=OURS)
-    axis.fill_between(found["horizons"], low, high, color=OURS, **RANGE)
+    *horizons, full = found["horizons"]
+    low, middle, high = np.quantile(seconds[:-1] / seconds[-1], (0.25, 0.5, 0.75), axis=1)
+    axis.plot(horizons, middle, "o-", color=OURS, label="truncated")
+    axis.fill_between(horizons, low, high, color=OURS, **RANGE)
+    axis.plot(full, 1.0, "D", color=FULL, label=f"{full}: full, a scan without sweeps")
     axis.axhline(1.0, color="0.8", linewidth=1)
     axis.set(ylabel="time of an update, full gradient = 1", ylim=(0.0, None))
+    axis.set_title(f"Times, medians and quartiles of {seconds.shape[1]} rounds, one seed")
+    axis.legend()

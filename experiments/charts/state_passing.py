@@ -36,4 +36,4 @@ def draw(found: dict, path: Path) -> None:
     axes[0, 0].set_ylabel(f"loss - loss at {near}, nats per character")
     axes[0, -1].legend()
     figure.suptitle(f"Trained on pieces of {piece} characters, then read as one text")
-    save(figure, path)
+    save(figure, path, found["rows"])

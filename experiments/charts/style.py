@@ -1,6 +1,9 @@
 """The look that all charts share: one style file, one palette, one way to save."""
 
+import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -18,7 +21,19 @@ OTHERS = "#56B4E9", "#CC79A7", "#E69F00"
 ARTICLE = "0.45"  # numbers from elsewhere
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Writes a figure as PNG or SVG, by the name's ending; the same picture is the same file."""
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {})
+def save(figure: Figure, path: Path, numbers: Any) -> None:
+    """Writes a figure as PNG or SVG, by the name's ending; the same picture is the same file.
+
+    Args:
+      figure: closed afterwards.
+      path: the file; it says of which numbers it is.
+      numbers: what is drawn, as JSON holds it.
+    """
+    undated = {"Date": None} if path.suffix == ".svg" else {}
+    figure.savefig(path, metadata={"Description": f"numbers {digest(numbers)}"} | undated)
     plt.close(figure)
+
+
+def digest(numbers: Any) -> str:
+    """The same for what JSON holds in the same way."""
+    return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()

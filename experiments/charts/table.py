@@ -13,8 +13,9 @@ HORIZONS = dict(zip((5, 10, 20, 40), (*OTHERS, "black"), strict=True))  # colour
 
 def draw(finished: runs.Runs, folder: Path) -> None:
     """Draws table.png and table_curves.png."""
-    save(_beside_article(finished), folder / "table.png")
-    save(_curves(finished), folder / "table_curves.png")
+    numbers = {cell.name: run.valid_loss for cell, run in finished.items()}
+    save(_beside_article(finished), folder / "table.png", numbers)
+    save(_curves(finished), folder / "table_curves.png", numbers)
 
 
 def _beside_article(finished):

@@ -25,4 +25,4 @@ def draw(found: dict, path: Path) -> None:
     axes[0, 0].set_ylabel(f"loss at the end, median of {found['num_seeds']} seeds")
     axes[0, 0].legend()
     figure.suptitle("Learnt online at every step: one step of gradient beside all of it")
-    save(figure, path)
+    save(figure, path, found["rows"])

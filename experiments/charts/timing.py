@@ -26,4 +26,4 @@ def draw(found: dict, path: Path) -> None:
     axis.set_xlim(right=1.1 * max(high for _, (_, _, high), _ in bars))  # with room for its label
     axis.set(xlabel="time for loss and gradients, in units of full BPTT; whiskers: quartiles")
     axis.set_title("Cost of true truncation at the sizes of the article's timing, two CPU cores")
-    save(figure, path)
+    save(figure, path, [article, found["rows"]])

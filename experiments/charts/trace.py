@@ -22,7 +22,7 @@ def draw(found: dict, path: Path) -> None:
     right.plot(horizons, [row["milliseconds"] for row in rows], "o-", color=FULL, markersize=4)
     right.axhline(trace["milliseconds"], color=OURS)
     right.set(yscale="log", ylabel="milliseconds", title="time of an update, all seeds at once")
-    ticks = [0.25, 0.5, 1, 2, 4, 8]
+    ticks = [0.125, 0.25, 0.5, 1, 2, 4]
     right.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     right.minorticks_off()
     for axis in (left, right):
@@ -34,4 +34,4 @@ def draw(found: dict, path: Path) -> None:
         axis.set_xlabel("horizon in steps")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle("A copy task learnt online: the trace has no horizon")
-    save(figure, path)
+    save(figure, path, found["rows"])

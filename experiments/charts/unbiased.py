@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.charts.style import plt, save
 
-LIMITS = 1e-6, 1e6
+LIMITS = 1e-8, 1e8
 
 
 def draw(found: dict, path: Path) -> None:
@@ -26,6 +26,6 @@ def draw(found: dict, path: Path) -> None:
         axis.axhline(1.0, color="0.6", linestyle="--", linewidth=1)
         axis.set(yscale="log", ylim=LIMITS, xlabel="updates", title=title)
         axis.legend()
-    axes[0].set_ylabel("distance from the best parameter")
+    axes[0].set_ylabel("distance from the best parameter, start = 1")
     figure.suptitle(f"Influence balancing: median and range of {found['num_seeds']} seeds")
-    save(figure, path)
+    save(figure, path, found["rows"])

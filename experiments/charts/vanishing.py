@@ -31,7 +31,7 @@ def draw(found: dict, path: Path) -> None:
     tanh = [r for r in found["rows"] if r["cell"] == "vanilla" and not r["epochs"]]
     _ratios(axes[1, 1], [r for r in tanh if r["state_size"] in states], found["article_l1"])
     figure.suptitle("The gradient by lag, and the factor by which it shrinks per step")
-    save(figure, path)
+    save(figure, path, [found["article_l1"], found["rows"]])
 
 
 def _by_lag(axis, rows, article):

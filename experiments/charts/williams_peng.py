@@ -22,7 +22,7 @@ def draw(folder: Path, path: Path) -> None:
     for axis, (task, report) in zip(axes[0], found.items(), strict=True):
         panels[task](axis, report)
     figure.suptitle("BPTT(2h; h) compared with BPTT(h; 1) and BPTT(h; h)")
-    save(figure, path)
+    save(figure, path, [report["rows"] for report in found.values()])
 
 
 def _delay(axis, report):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from experiments.record.environment import environment
@@ -33,6 +34,11 @@ def finished() -> Path:
     if not path.is_dir():
         raise UserError(f"--results={path} is no folder of results.")
     return path
+
+
+def rounded(x: np.typing.ArrayLike) -> Any:
+    """Numbers to five significant digits, in nested lists."""
+    return np.vectorize(lambda x: float(f"{x:.5g}"), [float])(np.asarray(x, float)).tolist()
 
 
 def write(out: Path, name: str, found: dict[str, Any]) -> dict[str, Any]:

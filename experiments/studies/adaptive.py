@@ -80,7 +80,7 @@ def learn(rule: Rule, seed: int) -> dict[str, list]:
         params = epoch_of(k)(params, jax.random.fold_in(key, i))
         found.append(float(test(params, jax.random.fold_in(key, OF_TEST))))
         ks.append(k)
-    return {"perplexity": np.array(found).round(4).tolist(), "k": ks}
+    return {"perplexity": results.rounded(found), "k": ks}
 
 
 def row(folder: Path, rule: Rule, num_seeds: int) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def learn(cell: str, horizon: int, num_seeds: int) -> dict[str, list]:
         found["excess"].append(seen.excess)
         for name in ("kind_loss", "right"):
             found[name].append(getattr(seen, name) / jnp.maximum(seen.total, 1))
-    return {name: np.stack(x, 1).astype(float).round(4).tolist() for name, x in found.items()}
+    return {name: results.rounded(np.stack(x, 1)) for name, x in found.items()}
 
 
 def row(folder: Path, cell: str, horizon: int, num_seeds: int) -> dict[str, Any]:

@@ -85,11 +85,6 @@ def task_of(plan: Plan) -> Task:
     return TASK._replace(unrolled=plan.unrolled, batch_size=num_losses // plan.unrolled)
 
 
-def rounded(x: jax.typing.ArrayLike) -> list:
-    """To four digits, as JSON has it."""
-    return np.vectorize(lambda x: float(f"{x:.4g}"))(np.asarray(x, float)).tolist()
-
-
 @functools.cache
 def forecast_of(task: Task):
     """Compiled for several networks at once."""
@@ -115,7 +110,7 @@ def learn(plan: Plan, states: States, num_seeds: int) -> dict[str, Any]:
     choice = forecast_of(TASK)(params, states.choice).valid.reshape(len(RATES), num_seeds)
     best = int(jnp.argmax(jnp.mean(choice, axis=1)))
     params = jax.tree.map(lambda x: x[best * num_seeds : (best + 1) * num_seeds], params)
-    return {"rate": RATES[best], "choice": rounded(choice)} | seen(params, states)
+    return {"rate": RATES[best], "choice": results.rounded(choice)} | seen(params, states)
 
 
 def seen(params: solvers.Params, states: States) -> dict[str, list]:
@@ -128,14 +123,14 @@ def seen(params: solvers.Params, states: States) -> dict[str, list]:
     at = np.array(HORIZONS) - 1
     found = {"valid": forecast.valid, "errors": forecast.errors}
     found |= {"norm": gradients.norm[:, at], "bias": gradients.bias[:, at]}
-    return {name: rounded(x) for name, x in found.items()}
+    return {name: results.rounded(x) for name, x in found.items()}
 
 
 def before(states: States, num_seeds: int) -> dict[str, Any]:
     """What is seen of the solver alone, and its "growth", the largest Lyapunov exponent."""
     params = jax.vmap(lambda seed: solvers.init_params(TASK, key_of(seed)))(jnp.arange(num_seeds))
     growth = jax.jit(functools.partial(solvers.growth, TASK))(states.train, jax.random.key(2))
-    return {"growth": rounded(growth)} | seen(params, states)
+    return {"growth": results.rounded(growth)} | seen(params, states)
 
 
 def times(states: States, rounds: int) -> dict[str, Any]:
@@ -146,7 +141,7 @@ def times(states: States, rounds: int) -> dict[str, Any]:
         args = RATES[-1], jax.random.key(0), states.train
         calls[str(horizon)] = functools.partial(train, *args)
     seconds = alternation.alternate(calls, rounds)
-    return {"seconds": rounded(np.array([*seconds.values()]) / NUM_TIMED)}
+    return {"seconds": results.rounded(np.array([*seconds.values()]) / NUM_TIMED)}
 
 
 def print_row(row: dict[str, Any], growth: float) -> None:

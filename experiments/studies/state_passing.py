@@ -92,8 +92,8 @@ def learn(cell: str, way: Way, corpus: data.Corpus, num_seeds: int) -> dict[str,
     state = train(jax.jit(jax.vmap(start))(keys), text, keys, 0, TASK.num_updates)
     windows = lambda length: long_text.windows(test, length, LENGTHS[-1], num_asked(corpus))
     found = [evaluate(state.params, windows(length)) for length in LENGTHS]
-    loss, size = (np.stack(each, axis=1).astype(float) for each in zip(*found, strict=True))
-    return {"loss": loss.round(4).tolist(), "size": size.round(3).tolist()}
+    loss, size = (results.rounded(np.stack(each, axis=1)) for each in zip(*found, strict=True))
+    return {"loss": loss, "size": size}
 
 
 def row(folder: Path, cell: str, name: str, corpus: data.Corpus, num_seeds: int) -> dict[str, Any]:

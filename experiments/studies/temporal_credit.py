@@ -28,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
-from scipy import stats
 
 from experiments.charts import temporal_credit as temporal_credit_chart
+from experiments.claims.verdicts import paired
 from experiments.record import kept, launch, results, seeds
 from experiments.tasks import online
 
@@ -73,21 +73,20 @@ def row(task: str, horizon: int | str, optimizer: str, found: np.ndarray) -> dic
         "horizon": horizon,
         "optimizer": optimizer,
         "rate": RATES[best],
-        "last": last[best].round(5).tolist(),
-        "median": np.median(found[best], axis=0).round(5).tolist(),
-        "last_of_rates": np.median(last, axis=1).round(5).tolist(),
+        "last": results.rounded(last[best]),
+        "median": results.rounded(np.median(found[best], axis=0)),
+        "last_of_rates": results.rounded(np.median(last, axis=1)),
     }
 
 
 def verdict(one: list[float], full: list[float]) -> dict[str, Any]:
     """Whether horizon 1 does as well as the full gradient, over paired seeds."""
-    difference = np.subtract(one, full)
-    if len(difference) < 2:
-        return {"difference": difference.mean(), "says": "open"}
-    half = stats.t.ppf(0.975, len(difference) - 1) * stats.sem(difference)
-    low, high = difference.mean() - half, difference.mean() + half
+    estimate = paired(np.subtract(one, full).tolist())
+    if not estimate.freedom:
+        return {"difference": estimate.mean, "says": "open"}
+    low, high = estimate.mean - estimate.half, estimate.mean + estimate.half
     says = "holds" if high < MARGIN else "refuted" if low > MARGIN else "open"
-    return {"difference": difference.mean(), "interval": [low, high], "says": says}
+    return {"difference": estimate.mean, "interval": [low, high], "says": says}
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

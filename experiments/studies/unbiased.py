@@ -50,8 +50,7 @@ def learn(method: Method, num_seeds: int) -> dict[str, list]:
     keys = jax.random.split(jax.random.key(0), num_seeds)
     thetas = jax.vmap(lambda key: jax.random.uniform(key, minval=0.1, maxval=1.0))(keys)
     learn = jax.vmap(balancing.make_learn(TASK, method, NUM_UPDATES, NUM_RECORDS))
-    found = np.asarray(jax.jit(learn)(thetas, keys)).astype(float)
-    return {"distance": [[float(f"{x:.4g}") for x in row] for row in found]}
+    return {"distance": results.rounded(jax.jit(learn)(thetas, keys))}
 
 
 def row(folder: Path, name: str, num_seeds: int) -> dict[str, Any]:
