@@ -11,11 +11,10 @@ horizons 1 to 16, for the full gradient, and for a cell that stays as it was dra
 learns: the loss over the last tenth of the steps, by Adam and RMSprop, each at the better of two
 rates.
 
-The claim is one of equivalence, with a margin set beforehand: it holds on a task where the 95 % t
-interval of horizon 1's loss minus the full gradient's, paired by seed, lies below the margin; it is
-refuted where the interval lies above the margin; else it is open. Everything but the truncation and
-the optimizer is the same for a seed. The preprint's rates and lengths are not known to us. Each
-finished cell is a JSON in the folder temporal_credit of --scratch, and is not measured again.
+The claim is one of equivalence, with a margin set beforehand; `experiments.compare` tests it by the
+one rule of all claims. Everything but the truncation and the optimizer is the same for a seed. The
+preprint's rates and lengths are not known to us. Each finished cell is a JSON in the folder
+temporal_credit of --scratch, and is not measured again.
 """
 
 import itertools
@@ -30,7 +29,6 @@ import optax
 from absl import flags
 
 from experiments.charts import temporal_credit as temporal_credit_chart
-from experiments.claims.verdicts import paired
 from experiments.record import kept, launch, results, seeds
 from experiments.tasks import online
 
@@ -79,28 +77,6 @@ def row(task: str, horizon: int | str, optimizer: str, found: np.ndarray) -> dic
     }
 
 
-def verdict(one: list[float], full: list[float]) -> dict[str, Any]:
-    """Whether horizon 1 does as well as the full gradient, over paired seeds."""
-    estimate = paired(np.subtract(one, full).tolist())
-    if not estimate.freedom:
-        return {"difference": estimate.mean, "says": "open"}
-    low, high = estimate.mean - estimate.half, estimate.mean + estimate.half
-    says = "holds" if high < MARGIN else "refuted" if low > MARGIN else "open"
-    return {"difference": estimate.mean, "interval": [low, high], "says": says}
-
-
-def verdicts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One for each task and optimizer."""
-    last = {(row["task"], row["optimizer"], row["horizon"]): row["last"] for row in rows}
-    return [
-        {"task": task, "optimizer": optimizer}
-        | verdict(last[task, optimizer, 1], last[task, optimizer, online.FULL])
-        for task in TASKS
-        for optimizer in OPTIMIZERS
-        if {(task, optimizer, 1), (task, optimizer, online.FULL)} <= last.keys()
-    ]
-
-
 def cell(
     folder: Path, name: str, horizon: int | str, optimizer: str, num_seeds: int
 ) -> dict[str, Any]:
@@ -124,16 +100,6 @@ def print_row(row: dict[str, Any], seconds: float) -> None:
     )
 
 
-def print_verdicts(found: list[dict[str, Any]]) -> None:
-    """The differences with their intervals."""
-    for line in found:
-        low, high = line.get("interval", (line["difference"],) * 2)
-        print(
-            f"{line['task']}, {line['optimizer']}: horizon 1 minus full {line['difference']:+.4f} "
-            f"({low:+.4f} to {high:+.4f}): {line['says']}"
-        )
-
-
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
     sizes = {name: task._asdict() for name, task in TASKS.items()}
@@ -144,9 +110,9 @@ def main():
         began = time.perf_counter()
         rows.append(cell(folder, name, horizon, optimizer, num_seeds))
         print_row(rows[-1], time.perf_counter() - began)
-    results.write(out, "temporal_credit", plan | {"rows": rows, "verdicts": verdicts(rows)})
-    print_verdicts(verdicts(rows))
-    temporal_credit_chart.draw(plan | {"rows": rows}, out / "temporal_credit.png")
+    found = plan | {"rows": rows}
+    results.write(out, "temporal_credit", found)
+    temporal_credit_chart.draw(found, out / "temporal_credit.png")
 
 
 if __name__ == "__main__":
