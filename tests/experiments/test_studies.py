@@ -121,7 +121,6 @@ def test_the_inputs_signal_is_what_tells_symbols_apart():
 def test_williams_peng_on_the_delay(study, tmp_path, monkeypatch):
     task = williams_peng.TASK._replace(milestones=(1, 3), learning_rate=0.1)
     monkeypatch.setattr(williams_peng, "TASK", task)
-    monkeypatch.setattr(delay, "EVALUATION_CHUNKS", 2)
     found, out = study(williams_peng, "--num_seeds=4")
     rows = found["williams_peng_delay"]["rows"]
     h = williams_peng.TASK.chunk
