@@ -25,7 +25,7 @@ def test_temporal_credit(study, tmp_path, monkeypatch):
     assert len({tuple(row["last"]) for row in found["rows"]}) == 6
     assert all(np.shape(row["last"]) == (2,) for row in found["rows"])
     assert all(np.shape(row["median"]) == (4,) for row in found["rows"])
-    assert "bits      rmsprop        full" in out
+    assert "bits      rmsprop       full" in out
     for row, optimizer in ((found["rows"][1], optax.adam), (found["rows"][4], optax.rmsprop)):
         make = lambda rate, optimizer=optimizer: optimizer(rate)
         learn = jax.jit(lambda rate, key: online.learn(tasks["bits"], 1, make(rate), key)[1])
