@@ -96,7 +96,7 @@ def windowed_value_and_grad(
 
 def _outputs_of_windows(cell, params, init, xs, horizon, stride):
     """The last carry and the outputs [T, ...], each from the window of its own block."""
-    f = functools.partial(cell, params)
+    f = lambda carry, x: pair(NAME, "cell", "(carry, y)", cell(params, carry, x))
     parts = partition(NAME, f, init, xs)
     step = parts.without(f)
     num_steps = jax.tree.leaves(xs)[0].shape[0]
@@ -112,8 +112,7 @@ def _outputs_of_windows(cell, params, init, xs, horizon, stride):
         return step(carry, x)
 
     first = parts.rest(init), take(xs, 0)
-    jaxpr = jax.make_jaxpr(lambda *args: pair(NAME, "cell", "(carry, y)", step(*args)))(*first)
-    refuse_bits_that_vmap_changes(NAME, jaxpr)
+    refuse_bits_that_vmap_changes(NAME, jax.make_jaxpr(step)(*first))
     last, entering = jax.lax.scan(
         lambda c, x: (jax.lax.stop_gradient(step(c, x)[0]), c), parts.rest(init), xs
     )

@@ -53,7 +53,7 @@ class SweepsUntil(Entering):
 
 
 def _squared(tree, scale):
-    """The squared L2 norm of the tree times a scale; one pass, unlike a norm."""
+    """The squared L2 norm of the tree times a scale: one pass, where `l2_of` takes two."""
     of_leaf = lambda leaf: jnp.sum(jnp.square(jnp.abs(leaf).astype(float) * scale))
     return sum(of_leaf(leaf) for leaf in jax.tree.leaves(tree))
 

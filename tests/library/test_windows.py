@@ -82,3 +82,10 @@ def test_loss_that_is_no_real_scalar_is_refused(step_loss_fn, got):
             problem.params, problem.init, problem.xs, problem.ys_ct
         )
     assert str(error.value).endswith(f"step_loss_fn must return a real scalar, got {got}.")
+
+
+@pytest.mark.parametrize("cell", [lambda w, c, x: (c, c, c), lambda w, c, x: (w * c, c, c)])
+def test_a_cell_that_returns_no_pair_fails(cell):
+    run = windowed_value_and_grad(cell, lambda w, y, target: y, horizon=2)
+    with pytest.raises(TypeError, match=r"^windowed_value_and_grad: cell must return a pair"):
+        run(0.5, 1.0, jnp.ones(4), None)
