@@ -12,8 +12,9 @@ back where the horizon is at least d + 1; the epochwise style sends only one in 
 errors as far as the horizon.
 
 All delays of a seed learn in one program: 12 ms an update at horizon 8, stride 1, on one CPU core.
-The whole takes eight hours on one core. Each finished seed of a schedule is a JSON in the folder
-dependency of --scratch, and is not run again; `--horizons=8,16` runs two of the horizons.
+The whole takes eight hours on one core; a GPU takes little longer for all seeds than for one, so
+give it `--seeds_at_once=20`. Each finished seed of a schedule is a JSON in the folder dependency of
+--scratch, and is not run again; `--horizons=8,16` runs two of the horizons.
 """
 
 import time
@@ -42,26 +43,40 @@ SHOWN = (1, 2, 4, 8, 16, 32)  # delays
 DEFAULTS = {"num_seeds": 20}
 
 flags.DEFINE_string("horizons", ",".join(map(str, HORIZONS)), "Horizons to run, with commas.")
+flags.DEFINE_integer("seeds_at_once", 1, "Seeds that learn in one program.", lower_bound=1)
 flags.declare_key_flag("out")
 flags.declare_key_flag("scratch")
 flags.adopt_module_key_flags(seeds)
 
 
-def make_of_seed(horizon: int, stride: int) -> Callable[[int], dict[str, Any]]:
-    """Builds seed -> {"share": [delays][milestones]}: every delay 1..32 in one compiled program."""
-    learn = jax.jit(jax.vmap(delay.make_learn(TASK, delay.Pass(horizon, stride))))
+def make_of_seed(horizon: int, stride: int, at_once: int = 1) -> Callable[[int], dict[str, Any]]:
+    """Builds seed -> {"share": [delays][milestones]}: every delay 1..32 in one compiled program.
+
+    With a seed those after it are found too, `at_once` in all, and held until they are asked for.
+    """
+    learn = jax.vmap(delay.make_learn(TASK, delay.Pass(horizon, stride)))
+    learn = jax.jit(jax.vmap(learn, (None, 0)))
     delays = jnp.arange(1, TASK.max_delay + 1)
+    of_delays = lambda seed: jax.random.split(_key(seed), TASK.max_delay)
+    held = {}
 
     def of_seed(seed):
-        keys = jax.random.split(jax.random.fold_in(jax.random.key(0), seed), TASK.max_delay)
-        return {"share": _rounded(learn(delays, keys))}
+        if seed not in held:
+            together = range(seed, seed + at_once)
+            shares = learn(delays, jnp.stack([*map(of_delays, together)]))
+            held.update(zip(together, _rounded(shares), strict=True))
+        return {"share": held.pop(seed)}
 
     return of_seed
 
 
+def _key(seed):
+    return jax.random.fold_in(jax.random.key(0), seed)
+
+
 def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> dict[str, list]:
     """{"share" [delays][seeds][milestones], "commit" [seeds]}, as far as kept from `folder`."""
-    of_seed, each = make_of_seed(horizon, stride), []
+    of_seed, each = make_of_seed(horizon, stride, flags.FLAGS.seeds_at_once), []
     holds = {"share": (TASK.max_delay, len(TASK.milestones))}
     for seed in range(num_seeds):
         began = time.perf_counter()

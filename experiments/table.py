@@ -4,11 +4,12 @@
 
 trains 21 cells as the article does: state 100, batch 32, and a state that goes through dropout
 before the next sequence is given it. Beside them there are controls that make as many updates as
-the true style, epochwise inside its sequences; further seeds at the rates of 0.003 and 0.001; then
-cells for further questions (`cells.EXTRAS`). A cell takes 7 minutes on two CPU cores that do
-nothing else, all of them 9 hours. Each finished cell is a JSON in the folder table of --out and is
-not run again; one that was stopped goes on from its last epoch in --scratch. `--only='true-20-*'`
-runs some of them, and the committed cells are in results: `--out=results` adds to them.
+the true style, epochwise inside its sequences, and full BPTT in 30 steps; two further seeds of all
+these; then cells for further questions (`cells.EXTRAS`). A cell takes 7 minutes on two CPU cores
+that do nothing else, all 119 of them 14 hours. Each finished cell is a JSON in the folder table of
+--out and is not run again; one that was stopped goes on from its last epoch in --scratch.
+`--only='true-20-*'` runs some of them, and the committed cells are in results: `--out=results` adds
+to them.
 
 `--check` trains and writes nothing: it prints the table of --results, and fails where a cell is
 missing or not whole. To expect: 5.0 to 5.2 nats per word, within 0.03 of the article.
@@ -55,7 +56,7 @@ def print_table(finished: runs.Runs) -> None:
     print("best validation loss, seed 0 (the article's; standard deviation of the seeds)")
     rates = "  ".join(f"rate {rate:<16g}" for rate in cells.RATES)
     print(f"style      horizon  sequence  {rates}".rstrip())
-    for plan in (*cells.SCHEDULES, *cells.CONTROLS):
+    for plan in (*cells.SCHEDULES, *cells.CONTROLS, *cells.FULL):
         columns = []
         for i, rate in enumerate(cells.RATES):
             losses = runs.losses(finished, cells.Cell(plan, rate))

@@ -54,20 +54,20 @@ CLAIMS = (EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, FEWER_UPDATES, SEMI)
 
 
 def _pairs() -> Iterator[tuple[str, tuple[Schedule, Schedule]]]:
-    plans = {(plan.style, plan.horizon): plan for plan in cells.SCHEDULES}
-    extras = [cell.schedule for cell in cells.EXTRAS if cell == Cell(cell.schedule)]
-    extras = {(plan.style, plan.horizon): plan for plan in extras}
+    extras = [cell.schedule for cell in cells.EXTRAS if not cell.differences]
+    plans = [*cells.SCHEDULES, *cells.FULL, *extras]
+    plans = {(plan.style, plan.horizon): plan for plan in plans}
     for control in cells.CONTROLS:
         true, epochwise = plans["true", control.horizon], plans["epochwise", control.horizon]
         yield EQUAL_HORIZON, (true, epochwise)
         # An epochwise schedule of the whole sequence is full BPTT within it.
-        whole = plans.get(("epochwise", true.seq_len)) or extras.get(("full", true.seq_len))
+        whole = plans.get(("epochwise", true.seq_len)) or plans.get(("full", true.seq_len))
         if whole:
             yield EQUAL_LENGTH, (whole, true)
         yield EQUAL_UPDATES, (true, control)
         yield FEWER_UPDATES, (control, epochwise)
-        if ("semi", control.horizon) in extras:
-            yield SEMI, (true, extras["semi", control.horizon])
+        if ("semi", control.horizon) in plans:
+            yield SEMI, (true, plans["semi", control.horizon])
 
 
 def comparisons(

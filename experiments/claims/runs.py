@@ -90,7 +90,7 @@ def _read(path, cell):
 
 def losses(runs: Runs, cell: Cell, measure: str = VALID) -> dict[int, float]:
     """The loss of a cell by seed, as far as they are there: on the validation or the test text."""
-    seeds = {seed: cell._replace(seed=seed) for seed in range(max(plan.NUM_SEEDS.values()))}
+    seeds = {seed: cell._replace(seed=seed) for seed in range(plan.NUM_SEEDS)}
     loss_of = {VALID: lambda run: run.loss, TEST: lambda run: run.test_loss}[measure]
     return {seed: loss_of(runs[cell]) for seed, cell in seeds.items() if cell in runs}
 
@@ -108,7 +108,7 @@ def noise(
         freedom = sum(of.freedom for of in each)
         total = math.fsum(of.variance * of.freedom for of in each)
         return Noise(total / freedom if freedom else math.nan, freedom)
-    schedules = (*plan.SCHEDULES, *plan.CONTROLS)
+    schedules = (*plan.SCHEDULES, *plan.CONTROLS, *plan.FULL)
     by_seed = [losses(runs, Cell(schedule, rate, cell=cell), measure) for schedule in schedules]
     return verdicts.noise([of for of in by_seed if len(of) > 1])
 

@@ -61,11 +61,11 @@ def article_table(finished: Runs) -> str:
 
 
 def seeds_table(finished: Runs) -> str:
-    """The rates with several seeds, each seed and the mean; and the number of updates."""
+    """Each seed and the mean, at each rate; and the number of updates."""
     rows = []
-    for plan in (*cells.SCHEDULES, *cells.CONTROLS):
+    for plan in (*cells.SCHEDULES, *cells.CONTROLS, *cells.FULL):
         row = [_plan(plan), "–"]
-        for rate in cells.REPEATED_RATES:
+        for rate in cells.RATES:
             losses = runs.losses(finished, Cell(plan, rate))
             row += [" ".join(f"{loss:.3f}" for loss in losses.values()) or "–"]
             row += [f"{statistics.fmean(losses.values()):.3f}" if losses else "–"]
@@ -73,7 +73,7 @@ def seeds_table(finished: Runs) -> str:
                 row[1] = f"{finished[Cell(plan, rate, min(losses))].updates_per_epoch:,}"
         rows.append(row)
     head = ["style, horizon, sequence", "updates an epoch"]
-    for rate in cells.REPEATED_RATES:
+    for rate in cells.RATES:
         head += [f"rate {rate:g}, each seed", "mean"]
     return table(head, rows)
 

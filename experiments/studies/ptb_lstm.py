@@ -15,7 +15,7 @@ readout's bias begins at 0; the test text is read as 20 streams, as the others a
 the parameters tested are those of the best epoch, not of the last.
 
 Each finished run is a JSON in the folder ptb_lstm of --out and is not run again; one that was
-stopped goes on from its last epoch in --scratch.
+stopped goes on from its last epoch in --scratch. `--styles=true` runs one of the styles.
 """
 
 import math
@@ -46,6 +46,8 @@ SCHEDULES = {  # and the seams
 LAYERS, SIZE, INIT_SCALE = 2, 200, 0.1
 NUM_EPOCHS = 13
 TENSORFLOW = {"valid": 121.39, "test": 115.91}  # perplexities
+
+flags.DEFINE_multi_enum("styles", [*SCHEDULES], [*SCHEDULES], "A style to run.")
 
 
 def settings(style: str, seed: int) -> Settings:
@@ -98,7 +100,7 @@ def main():
     )
     cells = {}
     for seed in range(flags.FLAGS.num_seeds):
-        for style in SCHEDULES:
+        for style in dict.fromkeys(flags.FLAGS.styles):
             name = f"{style}-seed-{seed}"
             plan = settings(style, seed)
             found = grid.cell(folder, scratch, name, model, corpus, plan)

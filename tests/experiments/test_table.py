@@ -60,7 +60,7 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
 
 @pytest.fixture
 def tiny_table(tmp_path, monkeypatch):
-    """A table of 13 cells of one epoch on a few words; the flags that name them."""
+    """A table of 20 cells of one epoch on a few words; the flags that name them."""
     write(tmp_path / "text", TEXTS)
     md5 = data.read_corpus("ptb", tmp_path / "text").md5
     monkeypatch.setattr(data, "PTB_MD5", md5)
@@ -74,8 +74,8 @@ def tiny_table(tmp_path, monkeypatch):
         "ARTICLE": {("true", 2): (1.0, 1.1, 1.2), ("epochwise", 2): (1.3, 1.4, 1.5)},
         "SHARED": table_cells.SHARED | {"batch_size": 4},
         "NUM_EPOCHS": 1,
-        "NUM_SEEDS": {0.003: 1, 0.001: 2, 0.0003: 1},
-        "REPEATED_RATES": [0.001],
+        "FULL": [],
+        "NUM_SEEDS": 2,
     }.items():
         monkeypatch.setattr(table_cells, name, value)
     return [
@@ -89,10 +89,10 @@ def test_table_runs_its_cells_once(study, exit_of, tiny_table, tmp_path, capsys)
     _, out = study(table, "--only=true-2-*-0.001-seed-0", *tiny_table)
     assert out.count("epoch  1") == 1 and "(1.10)" in out
     _, out = study(table, "--only=*rate-0.001*", *tiny_table)
-    assert out.count("epoch  1") == 6
+    assert out.count("epoch  1") == 7
     printed = out[out.index("best validation loss, seed 0") :]
     said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
-    assert said == "error: 6 cells are missing, the first true-2-in-4-rate-0.003-seed-0."
+    assert said == "error: 12 cells are missing, the first true-2-in-4-rate-0.003-seed-0."
     assert printed.startswith(capsys.readouterr().out)
 
 
@@ -139,7 +139,7 @@ def test_table_is_drawn_beside_the_articles(exit_of, tiny_table, tmp_path):
 
 def test_check_of_no_cells_fails_and_makes_no_folder(exit_of, tmp_path):
     said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
-    assert said == "error: 75 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
+    assert said == "error: 119 cells are missing, the first true-5-in-20-rate-0.003-seed-0."
     assert list(tmp_path.iterdir()) == []
     none = tmp_path / "none"
     said = exit_of(table, "--check", f"--results={none}", out=None)

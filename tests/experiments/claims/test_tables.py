@@ -46,9 +46,10 @@ def test_seeds_stand_beside_their_mean_and_updates():
     losses = {Cell(TRUE, 0.001, seed): 5.0 + 0.01 * seed**2 for seed in range(3)}
     losses[Cell(EPOCHWISE, 0.003, 1)] = 5.2
     rows = {row[0]: row[1:] for row in lines(tables.seeds_table(finished(losses)))}
-    assert rows["true, 5, 20"] == ["1,452", "–", "–", "5.000 5.010 5.040", "5.017"]
-    assert rows["epochwise, 5, 5"] == ["5,809", "5.200", "5.200", "–", "–"]
-    assert rows["epochwise, 10, 10"] == ["–"] * 5
+    none = ["–", "–"]
+    assert rows["true, 5, 20"] == ["1,452", *none, "5.000 5.010 5.040", "5.017", *none]
+    assert rows["epochwise, 5, 5"] == ["5,809", "5.200", "5.200", *none, *none]
+    assert rows["epochwise, 10, 10"] == rows["full, 30, 30"] == ["–"] * 7
 
 
 def test_difference_falls_into_style_and_updates():
