@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
         "device": f"{device.platform}: {device.device_kind}",
         "num_cores": os.cpu_count(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"] or "default",
     }
 
 

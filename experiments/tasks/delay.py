@@ -87,14 +87,17 @@ def step(params: dict[str, jax.Array], carry: jax.Array, symbol: jax.Array):
 def next_symbols(task: Task, delay: jax.Array, past: jax.Array, key: jax.Array):
     """The next chunk: past [D+1, B] -> (past, (symbols [C, B], the symbols after each))."""
 
-    def draw(past, key):
+    def draw(key):
         copied, free = jax.random.split(key)
         other = jax.random.randint(free, past[0].shape, 0, task.num_symbols)
-        copies = jax.random.bernoulli(copied, task.copy_prob, past[0].shape)
+        return jax.random.bernoulli(copied, task.copy_prob, past[0].shape), other
+
+    def move(past, drawn):
+        copies, other = drawn
         new = jnp.where(copies, past[task.max_delay - delay], other)
         return jnp.concatenate([past[1:], new[None]]), (past[-1], new)
 
-    return jax.lax.scan(draw, past, jax.random.split(key, task.chunk))
+    return jax.lax.scan(move, past, jax.vmap(draw)(jax.random.split(key, task.chunk)))
 
 
 def make_loss(task: Task, *passes: Pass) -> Callable:
