@@ -75,8 +75,9 @@ def _key(seed):
 
 
 def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> dict[str, list]:
-    """{"share" [delays][seeds][milestones], "commit" [seeds]}, as far as kept from `folder`."""
-    of_seed, each = make_of_seed(horizon, stride, flags.FLAGS.seeds_at_once), []
+    """{"share" [delays][seeds][milestones]} with its origin [seeds], kept in `folder`."""
+    at_once = min(flags.FLAGS.seeds_at_once, num_seeds)
+    of_seed, each = make_of_seed(horizon, stride, at_once), []
     holds = {"share": (TASK.max_delay, len(TASK.milestones))}
     for seed in range(num_seeds):
         began = time.perf_counter()
@@ -85,7 +86,8 @@ def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> dict[str,
         each.append(kept.kept(path, config, lambda seed=seed: of_seed(seed), holds))
         print(f"  {path.stem}: {time.perf_counter() - began:.0f} s", flush=True)
     share = np.stack([found["share"] for found in each], axis=1)
-    return {"share": share.tolist(), "commit": [found["commit"] for found in each]}
+    origin = {name: [found[name] for found in each] for name in kept.ORIGIN}
+    return {"share": share.tolist()} | origin
 
 
 def chosen() -> list[int]:

@@ -12,6 +12,8 @@ from experiments.record.environment import environment
 from experiments.record.errors import UserError
 from experiments.record.files import folder_of_flag, read_object, replace
 
+ORIGIN = "commit", "device"  # of the code that found the numbers, and where it ran
+
 flags.DEFINE_string("scratch", "runs", "Folder of what is not finished.")
 
 
@@ -35,7 +37,7 @@ def kept(
       holds: their shapes, by their names.
 
     Returns:
-      The numbers, and the "commit" of the code that found them.
+      The numbers, and their `ORIGIN`.
 
     Raises:
       UserError: the file has another configuration, or is damaged.
@@ -51,12 +53,12 @@ def kept(
     for name, shape in holds.items():
         if not _are_numbers(found.get(name), shape):
             raise _damaged(path, f"{name} is not numbers of the shape {list(shape)}")
-    return {name: found[name] for name in (*holds, "commit")}
+    return {name: found[name] for name in (*holds, *ORIGIN)}
 
 
 def _read(path):
     try:
-        return read_object(path, {"commit": str | None})
+        return read_object(path, {"commit": str | None, "device": str})
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; move it away.") from None
     except ValueError as error:

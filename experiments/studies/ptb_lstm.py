@@ -76,7 +76,7 @@ def summary(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
         epochs = [[math.exp(loss) for loss in cell["valid_loss"]] for cell in of_seeds]
         row = schedule._asdict() | {"seams": seams, "seeds": [cell["seed"] for cell in of_seeds]}
         row |= {"valid": perplexity("best_valid_loss"), "test": perplexity("test_loss")}
-        row |= {name: [cell[name] for cell in of_seeds] for name in ("seconds", "commit")}
+        row |= {name: [cell[name] for cell in of_seeds] for name in ("seconds", *kept.ORIGIN)}
         row["epochs"] = epochs
         rows.append(row)
     return rows

@@ -117,7 +117,7 @@ def test_a_piece_is_compared_with_all_that_its_function_reads(module, exit_of, t
     def piece(path, config, find, holds):
         pieces.append((config, find))
         ones = {name: np.ones(shape).tolist() for name, shape in holds.items()}
-        return ones | {"commit": f"of piece {len(pieces)}"}
+        return ones | {"commit": f"of piece {len(pieces)}", "device": "cpu: cpu"}
 
     def end(out, name, found):
         said = json.dumps(found)

@@ -1,5 +1,7 @@
 """Studies on tiny sizes: they write numbers and a chart."""
 
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +64,25 @@ def test_dependency(study, exit_of, tmp_path, monkeypatch):
     first = np.array(rows[1]["share"])[:, :1]
     assert one["dependency"]["learnt"][0]["share"] == first.tolist()
     assert exit_of(dependency, "--horizons=2,3") == "error: --horizons=3: choose from (2, 1)."
+
+
+def test_dependency_of_several_seeds_in_one_program(study, tmp_path, monkeypatch):
+    """Of three seeds two learn together; where one is kept, those that follow it do."""
+    monkeypatch.setattr(dependency, "HORIZONS", (2,))
+    task = dependency.TASK._replace(milestones=(1, 2), learning_rate=0.1)
+    monkeypatch.setattr(dependency, "TASK", task)
+    monkeypatch.setattr(delay, "EVALUATION_CHUNKS", 2)
+    args = "--num_seeds=3", "--horizons=2"
+    alone, _ = study(dependency, *args, f"--scratch={tmp_path / 'alone'}")
+    expected = alone["dependency"]["learnt"]
+    for kept in ((), ("2-1-seed-0.json",)):
+        scratch = tmp_path / f"together-{len(kept)}"
+        (scratch / "dependency").mkdir(parents=True)
+        for name in kept:
+            shutil.copy(tmp_path / "alone" / "dependency" / name, scratch / "dependency")
+        found, _ = study(dependency, *args, "--seeds_at_once=2", f"--scratch={scratch}")
+        for row, same in zip(found["dependency"]["learnt"], expected, strict=True):
+            np.testing.assert_allclose(row["share"], same["share"], atol=0.01)
 
 
 def test_forgetting(study, tmp_path, monkeypatch):

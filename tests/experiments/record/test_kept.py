@@ -17,12 +17,14 @@ def keep(path, config=None, find=None):
     return kept.kept(path, config or CONFIG, find or (lambda: FOUND), HOLDS)
 
 
-def test_a_finished_piece_is_read_with_the_commit_that_found_it(tmp_path):
+def test_a_finished_piece_is_read_with_the_commit_and_the_device_that_found_it(tmp_path):
     path = tmp_path / "a" / "piece.json"
     found = keep(path)
-    assert found == FOUND | {"commit": json.loads(path.read_text())["commit"]}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "another"}))
-    assert keep(path, find=pytest.fail) == FOUND | {"commit": "another"}
+    written = json.loads(path.read_text())
+    assert found == FOUND | {"commit": written["commit"], "device": written["device"]}
+    another = {"commit": "another", "device": "gpu: H100"}
+    path.write_text(json.dumps(written | another))
+    assert keep(path, find=pytest.fail) == FOUND | another
 
 
 def without(name):
@@ -37,6 +39,7 @@ DAMAGES = {
     "cut off": (lambda piece: json.dumps(piece)[:-9], ""),
     "no object": (lambda _: "[]", r"the file cannot be \[\]"),
     "no commit": (without("commit"), "commit is missing"),
+    "no device": (without("device"), "device is missing"),
     "no number": (without("rate"), r"rate is not numbers of the shape \[\]"),
     "no list": (without("loss"), r"loss is not numbers of the shape \[3, 2\]"),
     "a list for a number": (having("rate", [0.5]), "rate is not"),
