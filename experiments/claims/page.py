@@ -1,5 +1,6 @@
 """The page of results: page_template.md filled with numbers; no result in it is written by hand."""
 
+import collections
 import math
 import statistics
 import string
@@ -43,7 +44,7 @@ def text(folder: Path) -> str:
         "parts_table": tables.parts_table(rows),
         "extras_table": tables.extras_table(finished),
         "lstm_table": tables.lstm_table(comparisons(finished, cell="lstm")),
-        "missing": f"{len(finished)} of {len(finished) + len(missing)} cells are finished.",
+        "missing": missing_text(finished, missing),
         "hours": f"{math.fsum(run.seconds for run in finished.values()) / 3600:.1f}",
         "noise": noise_text(finished),
         "best_epochs": best_epochs(finished, summary),
@@ -115,6 +116,19 @@ def table_numbers(summary: runs.Summary) -> dict[str, str]:
         "largest_pattern": f"{max(map(abs, summary.patterns)):.3f}",
         "pattern": f"{pattern:.3f}",
     }
+
+
+def missing_text(finished: runs.Runs, missing: list[Cell]) -> str:
+    """How many cells are finished, and which are not."""
+    groups = {}
+    for cell in missing:
+        groups.setdefault((cell.cell, cell.learning_rate), []).append(cell.seed)
+    said = [f"{len(finished)} of {len(finished) + len(missing)} cells are finished"]
+    for (cell, rate), seeds in groups.items():
+        counts = collections.Counter(seeds).items()
+        each = ", ".join(f"{count} of seed {seed}" for seed, count in sorted(counts))
+        said.append(f"missing at rate {rate:g}, {cell}: {each}")
+    return "; ".join(said) + "."
 
 
 def noise_text(finished: runs.Runs) -> str:

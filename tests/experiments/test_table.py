@@ -153,7 +153,7 @@ def test_check_writes_nothing(study, exit_of, tiny_table, tmp_path):
     assert len(before) == 2
     first = "true-2-in-4-rate-0.003-seed-0"
     said = exit_of(table, "--check", f"--results={tmp_path}", out=None)
-    assert said == f"error: 12 cells are missing, the first {first}."
+    assert said == f"error: 19 cells are missing, the first {first}."
     assert before == {path: path.read_bytes() for path in tmp_path.glob("table*.*")}
     said = exit_of(table, "--check", "--only=true*", out=None)
     assert said == "error: --only does not go with --check."
@@ -202,7 +202,7 @@ def test_cells_that_are_not_whole_or_not_alike_are_refused(tmp_path):
 
 def test_names_of_cells_tell_them_apart():
     names = [cell.name for cell in table_cells.cells()]
-    assert len(set(names)) == len(names) == 75
+    assert len(set(names)) == len(names) == 119
 
 
 def test_updates_per_epoch_are_the_sequences_of_the_text(tmp_path):
