@@ -42,6 +42,18 @@ def brackets(found):
         yield name, spread(last(row["excess"]), 4), spread(right[:, 3], 3), spread(right[:, 4], 3)
 
 
+def dependency(found):
+    """The longest delay to which all are learnt, half the gain in the median; at three times."""
+    of = {(row["style"], row["horizon"]): row["share"] for row in found["learnt"]}
+    at = [found["task"]["milestones"].index(updates) for updates in (250, 2000, 8000)]
+    for horizon in sorted({horizon for _, horizon in of}):
+        learnt = [
+            np.median(of[style, horizon], axis=1)[:, at] > 0.5
+            for style in ("true", "semi", "epochwise")
+        ]
+        yield horizon, *(", ".join(map(str, np.argmin(each, axis=0))) for each in learnt)
+
+
 def forgetting(found):
     for row in found["rows"]:
         medians = np.median(row["share"], axis=0), np.median(row["input"], axis=0)
@@ -108,6 +120,7 @@ def unbiased(found):
 TABLES = [
     adaptive,
     brackets,
+    dependency,
     forgetting,
     ptb_lstm,
     solver,
