@@ -15,7 +15,8 @@ readout's bias begins at 0; the test text is read as 20 streams, as the others a
 the parameters tested are those of the best epoch, not of the last.
 
 Each finished run is a JSON in the folder ptb_lstm of --out and is not run again; one that was
-stopped goes on from its last epoch in --scratch. `--styles=true` runs one of the styles.
+stopped goes on from its last epoch in --scratch. `--styles=true` runs one of the styles; the
+result holds what is finished of the others too.
 """
 
 import math
@@ -100,8 +101,10 @@ def main():
     )
     cells = {}
     for seed in range(flags.FLAGS.num_seeds):
-        for style in dict.fromkeys(flags.FLAGS.styles):
+        for style in SCHEDULES:
             name = f"{style}-seed-{seed}"
+            if style not in flags.FLAGS.styles and not (folder / f"{name}.json").exists():
+                continue
             plan = settings(style, seed)
             found = grid.cell(folder, scratch, name, model, corpus, plan)
             cells.setdefault(style, []).append(found)

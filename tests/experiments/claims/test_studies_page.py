@@ -102,8 +102,10 @@ def state_passing(found):
 
 def ptb_lstm(found):
     for row in found["rows"]:
-        ends, best = row["epochs"][0][-1], row["valid"][0]
-        yield STYLES[row["style"]], f"{ends:.2f}", f"{best:.2f}", f"{row['test'][0]:.2f}"
+        each = [epochs[-1] for epochs in row["epochs"]], row["valid"], row["test"]
+        one = len(row["seeds"]) == 1
+        said = [f"{values[0]:.2f}" if one else spread(values, 2) for values in each]
+        yield STYLES[row["style"]], len(row["seeds"]), *said
 
 
 def unbiased(found):

@@ -58,3 +58,9 @@ def test_a_row_for_each_style_and_a_run_for_each_seed(study, short_text, tmp_pat
     assert f"true            2  {last:22.2f}  {best:6.2f}" in out
     assert (tmp_path / "ptb_lstm.png").stat().st_size > 1000
     assert len(list((tmp_path / "ptb_lstm").glob("*.json"))) == 6
+
+    (tmp_path / "ptb_lstm" / "semi-seed-1.json").unlink()
+    again, _ = study(ptb_lstm, "--styles=true", *args)
+    of_style = {row["style"]: row for row in again["ptb_lstm"]["rows"]}
+    assert of_style["semi"]["seeds"] == [0]
+    assert {row["style"]: row for row in found["rows"]} == of_style | {"semi": rows["semi"]}
