@@ -28,8 +28,7 @@ import numpy as np
 from absl import flags
 
 from experiments.charts import dependency as dependency_chart
-from experiments.record import kept, launch, results, seeds
-from experiments.record.errors import UserError
+from experiments.record import chosen, kept, launch, results, seeds
 from experiments.tasks import delay
 
 HORIZONS = (8, 16, 4, 2, 1, 32)  # in the order in which they are run
@@ -90,21 +89,9 @@ def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> dict[str,
     return {"share": share.tolist()} | origin
 
 
-def chosen() -> list[int]:
-    """The horizons of the flag, in the order in which they are run.
-
-    Raises:
-      UserError: the study has no such horizon.
-    """
-    asked = set(flags.FLAGS.horizons.split(","))
-    unknown = sorted(asked - {*map(str, HORIZONS)})
-    if unknown:
-        raise UserError(f"--horizons={','.join(unknown)}: choose from {HORIZONS}.")
-    return [horizon for horizon in HORIZONS if str(horizon) in asked]
-
-
 def main():
-    out, num_seeds, horizons = results.folder(), flags.FLAGS.num_seeds, chosen()
+    out, num_seeds = results.folder(), flags.FLAGS.num_seeds
+    horizons = chosen.of_flag("horizons", HORIZONS)
     folder = kept.folder("dependency")
     measured = {}
     print(f"{num_seeds} seeds; entropy {TASK.entropy:.4f}, gain {TASK.possible_gain:.4f}")

@@ -24,7 +24,7 @@ from absl import logging
 
 from experiments.record import processes
 from experiments.record.errors import UserError
-from experiments.record.files import read_object, replace
+from experiments.record.files import read_object, write_whole
 
 NUM_NEWEST = 2  # that are kept, beside the best
 CHECKSUMS = "checksums.json"
@@ -61,7 +61,7 @@ def save(folder: Path, step: int, state: Any, about: dict[str, Any], loss: float
             manager.save(step, args=ocp.args.Composite(**items))
         if processes.is_first():
             sums = {"loss": loss, "files": _sums(folder / str(step))}
-            replace(folder / str(step) / CHECKSUMS, json.dumps(sums))
+            write_whole(folder / str(step) / CHECKSUMS, json.dumps(sums))
     except Exception as error:
         if not _is_of_disk(error):  # another process may have ended
             raise

@@ -151,18 +151,27 @@ def _check_kind(name, found, kind):
         _check_kind(key, found[key], inner)
 
 
-def replace(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Writes a file whole or not at all.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    scratch = path.with_name(path.name + ".new")
+    scratch.write_text(text, encoding="utf-8")
+    os.replace(scratch, path)
+
+
+def replace(path: Path, text: str) -> None:
+    """As `write_whole`.
 
     Raises:
       UserError: it cannot be written.
     """
-    scratch = path.with_name(path.name + ".new")
     try:
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, path)
+        write_whole(path, text)
     except OSError as error:
-        named = error.filename2 or scratch
+        named = error.filename2 or error.filename or path
         raise UserError(
             f"{named} cannot be written: {error.strerror}; mend that, or name another folder."
         ) from error

@@ -63,7 +63,7 @@ def test_dependency(study, exit_of, tmp_path, monkeypatch):
     one, _ = study(dependency, "--num_seeds=1", "--horizons=2", scratch)
     first = np.array(rows[1]["share"])[:, :1]
     assert one["dependency"]["learnt"][0]["share"] == first.tolist()
-    assert exit_of(dependency, "--horizons=2,3") == "error: --horizons=3: choose from (2, 1)."
+    assert exit_of(dependency, "--horizons=2,3") == "error: --horizons=3: choose from 2, 1."
 
 
 def test_dependency_of_several_seeds_in_one_program(study, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Checkpoints: what is restored is what was saved, or one that was saved before, never another."""
 
+import errno
+import os
 import random
 import resource
 import shutil
@@ -155,8 +157,22 @@ def test_a_save_that_fails_is_one_line_and_the_last_one_stays(saved):
             checkpoints.save(saved, 3, {"big": big}, {}, 1.0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    said = str(failed.value)
-    assert "cannot be written" in said and "go on" in said and "\n" not in said
+    assert_the_last_one_stays(saved, str(failed.value))
+
+
+def test_checksums_that_cannot_be_written_are_a_save_that_fails(saved, monkeypatch):
+    def no_room(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_whole", no_room)
+        with pytest.raises(UserError, match="No space left on device") as failed:
+            save(saved, 3)
+    assert_the_last_one_stays(saved, str(failed.value))
+
+
+def assert_the_last_one_stays(saved, said):
+    assert said.startswith("the state cannot be written") and "go on" in said and "\n" not in said
     assert restored_number(saved) == 2
     save(saved, 3)
     assert restored_number(saved) == 3

@@ -34,7 +34,9 @@ def test_kernels_are_uniform_up_to_the_scale():
         assert 0.08 < jnp.abs(kernel).max() <= 0.1
 
 
-def test_a_row_for_each_style_and_a_run_for_each_seed(study, short_text, tmp_path, monkeypatch):
+def test_a_row_for_each_style_and_a_run_for_each_seed(
+    study, exit_of, short_text, tmp_path, monkeypatch
+):
     monkeypatch.setattr(ptb_lstm, "SIZE", 3)
     monkeypatch.setattr(ptb_lstm, "NUM_EPOCHS", 2)
     monkeypatch.setattr(ptb_lstm, "LAYERS", 1)
@@ -60,6 +62,7 @@ def test_a_row_for_each_style_and_a_run_for_each_seed(study, short_text, tmp_pat
     assert len(list((tmp_path / "ptb_lstm").glob("*.json"))) == 6
 
     (tmp_path / "ptb_lstm" / "semi-seed-1.json").unlink()
+    assert exit_of(ptb_lstm, "--styles=true,all").startswith("error: --styles=all: choose from ")
     again, _ = study(ptb_lstm, "--styles=true", *args)
     of_style = {row["style"]: row for row in again["ptb_lstm"]["rows"]}
     assert of_style["semi"]["seeds"] == [0]
