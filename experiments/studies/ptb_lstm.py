@@ -14,10 +14,10 @@ with cut seams all three would be one gradient. To expect of the epochwise style
 readout's bias begins at 0; the test text is read as 20 streams, as the others are, not as one; and
 the parameters tested are those of the best epoch, not of the last.
 
-A run takes 23 minutes in the epochwise style and an hour in the true one, on one quiet core; all
-nine, three seeds of each style, six hours. Each finished run is a JSON in the folder ptb_lstm of --out and is not run again; one that was
-stopped goes on from its last epoch in --scratch. `--styles=true` runs one of the styles; the
-result holds what is finished of the others too.
+A run takes 23 minutes in the epochwise style and an hour in the true one, on one quiet core; three
+seeds of each style six hours. Each finished run is a JSON in the folder ptb_lstm of --out and is
+not run again; one that was stopped goes on from its last epoch in --scratch. `--styles=true` runs
+one of the styles; the result holds what is finished of the others too.
 """
 
 import math
