@@ -75,6 +75,9 @@ def test_dependency_of_several_seeds_in_one_program(study, tmp_path, monkeypatch
     args = "--num_seeds=3", "--horizons=2"
     alone, _ = study(dependency, *args, f"--scratch={tmp_path / 'alone'}")
     expected = alone["dependency"]["learnt"]
+    rounded, together = dependency._rounded, []
+    count = lambda shares: together.append(len(shares)) or rounded(shares)
+    monkeypatch.setattr(dependency, "_rounded", count)
     for kept in ((), ("2-1-seed-0.json",)):
         scratch = tmp_path / f"together-{len(kept)}"
         (scratch / "dependency").mkdir(parents=True)
@@ -83,6 +86,7 @@ def test_dependency_of_several_seeds_in_one_program(study, tmp_path, monkeypatch
         found, _ = study(dependency, *args, "--seeds_at_once=2", f"--scratch={scratch}")
         for row, same in zip(found["dependency"]["learnt"], expected, strict=True):
             np.testing.assert_allclose(row["share"], same["share"], atol=0.01)
+    assert together == [2] * 7  # two calls for each of two strides, one where a seed is kept
 
 
 def test_forgetting(study, tmp_path, monkeypatch):

@@ -161,11 +161,15 @@ def test_a_save_that_fails_is_one_line_and_the_last_one_stays(saved):
 
 
 def test_checksums_that_cannot_be_written_are_a_save_that_fails(saved, monkeypatch):
-    def no_room(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    move = os.replace
+
+    def no_room(source, target):
+        if os.path.basename(target) == checkpoints.CHECKSUMS:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        move(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "write_whole", no_room)
+        patch.setattr(os, "replace", no_room)
         with pytest.raises(UserError, match="No space left on device") as failed:
             save(saved, 3)
     assert_the_last_one_stays(saved, str(failed.value))
