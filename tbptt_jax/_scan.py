@@ -70,7 +70,8 @@ def truncated_scan(
     leaves of one dtype that depend on each other entry by entry), sliding windows replace the
     sweeps, at a cost that does not depend on the horizon; elsewhere than on a CPU at all strides.
     Such steps are found by themselves, and an unknown operation means sweeps. Windows multiply
-    entries of many Jacobians: where such a product overflows, so may an error that is tiny.
+    entries of many Jacobians, sweeps and walks the known factors within one step, before an error
+    comes: where such a product overflows, so may an error that is tiny.
 
     With `carry_every` = m > 1 only every m-th carry is kept, and the steps between are run again in
     the backward pass: memory for about T/m + m + horizon carries instead of T. Call it under

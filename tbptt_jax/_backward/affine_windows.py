@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tbptt_jax._step.zero_factors import as_product
+
 
 class Maps(NamedTuple):
     """Affine maps of k leaves, entry by entry; the leading axes of every array count the maps.
@@ -53,11 +55,13 @@ def compose(outer: Maps, inner: Maps) -> Maps:
     return Maps(a, call(outer, inner.b))
 
 
+@as_product
 def _moved(a, value):
     """A · value; no error stays none where a product of factors has overflowed."""
     return jnp.where(value == 0, 0, a * value)
 
 
+@as_product
 def _product(a, b):
     """A · b, 0 where a factor is, though a product of others has overflowed."""
     return jnp.where((a == 0) | (b == 0), 0, a * b)

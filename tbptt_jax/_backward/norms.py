@@ -1,4 +1,4 @@
-"""Norms of trees, without the squares of small numbers, which would be zero."""
+"""Norms of trees, without squares that would be zero or infinite."""
 
 from __future__ import annotations
 
@@ -18,10 +18,21 @@ def l2_of(tree):
     return _l2(jnp.stack(jax.tree.leaves(jax.tree.map(_l2, tree))))
 
 
+def scale_of(tree):
+    """A power of two near one over the largest entry, so that what is scaled is exact.
+
+    It is 1 where all entries are zero.
+    """
+    sizes = [jnp.max(jnp.abs(leaf), initial=0).astype(float) for leaf in jax.tree.leaves(tree)]
+    largest = jnp.max(jnp.stack(sizes))
+    normal = jnp.finfo(largest.dtype).maxexp - 2  # smaller powers are flushed to zero
+    exponent = jnp.clip(-jnp.frexp(largest)[1], -normal, normal)
+    return jnp.ldexp(jnp.ones((), float), exponent)
+
+
 def _l2(leaf):
-    sizes = jnp.abs(leaf).astype(float)
-    largest = jnp.max(sizes, initial=0.0)
-    usual = (largest > 0.0) & jnp.isfinite(largest)
-    scaled = sizes / jnp.where(usual, largest, 1.0)
-    squares = jnp.where(usual, jnp.sum(scaled**2), 1.0)
-    return jnp.where(usual, largest * jnp.sqrt(squares), largest)  # as it is: zero, inf or nan
+    scale = jax.lax.stop_gradient(scale_of(leaf))
+    squares = jnp.sum((jnp.abs(leaf).astype(float) * scale) ** 2)
+    usual = (squares > 0.0) & jnp.isfinite(squares)
+    root = jnp.sqrt(jnp.where(usual, squares, 1.0)) / scale
+    return jnp.where(usual, root, squares)  # as they are: zero, inf or nan

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._backward.entering import Entering
+from tbptt_jax._backward.norms import scale_of
 from tbptt_jax._pullback.linearised import Linearised
 from tbptt_jax._step.time_axis import add, of_next_step
 
@@ -27,7 +28,7 @@ class SweepsUntil(Entering):
 
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):
         of_each, b = self.steps.of(inputs, ys_ct, own)
-        scale = _scale(jax.lax.stop_gradient(b))  # so that squares of small numbers are not zero
+        scale = scale_of(jax.lax.stop_gradient(b))  # so that squares of small numbers are not zero
 
         def is_left(errors):
             travelling, arrived = (_squared(part, scale) for part in errors)
@@ -56,11 +57,3 @@ def _squared(tree, scale):
     """The squared L2 norm of the tree times a scale: one pass, where `l2_of` takes two."""
     of_leaf = lambda leaf: jnp.sum(jnp.square(jnp.abs(leaf).astype(float) * scale))
     return sum(of_leaf(leaf) for leaf in jax.tree.leaves(tree))
-
-
-def _scale(tree):
-    """A power of two near one over the largest entry; 1 where that is zero."""
-    sizes = [jnp.max(jnp.abs(leaf), initial=0).astype(float) for leaf in jax.tree.leaves(tree)]
-    exponent = jnp.frexp(jnp.max(jnp.stack(sizes)))[1]
-    normal = jnp.finfo(float).maxexp - 2  # smaller powers are flushed to zero
-    return jnp.ldexp(jnp.ones((), float), jnp.clip(-exponent, -normal, normal))

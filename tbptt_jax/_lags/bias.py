@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tbptt_jax._backward.norms import scale_of
 from tbptt_jax._lags.spectrum import LagSpectrum
 from tbptt_jax._step.arguments import check_integers, check_number, shown
 
@@ -111,7 +112,9 @@ def truncation_bias(
 
     at_least = jnp.max(held - absolute(1 + jnp.arange(len(held))))
     bounds = absolute(jnp.array(horizons))
-    relative = jnp.where(at_least > 0, bounds / jnp.where(at_least > 0, at_least, 1), jnp.inf)
+    scale = scale_of(at_least)  # the reciprocal of a large number alone would be zero
+    relative = bounds * scale / jnp.where(at_least > 0, at_least * scale, 1)
+    relative = jnp.where(at_least > 0, relative, jnp.inf)
     return TruncationBias(
         jnp.array(horizons, jnp.int32), bounds, relative, decay, decay_error, constant, is_bounded
     )

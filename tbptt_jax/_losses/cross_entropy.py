@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from tbptt_jax._losses.blocks import accumulator, in_blocks, losses_alone, visit
 from tbptt_jax._losses.over_devices import is_sharded, on_each_device, varying_alike
 from tbptt_jax._step.arguments import as_array, check_integer, shown
+from tbptt_jax._step.zero_factors import as_product
 
 NAME = "linear_softmax_cross_entropy"
 ARGUMENTS = ("inputs", "kernel", "bias", "labels", "token_weights")
@@ -163,6 +164,7 @@ def _nothing_like(array):
     return jnp.zeros((0,), array.dtype)
 
 
+@as_product
 def _times(weights, losses):
     return jnp.where(weights != 0, weights * losses, 0)
 

@@ -9,9 +9,15 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._step.arguments import as_array, check_arrays, check_callable
+from tbptt_jax._step.arguments import as_array, check_arrays, check_callable, shown
 from tbptt_jax._step.handed_on import call
 from tbptt_jax._step.per_step import input_pair, pair
+
+WIDER = {
+    jnp.integer: jnp.number,
+    jnp.floating: jnp.inexact,
+    jnp.complexfloating: jnp.complexfloating,
+}
 
 Carry = TypeVar("Carry")
 X = TypeVar("X")
@@ -133,12 +139,10 @@ def _start(function, start, leaf):
     """The initial value in the carry's shape and dtype, if it has one there."""
     if start is leaf:
         return leaf
-    start, dtype = jnp.asarray(start), jnp.asarray(leaf).dtype
-    loses = jnp.issubdtype(start.dtype, jnp.inexact) and not jnp.issubdtype(dtype, jnp.inexact)
-    if start.dtype != dtype and (loses or not jax.typeof(start).weak_type):
-        raise TypeError(
-            f"{function}: init must be of the carry's dtype {dtype}, got {start.dtype}."
-        )
+    given, start, dtype = start, jnp.asarray(start), jnp.asarray(leaf).dtype
+    if start.dtype != dtype and not _is_number_of(dtype, start, given):
+        got = shown(given) if isinstance(given, int) else start.dtype
+        raise TypeError(f"{function}: init must be of the carry's dtype {dtype}, got {got}.")
     start = start if start.dtype == dtype else start.astype(dtype)  # keys have no astype
     shape = jnp.shape(leaf)
     if start.ndim > len(shape) or any(
@@ -149,6 +153,18 @@ def _start(function, start, leaf):
             f"{list(start.shape)}."
         )
     return jnp.broadcast_to(start, shape)
+
+
+def _is_number_of(dtype, number, given):
+    """Whether a number without a dtype of its own keeps its value in this one."""
+    if not jax.typeof(number).weak_type:
+        return False
+    if isinstance(given, int) and jnp.issubdtype(dtype, jnp.integer):
+        return jnp.iinfo(dtype).min <= given <= jnp.iinfo(dtype).max
+    return any(
+        jnp.issubdtype(number.dtype, kind) and jnp.issubdtype(dtype, wider)
+        for kind, wider in WIDER.items()
+    )
 
 
 def _check_structure(what, tree, carry):

@@ -110,6 +110,7 @@ def updates(name, update, batch_fn, state, source, start, stop):
         if not is_scalar or not jnp.issubdtype(jnp.result_type(bound), jnp.integer):
             got = described(bound)
             raise TypeError(f"{name}: start and stop must be integers, got {got}.")
+    start, stop = (i if isinstance(i, int) else jnp.asarray(i, int) for i in (start, stop))
 
     def one(i, loop):
         state, (totals, lost) = loop

@@ -153,6 +153,22 @@ def test_adaptive_horizon_is_the_shortest_below_the_tolerance(tolerance, horizon
     assert choose(bias, tolerance=tolerance) == (horizon, is_below)
 
 
+@pytest.mark.parametrize("size", [1e-30, 3e37])
+def test_the_size_of_the_loss_does_not_count(size):
+    """In float32, where one over a large gradient's norm would be zero."""
+
+    def bias(size):
+        loss_fn = lambda w, ys, _: jnp.float32(size) * jnp.mean(ys)
+        run = lag_spectrum(moving_average, loss_fn, horizon=10)
+        args = jnp.float32(0.5), jnp.float32(0.0), jnp.ones(200, jnp.float32), None
+        return truncation_bias(run(*args), horizons=(1, 2, 4, 8))
+
+    with jax.enable_x64(False):
+        actual, expected = bias(size), bias(1.0)
+    np.testing.assert_allclose(actual.relative, expected.relative, rtol=1e-5)
+    assert expected.relative[0] > 0.4 and expected.relative[-1] > 0.003
+
+
 def test_the_same_under_jit_and_vmap():
     spectra = [average_spectrum(w) for w in (0.5, 0.9, 1.1)]
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *spectra)

@@ -51,6 +51,16 @@ from tbptt_jax import with_mask, with_resets
             "with_resets: init must be of the carry's dtype int64, got float64.",
         ),
         (
+            lambda: with_resets(lambda c, x: (c, x), 2 + 1j)(jnp.ones(3), (1.0, jnp.ones(3) > 0)),
+            TypeError,
+            "with_resets: init must be of the carry's dtype float64, got complex128.",
+        ),
+        (
+            lambda: with_resets(lambda c, x: (c, x), 300)(jnp.int8(1), (1.0, jnp.array(True))),
+            TypeError,
+            "with_resets: init must be of the carry's dtype int8, got 300.",
+        ),
+        (
             lambda: with_resets(lambda c, x: (c, x), jnp.ones((2, 3)))(
                 jnp.ones(3), (1.0, jnp.ones(3) > 0)
             ),

@@ -150,6 +150,17 @@ def test_small_parts_keep_their_l2_norm():
     np.testing.assert_allclose(found.l2, np.sqrt(2) * 10.0 ** -np.arange(0, 48, 12), rtol=1e-5)
 
 
+def test_large_parts_keep_their_l2_norm():
+    """Their squares would be infinite in float32, and one over them zero."""
+    step = lambda w, c, x: (w * c + x, w * c + x)
+    last = lambda w, ys, _: 1e38 * jnp.sum(ys[-1])
+    with jax.enable_x64(False):
+        args = jnp.full(2, 0.5), jnp.zeros(2), jnp.ones((3, 2)), None
+        found = lag_spectrum(step, last, horizon=2)(*args)
+    np.testing.assert_allclose(found.l2, np.sqrt(2) * np.array([1.5e38, 0.5e38]), rtol=1e-5)
+    np.testing.assert_allclose(found.held, np.sqrt(2) * np.array([1.5e38, 2e38]), rtol=1e-5)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_norms_of_parts_that_are_not_finite_are_not_finite(bad):
     step = lambda w, c, x: (w["good"] * c, w["good"] * c + w["bad"] * x)

@@ -93,6 +93,19 @@ def test_second_derivatives_by_a_weight_of_zero():
     assert_close(mixed(weighted_sum), mixed(sum_of_optax), 1e-11)
 
 
+@needs_optax
+def test_second_derivatives_of_a_function_of_the_loss_by_a_weight_of_zero():
+    *operands, labels, weights = problem((5,))
+    weights = weights.at[jnp.array([0, 3])].set(0.0)
+    operands = [0.1 * leaf for leaf in operands]
+
+    def hessian(loss):
+        return jax.hessian(lambda *args: loss(*args[:3], labels, args[3]) ** 2, range(4))
+
+    actual, expected = hessian(weighted_sum), hessian(sum_of_optax)
+    assert_close(actual(*operands, weights), expected(*operands, weights), 1e-11)
+
+
 @pytest.mark.parametrize("poison", [jnp.nan, jnp.inf, 1e308])
 def test_value_alone_does_not_see_what_a_mask_hides(poison):
     inputs, *rest, weights = problem((4,))

@@ -1,4 +1,4 @@
-"""Second derivatives where the step has a gradient rule of its own: the gradient's Jacobian."""
+"""Second derivatives are the gradient's Jacobian: under rules of the step's own, and at zeros."""
 
 import functools
 
@@ -8,7 +8,14 @@ import numpy as np
 import own_rules
 import pytest
 
-from tbptt_jax import time_sharded_scan, truncated_scan, with_boundary_factors
+from tbptt_jax import (
+    init_stream,
+    stream_scan,
+    time_sharded_scan,
+    truncated_linear_scan,
+    truncated_scan,
+    with_boundary_factors,
+)
 
 T, STATE = 8, 3
 XS = np.linspace(-1.0, 1.0, T * STATE).reshape(T, STATE)
@@ -44,15 +51,58 @@ def with_rule(weights):
     ],
 )
 def test_the_jacobian_of_the_gradient_has_no_rule_applied_twice(scan, step_with):
-    """Held to central differences of the gradient."""
-
     def loss(flat):
         f = step_with(flat.reshape(STATE, STATE))
         step = lambda carry, x: (lambda c, y: ((c,), y))(*f(carry[0], x))
         return jnp.sum(scan(step, (jnp.full(STATE, 0.3),), XS)[1] ** 2)
 
-    gradient, flat = jax.jit(jax.grad(loss)), jnp.array(WEIGHTS)
-    shifts = 1e-6 * jnp.eye(flat.size)
-    differences = [(gradient(flat + s) - gradient(flat - s)) / 2e-6 for s in shifts]
-    actual = jax.jit(jax.hessian(loss))(flat)
+    assert_the_jacobian_of_the_gradient(loss, jnp.array(WEIGHTS))
+
+
+def assert_the_jacobian_of_the_gradient(loss, at):
+    """Held to central differences."""
+    gradient, shifts = jax.jit(jax.grad(loss)), 1e-6 * jnp.eye(at.size)
+    differences = [(gradient(at + s) - gradient(at - s)) / 2e-6 for s in shifts]
+    actual = jax.jit(jax.hessian(loss))(at)
     np.testing.assert_allclose(actual, jnp.stack(differences, axis=1), atol=1e-7)
+
+
+def in_stream(f, init, xs, **options):
+    """A stream's second chunk; the state is a constant."""
+    before = jnp.full((5, 2), 0.3)
+    state, _ = stream_scan(f, init_stream(init, before, **options), before)
+    return stream_scan(f, state, xs, last=True)
+
+
+def in_linear_scan(f, init, xs, **options):
+    return truncated_linear_scan(xs[:, 0], xs[:, 1], init, **options)
+
+
+@pytest.mark.parametrize("is_zero", ["errors", "factors"])
+@pytest.mark.parametrize(
+    "scan",
+    [
+        functools.partial(truncated_scan, horizon=4),
+        functools.partial(truncated_scan, horizon=4, stride=2),
+        functools.partial(truncated_scan, horizon=4, carry_every=3),
+        functools.partial(in_linear_scan, horizon=4),
+        functools.partial(in_linear_scan, horizon=None, parallel=True),
+        functools.partial(in_stream, horizon=4),
+        pytest.param(functools.partial(on_devices, horizon=4), marks=pytest.mark.devices(4)),
+    ],
+)
+def test_a_zero_is_a_number_like_any_other(scan, is_zero):
+    """Where the carry is elementwise; how gradients change with it is not lost."""
+    xs = np.stack([np.linspace(0.4, 1.1, T), np.linspace(-1.0, 0.8, T)], axis=1)
+    errors = np.linspace(-0.7, 1.3, T)
+    if is_zero == "errors":
+        errors[[2, 3, 4, T - 1]] = 0.0
+    else:
+        xs[2:5, 0] = 0.0
+
+    def loss(flat):
+        step = lambda carry, x: (x[0] * carry + x[1],) * 2
+        ys = scan(step, jnp.array(0.0), flat[T:].reshape(T, 2))[1]
+        return jnp.sum(flat[:T] * (ys + 0.5 * ys**2))
+
+    assert_the_jacobian_of_the_gradient(loss, jnp.concatenate([errors, xs.ravel()]))

@@ -178,6 +178,20 @@ def test_low_precision_parameters_stay_so():
     assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype(jnp.bfloat16)}
 
 
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(np.int8(-100), np.int8(100)), (jnp.int32(1), np.uint8(3)), (0, jnp.uint8(200))],
+)
+def test_bounds_of_any_integer_type(first, last):
+    """Whose difference a small one does not hold."""
+    optimizer = optax.sgd(0.0)
+    state = LearnerState(jnp.float32(1.0), optimizer.init(1.0), ())
+    loss_fn = lambda params, carry, i: (params * i, carry)
+    loop = make_train_loop(loss_fn, optimizer, lambda source, i: i)
+    mean = (int(first) + int(last) - 1) / 2
+    np.testing.assert_allclose(loop(state, (), first, last)[1].loss, mean, rtol=1e-6)
+
+
 def test_mean_loss_counts_every_one_of_many_updates():
     """In float32 a plain sum of so many terms is off in its fourth digit."""
     loss = lambda params, carry, batch: (params * 0.0 + 0.1, carry)
