@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from tbptt_jax._backward.adjoint import Schedule, truncated_pullback
 from tbptt_jax._backward.cpu_tiles import on_cpu
+from tbptt_jax._backward.gradient_rule import without_forward_mode
 from tbptt_jax._step.arguments import as_array, shown
 from tbptt_jax._step.schedule import check_schedule
 
@@ -78,7 +79,8 @@ def truncated_linear_scan(
     num_steps = len(a)
     if horizon is None or horizon >= num_steps:
         horizon, stride = num_steps, 1
-    states = _with_pullback(parallel, Schedule(num_steps, horizon, stride))(a, b, init)
+    run = _with_pullback(parallel, Schedule(num_steps, horizon, stride))
+    states = without_forward_mode(NAME, run, a, b, init)
     return states[-1], states
 
 

@@ -212,6 +212,12 @@ def test_linear_scan_refuses_what_does_not_fit(shapes, dtypes, message):
         truncated_linear_scan(*args, horizon=2)
 
 
+def test_forward_mode_of_a_linear_scan_points_to_scan():
+    last = lambda b: truncated_linear_scan(jnp.ones(4), b, 0.0, horizon=2)[0]
+    with pytest.raises(TypeError, match=r"^truncated_linear_scan: forward-mode .* jax.lax.scan"):
+        jax.jacfwd(last)(jnp.ones(4))
+
+
 def test_linear_scan_names_the_argument_that_is_no_array():
     with pytest.raises(TypeError, match="truncated_linear_scan: b must be an array, got dict"):
         truncated_linear_scan(jnp.ones(4), {}, 0.0, horizon=2)
