@@ -34,8 +34,7 @@ class Metrics(NamedTuple):
     """What an update or an evaluation reports; of a loop the means over its updates."""
 
     loss: Any  #: [], a scalar
-    grad_norm: Any  #: [], the L2 norm of the whole gradient, as of `optax.global_norm`: in float32
-    #: inf above 1.8e19 and 0 where all entries are below 1e-23; None for evaluation
+    grad_norm: Any  #: [], the gradient's L2 norm, in float32 inf above 1.8e19; None of evaluation
     aux: Any  #: what loss_fn returns beside loss and carry where has_aux, else None
 
 
