@@ -12,7 +12,7 @@ def as_product(
     """`fun(a, b)`, which is a · b but at zeros, with the derivatives of a product.
 
     Those of `jnp.where(b == 0, 0, a * b)` are 0 where b is, and so would be how the product changes
-    with b. A factor that is inf or nan counts as 0 where the other is 0.
+    with b. Where the other factor is inf or nan they are 0 still.
     """
 
     @jax.custom_jvp
@@ -22,10 +22,8 @@ def as_product(
     @product.defjvp
     def derivative(factors, tangents):
         (a, b), (by_a, by_b) = factors, tangents
-        return product(a, b), by_a * _beside(a, b) + _beside(b, a) * by_b
+        hidden = ((a == 0) | (b == 0)) & ~(jnp.isfinite(a) & jnp.isfinite(b))
+        a, b = (jnp.where(hidden, 0, factor) for factor in factors)
+        return product(*factors), jnp.where(hidden, 0, by_a * b + a * by_b)
 
     return product
-
-
-def _beside(zero, factor):
-    return jnp.where((zero == 0) & ~jnp.isfinite(factor), 0, factor)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from tbptt_jax._backward.gradient_rule import without_forward_mode
 from tbptt_jax._scan import truncated_scan
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.time_axis import take
@@ -149,12 +150,13 @@ def stream_scan(
         stored = take(start, jnp.minimum(kept, state.history))
         carry = take(stored, 0)
 
-    left, (entered, ys) = truncated_scan(
+    horizon = state.horizon if state.trace is None else None
+    left, (entered, ys) = without_forward_mode(
+        "stream_scan",
+        functools.partial(truncated_scan, horizon=horizon, stride=state.stride),
         holding(parts.without(cell(params)), start),
         carry,
         (begins, holds, stored, take(all_xs, kept)),
-        horizon=state.horizon if state.trace is None else None,
-        stride=state.stride,
     )
     ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
     if last:

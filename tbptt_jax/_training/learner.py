@@ -31,10 +31,14 @@ class LearnerState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """What an update or an evaluation reports; of a loop the means over its updates."""
+    """What an update or an evaluation reports; of a loop the means over its updates.
+
+    The norm is the root of a sum of squares, as in `optax.global_norm`: in float32 inf above
+    1.8e19, and 0 where all entries are below 1e-19.
+    """
 
     loss: Any  #: [], a scalar
-    grad_norm: Any  #: [], the gradient's L2 norm, in float32 inf above 1.8e19; None of evaluation
+    grad_norm: Any  #: [], the L2 norm of the whole gradient; None for evaluation
     aux: Any  #: what loss_fn returns beside loss and carry where has_aux, else None
 
 

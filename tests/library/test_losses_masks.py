@@ -77,6 +77,19 @@ def test_second_derivative_of_what_a_mask_hides_is_nothing():
     assert_close(second(*spoilt), second(inputs[shown], labels[shown], weights[shown]))
 
 
+@pytest.mark.parametrize("second", [jax.hessian, lambda fun: jax.jacrev(jax.grad(fun))])
+def test_second_derivatives_do_not_see_an_infinite_loss_of_weight_zero(second):
+    inputs, kernel, bias, _, weights = problem((3,))
+    labels, shown = jnp.arange(3), jnp.array([0, 2])
+    args = inputs, bias.at[1].set(-jnp.inf), labels, weights.at[1].set(0.0)
+
+    def of(inputs, bias, labels, weights):
+        return second(lambda k: weighted_sum(inputs, k, bias, labels, weights) ** 2)(kernel)
+
+    without = [leaf if leaf is args[1] else leaf[shown] for leaf in args]
+    assert_close(of(*args), of(*without))
+
+
 @needs_optax
 def test_second_derivatives_by_a_weight_of_zero():
     """A weight of 0 is a number like any other: how gradients change with it is not lost."""

@@ -108,3 +108,10 @@ def test_a_carry_of_other_types_names_init(init, got):
         stream_scan(step, state, jnp.ones(3))
     said = f"f returns a carry of float64[] where init_stream was given {got}"
     assert said in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_forward_mode_points_to_scan():
+    step = lambda c, x: (c + x, c)
+    run = lambda xs: stream_scan(step, init_stream(0.0, xs, horizon=2), xs)[1]
+    with pytest.raises(TypeError, match=r"^stream_scan: forward-mode .* use jax.lax.scan"):
+        jax.jacfwd(run)(jnp.ones(5))
