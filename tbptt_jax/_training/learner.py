@@ -33,8 +33,8 @@ class LearnerState(NamedTuple):
 class Metrics(NamedTuple):
     """What an update or an evaluation reports; of a loop the means over its updates.
 
-    The norm is the root of a sum of squares, as in `optax.global_norm`: in float32 inf above
-    1.8e19, and 0 where all entries are below 1e-19.
+    The norm is the plain root of a sum of squares: in float32 inf above 1.8e19, and 0 where all
+    entries are below 1e-19.
     """
 
     loss: Any  #: [], a scalar
