@@ -19,6 +19,7 @@ from experiments.claims.verdicts import (
     overall,
 )
 from experiments.lm.decay import factor
+from experiments.record import alternation
 
 ABOUT_AS_FAST = 1.1  # times full BPTT
 SCHEDULES = {(horizon, stride) for horizon in range(1, 8) for stride in range(1, horizon + 1)}
@@ -70,9 +71,16 @@ def conclusion(rows: list[Comparison]) -> Iterator[Finding]:
             yield Finding(claim, where, said, here, as_good(p_good, p_bad))
 
 
-def speed(timing: Numbers, training_step: Numbers, recurrence: Numbers) -> Iterator[Finding]:
+def speed(
+    timing: Numbers, training_step: Numbers, step_time: Numbers, recurrence: Numbers
+) -> Iterator[Finding]:
     """What true truncation costs beside full BPTT."""
     article = timing["article_ms"]["true"] / timing["article_ms"]["full"]
+    gradients = step_time["settings"]["table"]
+    true, full = (
+        [statistics.median(calls) for calls in gradients.row("variants", **ours)["rounds"]]
+        for ours in ({"peer": "ours", "variant": style} for style in ("true", "full"))
+    )
     alone = sorted(shape["true"]["ratio"][1] for shape in recurrence["shapes"])
     step = training_step["training"]["true"]
     cases = {
@@ -82,6 +90,7 @@ def speed(timing: Numbers, training_step: Numbers, recurrence: Numbers) -> Itera
             timing.row("rows", name="true, by sweeps")["ratio"],
         ),
         "the table's training step": (training_step, "", step["over_full"]),
+        "its loss and gradients alone": (step_time, "", alternation.ratios(true, full)),
         f"a recurrence alone, {len(alone)} shapes": (
             recurrence,
             "stated without a condition",

@@ -37,7 +37,12 @@ class _Source(NamedTuple):
 
 
 SOURCES = (
-    _Source("Speed", article.speed, ("timing.json",), ("training_step.json", "recurrence.json")),
+    _Source(
+        "Speed",
+        article.speed,
+        ("timing.json",),
+        ("training_step.json", "step_time.json", "recurrence.json"),
+    ),
     _Source("Vanishing gradients", article.vanishing, ("vanishing.json",)),
     _Source("Dependencies", studies.dependencies, ("dependency.json",)),
     _Source("Forgetting", studies.forgetting, ("forgetting.json",)),

@@ -34,17 +34,17 @@ SUCCESS = 0.9  # share of the possible gain from which on a seed has learnt a de
 
 def dependencies(found: Numbers) -> Iterator[Finding]:
     """The share of the possible gain that is learnt at the longest delays that errors reach, and at
-    the first that none reaches, at each milestone.
+    the first whose input none reaches, at each milestone.
 
     Seeds are paired: at each, both styles start from the same parameters and see the same stream.
     All comparisons are one family.
     """
     asked = []
     for horizon in (8, 16):
-        within = range(horizon * 3 // 4, horizon)
+        within, beyond = range(horizon * 3 // 4, horizon), range(horizon, horizon + 1)
         for delays, name, article in (
             (within, f"the delays {within[0]} to {within[-1]}", "concluded from the losses"),
-            (range(horizon, horizon + 1), f"the delay {horizon}, which no error reaches,", ""),
+            (beyond, f"the delay {horizon}, whose input no error reaches,", ""),
         ):
             claim = f"true learns more of {name} than epochwise, horizon {horizon}"
             shares = [_shares(found, style, horizon, delays) for style in ("true", "epochwise")]

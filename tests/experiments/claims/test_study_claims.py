@@ -137,7 +137,7 @@ DELAY, ON_TEXT = "a delay of 7", "Penn Treebank, h = 5"
 AS_WELL = "BPTT(2h; h) does as well as BPTT(h)"
 LEARNT = "true learns more of the delays 6 to 7 than epochwise, horizon 8"
 LEARNT_16 = "true learns more of the delays 12 to 15 than epochwise, horizon 16"
-BEYOND = "true learns more of the delay 8, which no error reaches,"
+BEYOND = "true learns more of the delay 8, whose input no error reaches,"
 
 
 @pytest.mark.parametrize(
