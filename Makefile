@@ -56,6 +56,7 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.devices_page --results=benchmarks/results --out=docs
 	$(BIN)/python -m benchmarks.cells --out=benchmarks/results
 	$(BIN)/python -m benchmarks.long --out=benchmarks/results
+	$(BIN)/python -m benchmarks.tol --corpus=ptb --out=benchmarks/results
 
 peers: .venv-peers/installed
 

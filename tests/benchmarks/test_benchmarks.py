@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import agreement, problem, recurrence
+from benchmarks import agreement, problem, recurrence, tol
 from benchmarks.client import Peer, PeerError
+from tbptt_jax import truncated_scan
 
 pytestmark = pytest.mark.standard
 
@@ -45,9 +46,27 @@ def test_peers_agree_and_a_wrong_horizon_is_found_out(peers, tmp_path):
         agreement.check(peers, tmp_path)
 
 
-@pytest.mark.parametrize("main", ["step_time", "training_step", "recurrence", "cells"])
+@pytest.mark.parametrize("main", ["step_time", "training_step", "recurrence", "cells", "tol"])
 def test_a_bad_flag_is_named(main):
     command = [sys.executable, "-m", f"benchmarks.{main}", "--rounds=0"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode != 0 and "Traceback" not in done.stderr
     assert "--rounds=0: 0 is not a positive integer" in done.stderr
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.8])
+def test_sweeps_are_counted(decay):
+    """One error, on the last carry, of which the i-th sweep, counted from 0, finds decayⁱ."""
+
+    def gradient(kernel, carry, batch, **options):
+        step = lambda carry, x: (carry @ kernel + x, carry)
+        return truncated_scan(step, carry, batch, horizon=12, **options)[0][0]
+
+    powers = decay ** np.arange(12)
+    arrived = np.sqrt(np.cumsum(powers**2))
+    ended = [np.append(powers <= tolerance * arrived, True) for tolerance in tol.TOLERANCES]
+    expected = [min(int(np.argmax(of)) + 1, 11) for of in ended]
+    rotation = np.array([[0.6, 0.8], [-0.8, 0.6]], np.float32)
+    batch = np.linspace(1.0, 2.0, 40, dtype=np.float32).reshape(20, 2)
+    found = tol.num_sweeps(gradient, 12)(decay * rotation, np.zeros(2, np.float32), batch)
+    assert found.tolist() == expected and expected[0] < expected[1]
