@@ -103,8 +103,9 @@ def truncated_scan(
     2 horizon - 1 steps back. Stacked layers go into one carry. `f` cannot name an axis of a vmap
     that is differentiated from outside; of `shard_map` it can. A `jax.custom_vjp` rule inside `f`
     must be linear in the errors, since one pass carries those of several losses: scaling and
-    surrogate gradients are, clipping is not. A rule that is detected as nonlinear raises; one that
-    cannot be decided is accepted.
+    surrogate gradients are; clipping is not, and nor is adding the gradient of a penalty, which
+    belongs in the loss. A rule that is detected as nonlinear raises; one that cannot be decided
+    is accepted.
 
     Forward-mode differentiation of a truncated gradient is not defined; use `jax.lax.scan`. Second
     derivatives are the Jacobian of the truncated-gradient map.
@@ -141,6 +142,9 @@ def truncated_scan(
       ValueError: `truncated_scan: horizon must be >= 1, got 0.`; stride and carry_every too.
       ValueError: `truncated_scan: stride must be in 1..horizon (3), got 4; a larger stride would
         drop errors.`
+      ValueError: `truncated_scan: horizon must be a prefix of init, got (3, 4).`
+      ValueError: `truncated_scan: a horizon for each part needs stride=1, got 2.`, the same for
+        carry_every, and with lag_weights or tol.
       ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
         horizon 4.`, where stride > 1, and where a leaf lacks the axis B.
       ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, `truncated_scan: tol needs
@@ -176,10 +180,10 @@ def truncated_scan(
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
     options = _options(init, horizon, stride, carry_every, lag_weights, tol)
-    if options.horizons is not None:
-        init = apart(init)
     is_full = horizon is None or _covers(options.shortest, xs, length)
     without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
+    if options.horizons is not None:
+        f, init = apart(f, init)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
     xs_leaves = jax.tree.leaves(xs)
     num_steps = int(length) if length is not None else xs_leaves[0].shape[0]

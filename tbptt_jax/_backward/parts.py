@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from tbptt_jax._pullback.linearised import linearised
 from tbptt_jax._pullback.of_steps import merge, pullback
 from tbptt_jax._step.arguments import check_integer, shown
+from tbptt_jax._step.handed_on import standing_for
 from tbptt_jax._step.time_axis import add, of_next_step, take
 
 NAME = "truncated_scan"
@@ -52,14 +53,25 @@ def horizons_of_leaves(horizon: Any, init: Any) -> Any:
         ) from None
 
 
-def apart(init: Any) -> Any:
-    """`init` with an array of its own in each place, since places of one array may differ."""
+def apart(f: Callable[[Any, Any], Any], init: Any) -> tuple[Callable[[Any, Any], Any], Any]:
+    """`f`, and `init` with an array of its own in each place, since places of one array may differ.
+
+    Where `f` is given an array of the old `init`, it runs on the new one, which stands for it.
+    """
 
     def own(leaf):
         is_array = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
         return jnp.copy(leaf) if is_array else leaf
 
-    return jax.tree.map(own, init)
+    copies = jax.tree.map(own, init)
+
+    @functools.wraps(f, updated=())
+    def step(carry, x):
+        of_copies = lambda leaf, first, copy: copy if leaf is first else leaf
+        with standing_for(copies, init):
+            return f(jax.tree.map(of_copies, carry, init, copies), x)
+
+    return step, copies
 
 
 def parts_of(

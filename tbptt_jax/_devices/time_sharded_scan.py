@@ -82,6 +82,8 @@ def time_sharded_scan(
       ValueError: `time_sharded_scan: mesh has no axis 'time', it has 'data', 'model'.`
       ValueError: `time_sharded_scan: the number of steps, 10, must be a multiple of the 4 devices
         along 'time'; pad it (see with_mask).`
+      ValueError: `time_sharded_scan: cannot run inside jax.shard_map over 'data': it maps over a
+        mesh itself; leave the other axes of that mesh to jax.jit.`
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -102,6 +104,11 @@ def time_sharded_scan(
             f"{NAME}: horizon must be an integer, got None; untruncated errors would go through "
             "all devices one after the other."
         )
+    if inside := jax.sharding.get_abstract_mesh().manual_axes:
+        raise ValueError(
+            f"{NAME}: cannot run inside jax.shard_map over {', '.join(map(repr, inside))}: it maps "
+            "over a mesh itself; leave the other axes of that mesh to jax.jit."
+        )
     along = _check_mesh(mesh, axis)
     num_steps = _check_steps(xs, along)
     traced = _placed(xs, None, mesh, along)
@@ -121,7 +128,7 @@ def _with_pullback(step, schedule, mesh, axis):
     whole, parts = PartitionSpec(), PartitionSpec(axis.name)
 
     def on_devices(fun, in_specs, out_specs):
-        return jax.shard_map(
+        on_mesh = jax.shard_map(
             fun,
             mesh=mesh,
             in_specs=in_specs,
@@ -129,6 +136,7 @@ def _with_pullback(step, schedule, mesh, axis):
             axis_names={axis.name},
             check_vma=False,
         )
+        return jax.jit(on_mesh)  # outside of jit some versions of JAX need a mesh of one axis
 
     def run_steps(keeps, *args):
         turns = functools.partial(steps_in_turn, differentiated_once(step), axis, keeps)

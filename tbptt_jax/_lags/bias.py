@@ -27,7 +27,7 @@ class TruncationBias(NamedTuple):
     decay: jax.Array  #: [], β, by which errors shrink a step; nan where it cannot be told
     decay_error: jax.Array  #: [], its standard error
     constant: jax.Array  #: [], M, gradient of the parameters per error on the carry
-    is_bounded: jax.Array  #: [], bool, whether β < 1 and M is finite
+    is_bounded: jax.Array  #: [], bool, whether β < 1, and M and the whole spectrum are finite
 
 
 class AdaptiveHorizon(NamedTuple):
@@ -58,9 +58,9 @@ def truncation_bias(
     1 ≤ k < H. The bound without it is `absolute / constant`. The published code leaves M out and
     divides by the norm of errors on the carry, summed over lags; and it fits β to all lags.
 
-    Where β ≥ 1 there is no bound: all are inf. `relative` is inf too where the denominator is not
-    positive. Where no error at all reaches the fitted lags, β = 0, and nothing is cut off from τ
-    on.
+    Where β ≥ 1, or a norm of the spectrum is not finite, there is no bound: all are inf. `relative`
+    is inf too where the denominator is not positive. Where no error at all reaches the fitted lags,
+    β = 0, and nothing is cut off from τ on.
 
     Args:
       spectrum: from `lag_spectrum`; for several batches, the mean of each of its arrays.
@@ -100,7 +100,8 @@ def truncation_bias(
     reaches = errors[1:] > 0
     constant = jnp.max(jnp.where(reaches, parts[1:] / jnp.where(reaches, errors[1:], 1), 0))
     decay, decay_error = _decay(errors, first, last)
-    is_bounded = (decay < 1) & jnp.isfinite(constant)
+    is_finite = jnp.all(jnp.isfinite(jnp.stack([errors, held, parts])))
+    is_bounded = (decay < 1) & jnp.isfinite(constant) & is_finite
 
     def absolute(horizons):
         """For each: the lags before τ as measured, those from it on by the line."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from tbptt_jax._backward.norms import l2_of, norms_of
+from tbptt_jax._backward.norms import l2_of, norms_of, scale_of
 from tbptt_jax._lags.cell_backward import Backward, backward
 from tbptt_jax._pullback.of_steps import inexact
 from tbptt_jax._step.arguments import check_flags, check_integer, check_number, real_array
@@ -159,7 +159,7 @@ def effective_horizon(spectrum: ArrayLike, *, fraction: float = 0.99) -> jax.Arr
     if norms.ndim != 1 or not norms.size:
         shape = list(norms.shape)
         raise ValueError(f"effective_horizon: spectrum must be [H] with H >= 1, got {shape}.")
-    held = jnp.cumsum(norms.astype(float))
+    held = jnp.cumsum(norms.astype(float) * scale_of(norms))  # a sum of large norms may overflow
     # Not `held < ...`: where a norm is nan, no lag holds enough.
     short = jnp.sum(~(held >= fraction * held[-1]), dtype=jnp.int32)
     return jnp.minimum(1 + short, norms.size)

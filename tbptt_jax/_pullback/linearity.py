@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import Literal
 
 from tbptt_jax._pullback.of_steps import inexact, pullback
@@ -35,6 +36,7 @@ ZERO, FIXED, LINEAR, UNDECIDED = "zero", "fixed", "linear", "undecided"
 SUMS = set(
     "add sub add_any concatenate pad select_n dynamic_update_slice scatter-add complex".split()
 )
+ADDING = {"add", "sub", "add_any"}  # where what is fixed reaches every entry
 REARRANGED = set(
     "neg reshape transpose broadcast_in_dim squeeze expand_dims slice dynamic_slice gather rev "
     "reduce_sum cumsum copy copy_p split real imag conj reduce_precision convert_element_type "
@@ -84,15 +86,17 @@ def _walk(jaxpr, inputs) -> list[Any]:
     """What is known of the results, given what is known of the inputs."""
     known = dict(zip(jaxpr.invars, inputs, strict=True))
     known |= dict.fromkeys(jaxpr.constvars, FIXED)
-    read = lambda atom: _of_literal(atom) if isinstance(atom, Literal) else known[atom]
+    known |= zip(jaxpr.constvars, map(_of_constant, getattr(jaxpr, "consts", ())), strict=False)
+    read = lambda atom: _of_constant(atom.val) if isinstance(atom, Literal) else known[atom]
     for eqn in jaxpr.eqns:
         known |= zip(eqn.outvars, _equation(eqn, [read(atom) for atom in eqn.invars]), strict=True)
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _of_literal(atom):
-    is_number = jnp.issubdtype(atom.aval.dtype, jnp.number)
-    return ZERO if is_number and not np.any(atom.val) else FIXED
+def _of_constant(value):
+    is_here = not isinstance(value, Tracer) and getattr(value, "is_fully_addressable", True)
+    is_number = is_here and jnp.issubdtype(jnp.result_type(value), jnp.number)
+    return ZERO if is_number and not np.any(value) else FIXED
 
 
 def _equation(eqn, states) -> list[Any]:
@@ -183,7 +187,7 @@ def _one(name, eqn, states):
     if name in SUMS:
         operands = zip(eqn.invars, states, strict=True)
         fixed = [atom for atom, state in operands if state == FIXED and _is_inexact(atom)]
-        if any(isinstance(atom, Literal) for atom in fixed):
+        if fixed and (name in ADDING or any(isinstance(atom, Literal) for atom in fixed)):
             return Nonlinear(name)
         return UNDECIDED if fixed else LINEAR
     return LINEAR if name in REARRANGED and all(map(_is_inexact, eqn.outvars)) else UNDECIDED

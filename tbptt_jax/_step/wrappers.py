@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._step.arguments import as_array, check_arrays, check_callable, shown
-from tbptt_jax._step.handed_on import call
+from tbptt_jax._step.handed_on import call, is_same
 from tbptt_jax._step.per_step import input_pair, pair
 
 WIDER = {
@@ -42,7 +42,9 @@ def with_resets(
       f: step function, `(carry, x) -> (carry, y)`.
       init: the carry that a document starts with; its leaves broadcast to those of the carry, and
         None stands for leaves that are not reset. A leaf that `f` hands on unchanged, a parameter
-        in the carry, stays one where `init` holds None or the very array that the scan starts with.
+        in the carry, stays one where `init` holds None, or the very array that the scan starts
+        with; for a stream, which starts with a copy, let it hold None. Where parameters have
+        horizons of their own, apply `jax.jit` and `jax.checkpoint` to `f`, not to what is returned.
 
     Returns:
       The step function `(carry, (x, reset)) -> (carry, y)`. `reset` is a bool array whose axes are
@@ -137,7 +139,7 @@ def _or_carry(init, carry):
 
 def _start(function, start, leaf):
     """The initial value in the carry's shape and dtype, if it has one there."""
-    if start is leaf:
+    if is_same(start, leaf):
         return leaf
     given, start, dtype = start, jnp.asarray(start), jnp.asarray(leaf).dtype
     if start.dtype != dtype and not _is_number_of(dtype, start, given):

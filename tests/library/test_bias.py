@@ -216,10 +216,13 @@ def test_one_spectrum_and_one_bias_at_a_time():
         adaptive_horizon(biases, tolerance=0.1)
 
 
-@pytest.mark.parametrize("field, lag", [("l2", 3), ("errors", 15)])
-def test_what_is_not_finite_has_no_bound(field, lag):
+@pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
+@pytest.mark.parametrize(
+    "field, lag", [("l2", 0), ("l2", 3), ("errors", 0), ("errors", 2), ("errors", 15), ("held", 1)]
+)
+def test_what_is_not_finite_has_no_bound(field, lag, value):
     spectrum = average_spectrum(0.5)
-    wrong = spectrum._replace(**{field: getattr(spectrum, field).at[lag].set(jnp.nan)})
+    wrong = spectrum._replace(**{field: getattr(spectrum, field).at[lag].set(value)})
     bias = truncation_bias(wrong, horizons=HORIZONS)
     assert not bias.is_bounded
     assert np.all(np.isinf(bias.absolute)) and np.all(np.isinf(bias.relative))

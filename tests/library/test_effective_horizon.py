@@ -27,6 +27,7 @@ def test_effective_horizon_is_the_smallest_that_holds_the_fraction(norms, fracti
 def test_effective_horizon_adds_up_in_full_precision():
     for dtype in (jnp.int8, jnp.float16, jnp.bfloat16):
         assert effective_horizon(jnp.full(1000, 100, dtype), fraction=0.5) == 500
+    assert effective_horizon(jnp.full(20, 1e308), fraction=0.5) == 10
 
 
 def test_complex_norms_fail():

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 from gradients import T, largest_error, scan_gradients, windows_gradients
 
-from tbptt_jax import init_stream, stream_scan, truncated_scan, with_mask, with_resets
+from tbptt_jax import (
+    init_stream,
+    stream_scan,
+    truncated_scan,
+    with_boundary_factors,
+    with_mask,
+    with_resets,
+)
 
 N = 3
 
@@ -65,6 +72,43 @@ def test_wrapped_steps_hand_on_what_the_step_does(wrapper, jit):
 
     expected = scan_gradients(problem, 3, 1)
     assert largest_error(scan_gradients(problem, 3, 1, scan), expected) < 1e-12
+
+
+AROUND = {
+    "nothing": lambda step: step,
+    "jit": jax.jit,
+    "checkpoint": jax.checkpoint,
+    "a mask": lambda step: with_mask(step),
+    "factors": lambda step: with_boundary_factors(step),
+}
+
+
+@pytest.mark.parametrize(
+    "around, horizon",
+    [(around, 3) for around in AROUND]
+    + [(around, (2, 3)) for around in ("nothing", "a mask", "factors")],
+)
+def test_a_reset_to_the_array_that_the_scan_starts_with_hands_it_on(around, horizon):
+    """Whatever is around the resets: the kernel's gradient is that of closing over it."""
+    problem = kernel_in_the_carry()
+    inputs = problem.xs, jnp.arange(T) == 4
+    ones = {"a mask": jnp.ones(T, bool), "factors": jnp.ones(T)}
+    outer = (inputs, ones[around]) if around in ones else inputs
+
+    def carried(init):
+        step = AROUND[around](with_resets(functools.partial(cell, None), init))
+        return jnp.vdot(problem.ys_ct, truncated_scan(step, init, outer, horizon=horizon)[1])
+
+    def closed_over(init, horizon):
+        kernel, start = init
+        step = lambda state, x: (lambda left, y: (left[1], y))(*cell(None, (kernel, state), x))
+        step = with_resets(step, start)
+        return jnp.vdot(problem.ys_ct, truncated_scan(step, start, inputs, horizon=horizon)[1])
+
+    of_kernel, of_state = (3, 3) if horizon == 3 else horizon
+    closed = jax.grad(closed_over)
+    expected = closed(problem.init, of_kernel)[0], closed(problem.init, of_state)[1]
+    assert largest_error(jax.grad(carried)(problem.init), expected) < 1e-12
 
 
 def test_a_reset_to_another_value_makes_an_ordinary_carry():
@@ -133,3 +177,23 @@ def test_under_cond_and_vmap_it_is_not_copied():
     kernel = jax.vmap(run, (None, (None, 0)), out_axes=None)
     state = jnp.stack([problem.init[1]] * 3)
     np.testing.assert_array_equal(kernel(True, (problem.init[0], state)), problem.init[0])
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_through_shard_map_it_is_handed_on_as_it_is_placed(is_whole):
+    """A kernel that comes back along other axes is another array."""
+    problem = kernel_in_the_carry()
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    whole, batch = jax.P(), jax.P("batch")
+    step = jax.shard_map(
+        functools.partial(cell, None),
+        mesh=mesh,
+        in_specs=((whole, batch), batch),
+        out_specs=((whole if is_whole else batch, batch), batch),
+        check_vma=False,
+    )
+    error = largest_error(
+        scan_gradients(problem._replace(f=lambda _, carry, x: step(carry, x)), 3, 1),
+        scan_gradients(problem, 3, 1),
+    )
+    assert error < 1e-12 if is_whole else error > 1e-2

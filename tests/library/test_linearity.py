@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tbptt_jax import lag_spectrum, truncated_scan
@@ -13,6 +14,8 @@ NONLINEAR = {
     "clip the norm": lambda x, g: g * jnp.minimum(1.0, 0.1 / jnp.linalg.norm(g)),
     "sign": lambda x, g: jnp.sign(g),
     "add a number": lambda x, g: g + 1.0,
+    "activity penalty": lambda x, g: g + 1e-3 * x,
+    "add constants": lambda x, g: np.arange(3.0) - g,
     "gate": lambda x, g: jnp.where(g > 0.0, g, 0.0),
     "guided": lambda x, g: jax.nn.relu(g) * (x > 0.0),
     "round": lambda x, g: jnp.round(g * 64.0) / 64.0,
@@ -39,7 +42,9 @@ PASSES = {
     "chosen by nan": lambda x, g: jax.lax.cond(
         jnp.any(jnp.isnan(g)), lambda g: jnp.zeros_like(g), lambda g: g, g
     ),
-    "undecided": lambda x, g: g + 1e-3 * x,
+    "add zeros of the step": lambda x, g: g + jnp.zeros_like(x),
+    "add constant zeros": lambda x, g: g + np.zeros(3),
+    "undecided": lambda x, g: jnp.concatenate([g, x])[:3],
 }
 
 

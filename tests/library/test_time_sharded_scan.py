@@ -231,6 +231,30 @@ def test_wrong_arguments_fail_in_one_line(changes, error, text):
     assert str(raised.value) == f"time_sharded_scan: {text}"
 
 
+def mesh_of_two_axes():
+    types = (AxisType.Auto,) * 2
+    return jax.make_mesh((2, 4), ("data", "time"), axis_types=types, devices=jax.devices()[:8])
+
+
+def test_outside_of_jit_a_mesh_may_have_other_axes():
+    def gradient(scan):
+        step = lambda c, x: (jnp.sin(c) + x, c)
+        loss = lambda xs: jnp.sum(scan(step, 0.5, xs, horizon=3)[1] ** 2)
+        return jax.grad(loss)(jnp.linspace(-1.0, 2.0, 8))
+
+    sharded = functools.partial(time_sharded_scan, mesh=mesh_of_two_axes())
+    np.testing.assert_allclose(gradient(sharded), gradient(truncated_scan), rtol=1e-12)
+
+
+def test_inside_shard_map_it_is_refused():
+    mesh, data = mesh_of_two_axes(), PartitionSpec(None, "data")
+    scan = lambda xs: time_sharded_scan(lambda c, x: (c, x), 0.0, xs, mesh=mesh, horizon=3)[1]
+    spread = jax.shard_map(scan, mesh=mesh, axis_names={"data"}, in_specs=data, out_specs=data)
+    said = "cannot run inside jax.shard_map over 'data': it maps over a mesh itself; leave the"
+    with pytest.raises(ValueError, match=rf"^time_sharded_scan: {said} other axes of that mesh"):
+        jax.jit(spread)(jnp.ones((8, 4)))
+
+
 def test_forward_mode_fails_in_one_line():
     run = lambda xs: sharded()(lambda c, x: (c * x, c), jnp.float64(1.0), xs, horizon=3)
     with pytest.raises(TypeError, match=r"^time_sharded_scan: forward-mode differentiation"):
