@@ -110,7 +110,7 @@ def updates(name, update, batch_fn, state, source, start, stop):
         if not is_scalar or not jnp.issubdtype(jnp.result_type(bound), jnp.integer):
             got = described(bound)
             raise TypeError(f"{name}: start and stop must be integers, got {got}.")
-    start, stop = (i if isinstance(i, int) else jnp.asarray(i, int) for i in (start, stop))
+    start, stop = (i if jax.typeof(i).weak_type else jnp.asarray(i, int) for i in (start, stop))
 
     def one(i, loop):
         state, (totals, lost) = loop
@@ -124,7 +124,8 @@ def updates(name, update, batch_fn, state, source, start, stop):
     )
     zeros = jax.tree.map(zero, metrics)
     state, (totals, _) = jax.lax.fori_loop(start, stop, one, (state, (zeros, zeros)))
-    mean = lambda total: jnp.where(stop > start, total / (stop - start), jnp.nan)
+    num = jnp.asarray(stop - start)
+    mean = lambda total: jnp.where(num > 0, total / num.astype(total.dtype), jnp.nan)
     return state, jax.tree.map(mean, totals)
 
 
