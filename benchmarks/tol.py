@@ -11,6 +11,7 @@ of calls in alternation. Ten minutes on two cores; the numbers go into --out.
 """
 
 import functools
+import itertools
 import statistics
 
 import jax
@@ -47,10 +48,12 @@ def learn(model, corpus):
     train_loop = make_train_loop(make_loss(model, SETTINGS), optimizer, batch_fn, donate=False)
     data, params = text.read(0, text.num), models.init_params(model, jax.random.key(0))
     state = LearnerState(params, optimizer.init(params), None)
-    for epoch in range(max(EPOCHS) + 1):
+    for epoch in itertools.count():
         state = state._replace(carry=models.init_carry(model, SETTINGS.batch_size))
         if epoch in EPOCHS:
             yield epoch, state
+        if epoch == max(EPOCHS):
+            return
         source = data, jax.random.fold_in(jax.random.key(1), epoch)
         state, _ = train_loop(state, source, 0, text.num)
 
