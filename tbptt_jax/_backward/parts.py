@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from tbptt_jax._pullback.linearised import linearised
 from tbptt_jax._pullback.of_steps import merge, pullback
 from tbptt_jax._step.arguments import check_integer, shown
-from tbptt_jax._step.handed_on import standing_for
+from tbptt_jax._step.identity import standing_for
 from tbptt_jax._step.time_axis import add, of_next_step, take
 
 NAME = "truncated_scan"

@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 
 from tbptt_jax._pullback.of_steps import inexact, pullback
-from tbptt_jax._step.handed_on import CALLS
+from tbptt_jax._step.identity import CALLS
 from tbptt_jax._step.mesh_axes import types_of
 from tbptt_jax._step.vmappable import equations
 

@@ -18,7 +18,7 @@ from tbptt_jax._step.arguments import (
     check_key,
     real_array,
 )
-from tbptt_jax._step.handed_on import call_on_changed
+from tbptt_jax._step.identity import call_on_changed
 from tbptt_jax._step.per_step import input_pair
 
 Carry = TypeVar("Carry")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._step.arguments import as_array, check_arrays, check_callable, shown
-from tbptt_jax._step.handed_on import call, is_same
+from tbptt_jax._step.identity import call, is_same
 from tbptt_jax._step.per_step import input_pair, pair
 
 WIDER = {

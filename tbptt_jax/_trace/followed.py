@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.extend.core import Literal
 
-from tbptt_jax._step.handed_on import CALLS
+from tbptt_jax._step.identity import CALLS
 from tbptt_jax._trace.rules import RULES
 from tbptt_jax._trace.sensitivity import Sensitivity, all_freed, make
 
