@@ -34,7 +34,7 @@ def truncated_scan(
     reverse: bool = False,
     unroll: int | bool = 1,
     *,
-    horizon: int | Any | None,
+    horizon: Any,
     stride: int = 1,
     carry_every: int = 1,
     lag_weights: ArrayLike | None = None,
@@ -81,7 +81,7 @@ def truncated_scan(
     on a leaf of the carry with horizon h is zero wherever it would pass from one step to the step
     before. A leaf that every step returns unchanged gets the gradient that its horizon gives, with
     those of the other leaves as they are: `init = (params, carry)` and `horizon = ({"kernel": 9,
-    "bias": 8}, 8)`, say. What `f` closes over and the inputs have the longest of all.
+    "bias": 8}, 9)`, say. What `f` closes over and the inputs have the longest of all.
 
     With `tol` > 0 the sweeps end early, at the first i at which
 
@@ -133,7 +133,7 @@ def truncated_scan(
       tol: where the sweeps end: as soon as the errors that still travel are below `tol` times those
         that have arrived, both by their L2 norm over all steps, samples and entries of the carry;
         a static number in [0, 1), and 0 for all sweeps. See above. Needs stride 1 and all carries;
-        of no effect where there is no truncation, or the carry is elementwise and takes no sweeps.
+        of no effect with horizon=None, or where the carry is elementwise and takes no sweeps.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
@@ -179,9 +179,41 @@ def truncated_scan(
         their computational complexity.
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
+    return scan_as(
+        "truncated_scan",
+        f,
+        init,
+        xs,
+        length,
+        reverse,
+        unroll,
+        horizon=horizon,
+        stride=stride,
+        carry_every=carry_every,
+        lag_weights=lag_weights,
+        tol=tol,
+    )
+
+
+def scan_as(
+    function: str,
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any,
+    length: int | None = None,
+    reverse: bool = False,
+    unroll: int | bool = 1,
+    *,
+    horizon: Any,
+    stride: int = 1,
+    carry_every: int = 1,
+    lag_weights: ArrayLike | None = None,
+    tol: float = 0.0,
+) -> tuple[Any, Any]:
+    """`truncated_scan` within the public function of this name, for errors about the step."""
     options = _options(init, horizon, stride, carry_every, lag_weights, tol)
     is_full = horizon is None or _covers(options.shortest, xs, length)
-    without, rest, whole = partition("truncated_scan", f, init, xs, length, runs_again=not is_full)
+    without, rest, whole = partition(function, f, init, xs, length, runs_again=not is_full)
     if options.horizons is not None:
         f, init = apart(f, init)
     step, constants, init_leaves, structure = pure_step(without(f), rest(init), xs, length)
@@ -201,7 +233,7 @@ def truncated_scan(
     else:
         parts = parts_of(options.horizons, init, rest, constants, num_steps)
         args = constants, init_leaves, xs_leaves
-        results = _truncated(run_steps, step, args, num_steps, options, parts, reverse)
+        results = _truncated(function, run_steps, step, args, num_steps, options, parts, reverse)
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
 
@@ -215,7 +247,7 @@ class _Options(NamedTuple):
     carry_every: int
     weights: jax.Array | None  # of the lags
     tol: float
-    shortest: int | None  # the horizon from which on nothing is truncated
+    shortest: int | None  # nothing is truncated in a sequence that is no longer; 0 for never
 
 
 def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
@@ -234,7 +266,7 @@ def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     return _Options(horizon, horizons, stride, carry_every, weights, tol, shortest)
 
 
-def _truncated(run_steps, step, args, num_steps, options, parts, reverse):
+def _truncated(function, run_steps, step, args, num_steps, options, parts, reverse):
     """The scan with the truncated gradient for its rule."""
     constants, init_leaves, xs_leaves = args
     step, make_checks = checks_apart(run_steps, step, *args)
@@ -246,8 +278,8 @@ def _truncated(run_steps, step, args, num_steps, options, parts, reverse):
         first = constants, init_leaves, take(xs_leaves, 0)
         segment = whole_segment(step, schedule, options.carry_every, *first)
         schedule = schedule._replace(segment=segment)
-    run = with_pullback(run_steps, step, schedule, reverse)
-    results = without_forward_mode("truncated_scan", run, *args, weights)
+    run = with_pullback(function, run_steps, step, schedule, reverse)
+    results = without_forward_mode(function, run, *args, weights)
     make_checks()
     return results
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from tbptt_jax._step.arguments import check_arrays, check_callable
 from tbptt_jax._step.handed_on import partition
-from tbptt_jax._step.per_step import losses_of_steps, pair
+from tbptt_jax._step.per_step import described, losses_of_steps, pair
 from tbptt_jax._step.schedule import check_schedule
 from tbptt_jax._step.time_axis import take
 from tbptt_jax._step.vmappable import refuse_bits_that_vmap_changes
@@ -58,9 +58,12 @@ def windowed_value_and_grad(
 
     Raises:
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
+      ValueError: the function that is returned, `windowed_value_and_grad: xs and targets must be
+        [T, ...] with one T >= 1, got float32[4] and float32[3].`
       TypeError: the function that is returned, where a loss is not a real scalar.
       ValueError: the function that is returned, where `cell` draws from `rbg` keys, whose bits vmap
-        changes.
+        changes, or keeps a value that was computed in an earlier trace of it, or reads or updates a
+        mutable array (`jax.new_ref`).
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -81,17 +84,25 @@ def windowed_value_and_grad(
 
     def value_and_grad(params, init, xs, targets):
         check_arrays(NAME, params=params, init=init, xs=xs, targets=targets)
+        _check_steps(xs, targets)
 
         def losses_fn(params, init, xs):
             carry, ys = _outputs_of_windows(cell, params, init, xs, horizon, stride)
-            return losses_of_steps(
-                "windowed_value_and_grad", step_loss_fn, params, ys, targets
-            ), carry
+            return losses_of_steps(NAME, step_loss_fn, params, ys, targets), carry
 
         losses, pull, carry = jax.vjp(losses_fn, params, init, xs, has_aux=True)
         return (jnp.sum(losses), carry), pull(jnp.ones_like(losses))
 
     return value_and_grad
+
+
+def _check_steps(xs, targets):
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves((xs, targets))}
+    if not jax.tree.leaves(xs) or len(sizes) != 1 or sizes <= {(), (0,)}:
+        raise ValueError(
+            f"{NAME}: xs and targets must be [T, ...] with one T >= 1, got {described(xs)} and "
+            f"{described(targets)}."
+        )
 
 
 def _outputs_of_windows(cell, params, init, xs, horizon, stride):

@@ -11,7 +11,6 @@ forgotten a symbol when it is asked for, until λ is learnt. Zucchet et al. (202
 online.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -124,8 +123,8 @@ def start(task: Task, key: jax.Array, horizon: int, tail: str) -> LearnerState:
     params = init_params(task, key)
     carry = jnp.zeros((task.batch_size, task.state_size), complex)
     xs = jnp.zeros((task.chunk, task.batch_size, task.num_inputs))
-    init = functools.partial(init_stream, carry, xs, horizon=horizon, tail=tail)
-    stream = init(cell=cell, params=params["layer"])
+    of_trace = {} if tail == "cut" else {"cell": cell, "params": params["layer"]}
+    stream = init_stream(carry, xs, horizon=horizon, tail=tail, **of_trace)
     return LearnerState(params, _optimizer(task).init(params), stream)
 
 

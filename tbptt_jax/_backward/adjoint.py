@@ -103,7 +103,7 @@ def truncated_pullback(
       step: pure and vmappable function `(constants, carry, x) -> (carry, y)`.
       schedule: see there.
       constants: what every step reads.
-      kept: [ceil(T / segment), ...], the carry that enters every so-many-th step.
+      kept: [ceil(T / segment), ...], the carry that enters every `segment`-th step.
       xs: [T, ...], the input of each step.
       carry_ct: [...], the cotangent of the last carry.
       ys_ct: [T, ...], the cotangent of each output.
@@ -115,7 +115,7 @@ def truncated_pullback(
     carry_ct, ys_ct = inexact((carry_ct, ys_ct))
     if schedule.parts and jax.tree.leaves(carry_ct):
         return pullback_of_parts(step, schedule.parts, constants, kept, xs, carry_ct, ys_ct)
-    width = tile_width(carry_ct, *schedule[:3])
+    width = _width_of_tiles(schedule, carry_ct)
     segments = functools.partial(_backward, step, schedule, None, weights)
     tiles = functools.partial(_backward, step, schedule, width, weights)
     if schedule.tol:
@@ -143,13 +143,17 @@ def whole_segment(
       carry: the initial one; types count alone.
       x: an input; the same.
     """
-    num_steps, horizon, stride = schedule[:3]
+    horizon, stride = schedule.horizon, schedule.stride
     if stride == 1 and horizon > 1 and elementwise(step, constants, carry, x):
         whole = horizon - 1
     else:
-        width = tile_width(inexact(carry), *schedule[:3])
+        width = _width_of_tiles(schedule, inexact(carry))
         whole = width if width and width <= at_least else stride
-    return min(-(-at_least // whole) * whole, num_steps)
+    return min(-(-at_least // whole) * whole, schedule.num_steps)
+
+
+def _width_of_tiles(schedule, errors):
+    return tile_width(errors, schedule.num_steps, schedule.horizon, schedule.stride)
 
 
 def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_ct):
@@ -229,7 +233,8 @@ def choose_method(
       carry: that of some step; types count alone.
       x: an input; the same.
     """
-    num_steps, horizon, stride, segment = schedule[:4]
+    num_steps, horizon, stride = schedule.num_steps, schedule.horizon, schedule.stride
+    segment = schedule.segment
     if horizon == 1 or not jax.tree.leaves(inexact(carry)):
         return Entering()
     piece = width or (None if segment in (1, num_steps) else segment)

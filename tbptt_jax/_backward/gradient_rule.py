@@ -17,8 +17,8 @@ from tbptt_jax._step.time_axis import executed, take
 from tbptt_jax._step.vmappable import check_vmappable
 
 
-def with_pullback(run_steps, step, schedule, reverse):
-    """`run_steps` over `step`, with `truncated_pullback` as its reverse-mode rule."""
+def with_pullback(function, run_steps, step, schedule, reverse):
+    """`run_steps` over `step`, with `truncated_pullback` as its rule; `function` is for errors."""
 
     @jax.custom_vjp
     def run(constants, init, xs, weights):
@@ -27,7 +27,7 @@ def with_pullback(run_steps, step, schedule, reverse):
     def forward(constants, init, xs, weights):
         of_step = functools.partial(differentiated_once(step), constants)
         last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
-        check_step("truncated_scan", step, constants, init, take(xs, 0))
+        check_step(function, step, constants, init, take(xs, 0))
         check_samples(weights, init, ys)
         return (last, ys), (constants, kept, xs, weights)
 
@@ -51,9 +51,9 @@ def check_step(function: str, step: Any, constants: Any, carry: Any, x: Any) -> 
     Args:
       function: name of the public function, for the error.
       step: `(constants, carry, x) -> (carry, y)`.
-      constants: what it is given, as the carry and the input; types count alone.
-      carry: see above.
-      x: see above.
+      constants: what it is given, as the carry and the input; only shapes and dtypes are used.
+      carry: as constants.
+      x: as constants.
 
     Raises:
       ValueError: they cannot.

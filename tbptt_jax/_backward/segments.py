@@ -12,7 +12,7 @@ from tbptt_jax._step.time_axis import executed
 
 
 def keeping_scan(num_steps: int | Any, reverse: bool, unroll: int | bool) -> Callable:
-    """`jax.lax.scan` of functions of leaves, and the carries that enter every so-many-th step."""
+    """`jax.lax.scan` of functions of leaves, and the carries that enter every `segment`-th step."""
     length = num_steps if isinstance(num_steps, int) else None
 
     def run(f, init, xs, segment=None, *, rerun=False):
@@ -35,8 +35,8 @@ def _scan_segments(
     num_steps: int,
     segment: int,
     *,
-    unroll: int | bool = 1,
-    rerun: bool = False,
+    unroll: int | bool,
+    rerun: bool,
 ) -> tuple[Any, Any, Any]:
     """`jax.lax.scan(f, init, xs, num_steps)`, and the carry that enters each segment.
 

@@ -167,8 +167,9 @@ def _where(mask, rows):
 
 def _choose(step, schedule, size, constants, carry, x):
     """Chains at all strides above 1, since a device's time may begin within a block."""
-    num_steps, horizon, stride = schedule[:3]
+    stride = schedule.stride
     if stride == 1 or not jax.tree.leaves(inexact(carry)):
         return choose_method(step, schedule, None, None, constants, carry, x)
     steps = linearised(step, constants, carry, x)
-    return Chains(steps, horizon - 1, stride, num_steps, None, size % stride > 0)
+    straddles = size % stride > 0
+    return Chains(steps, schedule.horizon - 1, stride, schedule.num_steps, None, straddles)

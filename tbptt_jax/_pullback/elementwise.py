@@ -19,7 +19,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from tbptt_jax._pullback.of_steps import inexact, pullback
-from tbptt_jax._step.identity import CALLS
+from tbptt_jax._step.jaxprs import CALLS, CHECKPOINTS, RULED, called_jaxpr
 
 # Primitives by name. An entry of the result is linear in the entries at the same place.
 SUMS = {"add", "sub", "add_any", "neg", "copy", "copy_p", "reduce_precision", "pvary", "pcast"}
@@ -27,7 +27,7 @@ CASTS = {"convert_element_type"}
 OF_PARTS = {"real", "imag", "complex", "conj"}  # linear over the real numbers alone
 # The entries keep their order where none is added or dropped.
 RESHAPED = {"reshape", "squeeze", "expand_dims", "broadcast_in_dim", "reduce_sum"}
-CALLING = CALLS | {"closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"}
+CALLING = CALLS | CHECKPOINTS | RULED
 MOST_COUPLED = 4  # leaves; more make coefficients that cost more than sweeps
 
 
@@ -170,9 +170,8 @@ def _equation(eqn, sources, is_complex_linear):
     if not any(sources):
         return [frozenset()] * num
     name = eqn.primitive.name
-    inner = [value for value in eqn.params.values() if hasattr(value, "eqns")]
-    if name in CALLING and len(inner) == 1:
-        return _walk(inner[0], sources, is_complex_linear)
+    if called := called_jaxpr(eqn, CALLING):
+        return _walk(called, sources, is_complex_linear)
     mixed = next((source for source in sources if isinstance(source, Mixed)), None)
     if mixed or num != 1 or not _keeps_places(eqn, name, sources):
         return [mixed or Mixed(name)] * num

@@ -8,7 +8,6 @@ each value; an operation that is not listed here decides nothing, and what is un
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -18,9 +17,8 @@ from jax.core import Tracer
 from jax.extend.core import Literal
 
 from tbptt_jax._pullback.of_steps import inexact, pullback
-from tbptt_jax._step.identity import CALLS
+from tbptt_jax._step.jaxprs import CALLS, CHECKPOINTS, RULED, called_jaxpr, equations
 from tbptt_jax._step.mesh_axes import types_of
-from tbptt_jax._step.vmappable import equations
 
 
 class Nonlinear(NamedTuple):
@@ -48,7 +46,7 @@ CURVED = set(
     "integer_pow tanh logistic sin cos tan erf atan2 asinh reduce_max reduce_min reduce_prod "
     "top_k sort cummax cummin cumprod argmax argmin lt le gt ge".split()
 )
-CALLING = CALLS | {"closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"}
+CALLING = CALLS | CHECKPOINTS | RULED
 
 
 def check_linear(function: str, step: Any, constants: Any, carry: Any, x: Any) -> None:
@@ -101,11 +99,10 @@ def _of_constant(value):
 
 def _equation(eqn, states) -> list[Any]:
     name = eqn.primitive.name
-    inner = [value for value in eqn.params.values() if hasattr(value, "eqns")]
-    if name in CALLING and len(inner) == 1:
-        return _walk(inner[0], states)
-    if name == "scan":
-        return _scan(eqn, inner[0], states)
+    if called := called_jaxpr(eqn, CALLING):
+        return _walk(called, states)
+    if body := called_jaxpr(eqn, {"scan"}):
+        return _scan(eqn, body, states)
     if name == "cond":
         branches = [_walk(branch, states[1:]) for branch in eqn.params["branches"]]
         joined = [_join(*results) for results in zip(*branches, strict=True)]
@@ -200,7 +197,7 @@ def _guards_against_nan_or_inf(name, eqn):
     if name not in ("eq", "ne"):
         return False
     a, b = eqn.invars
-    return a is b or any(isinstance(v, Literal) and not math.isfinite(v.val) for v in (a, b))
+    return a is b or any(isinstance(v, Literal) and not np.isfinite(v.val) for v in (a, b))
 
 
 def _is_inexact(atom):

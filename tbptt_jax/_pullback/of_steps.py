@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from tbptt_jax._step.jaxprs import CHECKPOINTS, equations
 from tbptt_jax._step.time_axis import take
-from tbptt_jax._step.vmappable import equations
 
-CHECKPOINTS = {"remat", "remat2", "checkpoint"}  # `jax.checkpoint`, by name
 CHEAP = {"add", "sub", "mul", "neg"}  # by name: primitives that cost less than reading their result
 
 

@@ -24,8 +24,8 @@ from tbptt_jax._pullback.merge import merge_products
 from tbptt_jax._pullback.nodes import Computed, Error, Node, Zeros, reachable
 from tbptt_jax._pullback.of_steps import inexact, keeping_little, pullback
 from tbptt_jax._pullback.rules import RULES, apply
+from tbptt_jax._step.jaxprs import CALLS, called_jaxpr, inner_jaxprs
 
-CALLING = {"jit", "pjit", "closed_call", "core_call"}
 DTYPES = {"float32", "float64", "bfloat16"}  # of float16 a product of factors may overflow
 
 
@@ -94,10 +94,9 @@ def _num_readers(jaxpr) -> collections.Counter:
 
 def _equation(eqn, values) -> list[Any] | None:
     name = eqn.primitive.name
-    inner = [value for value in eqn.params.values() if hasattr(value, "eqns")]
-    if name in CALLING and len(inner) == 1:
-        return _run(inner[0], values)
-    if inner:
+    if called := called_jaxpr(eqn, CALLS):
+        return _run(called, values)
+    if inner_jaxprs(eqn):
         return None
     if not any(isinstance(value, Node) for value in values):
         found = eqn.primitive.bind(*values, **eqn.params)

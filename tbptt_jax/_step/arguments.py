@@ -101,9 +101,10 @@ def real_array(function: str, name: str, value: Any) -> jax.Array:
 
 def _is_array(leaf):
     try:
-        return hasattr(leaf, "__jax_array__") or jax.typeof(leaf) is not None
+        jax.typeof(leaf)
     except TypeError:
-        return False
+        return hasattr(leaf, "__jax_array__")
+    return True
 
 
 def check_key(function: str, key: Any) -> None:

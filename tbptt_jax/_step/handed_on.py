@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from tbptt_jax._step.arguments import check_arrays, check_callable
-from tbptt_jax._step.identity import trace_and_call
+from tbptt_jax._step.identity import keeps_structure, trace_and_call
 from tbptt_jax._step.per_step import pair
 
 
@@ -56,6 +56,8 @@ def partition(
     """
     check_callable(function, "f", f, "carry", "x")
     check_arrays(function, init=init, xs=xs)
+    # Arrays of NumPy as JAX's, which tracers can index.
+    init = jax.tree.map(lambda leaf: jnp.asarray(leaf) if type(leaf) is np.ndarray else leaf, init)
     handed_on = _handed_on(function, f, init, xs, length, runs_again)
     if not any(handed_on):  # then lax.scan's errors name the user's own tree
         return Partition(lambda f: f, lambda carry: carry, lambda rest, carry: rest)
@@ -92,7 +94,6 @@ def _handed_on(function, f, init, xs, length, runs_again) -> list[bool]:
     traced twice at least, which shows whether it keeps values of a trace.
     """
     leaves, structure = jax.tree.flatten(init)
-    leaves = [jnp.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
     assumed = [isinstance(leaf, jax.Array) for leaf in leaves]
     constants = []  # of each trace
     while True:
@@ -111,9 +112,8 @@ def _handed_on(function, f, init, xs, length, runs_again) -> list[bool]:
                     f"{function}: the step reads or updates a mutable array (jax.new_ref), but "
                     "steps are run again for the gradient; keep its value in the carry."
                 )
-            if isinstance(results, tuple) and jax.tree.structure(results[0]) == structure:
-                new = jax.tree.leaves(results[0])
-                same = (a is b for a, b in zip(leaves, new, strict=True))
+            if keeps_structure(results, init):
+                same = (a is b for a, b in zip(leaves, jax.tree.leaves(results[0]), strict=True))
                 found[:] = map(bool.__and__, assumed, same)
             return rest, None
 

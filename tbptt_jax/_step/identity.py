@@ -12,8 +12,7 @@ from typing import Any
 import jax
 from jax.extend.core import Literal, jaxpr_as_fun
 
-# Primitives that do nothing but call the function in their parameter `jaxpr`.
-CALLS = {"jit", "pjit", "checkpoint", "remat2"}
+from tbptt_jax._step.jaxprs import CALLS, CHECKPOINTS, called_jaxpr
 
 # While a step is traced: the arrays that copies and tracers stand for, by the id of these.
 _STOOD_FOR: ContextVar[Mapping[int, Any]] = ContextVar("stood_for", default=MappingProxyType({}))
@@ -27,11 +26,19 @@ def call(f: Callable[..., Any], *args: Any) -> Any:
 def call_on_changed(f: Callable[..., Any], change: Callable[[Any], Any], carry: Any, x: Any) -> Any:
     """`f(carry, x)` with the leaves of the carry changed, but for those that `f` hands on."""
     jaxpr, shapes = _trace(f, carry, x)
+    if not keeps_structure(shapes, carry):  # the scan's own error says so
+        return _call_traced(jaxpr, shapes, jax.tree.leaves((carry, x)))
     leaves, inputs = jax.tree.leaves(carry), jax.tree.leaves(x)
     sources = _sources(jaxpr, [*leaves, *inputs, *jaxpr.consts])
     handed_on = [leaf is source for leaf, source in zip(leaves, sources, strict=False)]
     leaves = [leaf if on else change(leaf) for leaf, on in zip(leaves, handed_on, strict=True)]
     return _call_traced(jaxpr, shapes, [*leaves, *inputs])
+
+
+def keeps_structure(results: Any, carry: Any) -> bool:
+    """Whether a step returned a pair that begins with a carry of the structure it was given."""
+    is_pair = isinstance(results, (tuple, list)) and len(results) == 2
+    return is_pair and jax.tree.structure(results[0]) == jax.tree.structure(carry)
 
 
 def trace_and_call(f: Callable[..., Any], *args: Any) -> tuple[Any, list[Any]]:
@@ -88,8 +95,8 @@ def _sources(jaxpr, inputs) -> list[Any]:
 
 
 def _sources_of(eqn, inputs):
-    if eqn.primitive.name in CALLS:
-        return _sources(eqn.params["jaxpr"], inputs)
+    if called := called_jaxpr(eqn, CALLS | CHECKPOINTS):
+        return _sources(called, inputs)
     if eqn.primitive.name == "shard_map":
         specs, placed = eqn.params["out_specs"], zip(inputs, eqn.params["in_specs"], strict=True)
         found = zip(_sources(eqn.params["jaxpr"], list(placed)), specs, strict=True)

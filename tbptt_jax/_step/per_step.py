@@ -98,7 +98,7 @@ def described(tree: Any) -> str:
     def kind(leaf):
         if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
             return f"{leaf.dtype}{list(leaf.shape)}"
-        return repr(leaf) if leaf is None else type(leaf).__name__
+        return type(leaf).__name__
 
     kinds = jax.tree.map(kind, tree)
     return kinds if isinstance(kinds, str) else str(kinds).replace("'", "")

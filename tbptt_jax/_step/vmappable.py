@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
+
+from tbptt_jax._step.jaxprs import equations
 
 # Primitives that vmap changes, and the keys with which it does.
 CHANGED = {
@@ -58,13 +60,3 @@ def refuse_bits_that_vmap_changes(function: str, jaxpr: Any) -> None:
                 f"{function}: the step draws from rbg keys, whose bits change when all steps run "
                 "at once; use threefry keys, or draw before the scan and pass the numbers in xs."
             )
-
-
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """All equations of a jaxpr and of those in it."""
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for param in eqn.params.values():
-            for inner in param if isinstance(param, (tuple, list)) else (param,):
-                if hasattr(inner, "eqns"):  # a jaxpr, closed or not
-                    yield from equations(inner)

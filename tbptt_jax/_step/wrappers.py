@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._step.arguments import as_array, check_arrays, check_callable, shown
 from tbptt_jax._step.identity import call, is_same
-from tbptt_jax._step.per_step import input_pair, pair
+from tbptt_jax._step.per_step import described, input_pair, pair
 
 WIDER = {
     jnp.integer: jnp.number,
@@ -91,7 +91,8 @@ def with_mask(
 
     Args:
       f: step function, `(carry, x) -> (carry, y)`.
-      fill: a number that stands in for what is masked; `f` and its derivative must be finite there.
+      fill: a number that stands in for what is masked, in each leaf's dtype; `f` and its derivative
+        must be finite there.
 
     Returns:
       The step function `(carry, (x, valid)) -> (carry, y)`. `valid` is a bool array whose axes are
@@ -99,6 +100,7 @@ def with_mask(
       sequences, [] for one. PRNG keys in inputs and outputs stay as they are.
 
     Raises:
+      TypeError: `with_mask: fill must be a number, got list.`
       ValueError: the step, `with_mask: the input's leaves must begin with the flags' axes [4], got
         [3, 8].`
       TypeError: the step, `with_mask: flags must be bool, got float32.`, and where `f` returns a
@@ -113,6 +115,8 @@ def with_mask(
       [1. 0. 2.]
     """
     check_callable("with_mask", "f", f, "carry", "x")
+    if jax.tree.structure(fill) != jax.tree.structure(0) or jnp.ndim(fill):
+        raise TypeError(f"with_mask: fill must be a number, got {described(fill)}.")
     check_arrays("with_mask", fill=fill)
 
     def step(carry, inputs):

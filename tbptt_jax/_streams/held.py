@@ -26,21 +26,16 @@ def holding(step, start):
 
 @jax.custom_jvp
 def _hold_float(begins, holds, held, carry):
-    return select(holds, held, carry)
+    return jax.lax.select(holds, held, carry)
 
 
 @_hold_float.defjvp
 def _hold_float_derivative(primals, tangents):
-    return _hold_float(*primals), select(primals[0], *tangents[2:])
+    return _hold_float(*primals), jax.lax.select(primals[0], *tangents[2:])
 
 
 def _hold(begins, holds, held, carry):
     """`held` where set, else `carry`; the derivative is `carry`'s, except at the first step."""
     if jnp.issubdtype(carry.dtype, jnp.inexact):
         return _hold_float(begins, holds, held, carry)
-    return select(holds, held, carry)
-
-
-def select(condition, on_true, on_false):
-    """One of two arrays of any type, keys too, by a scalar."""
-    return jax.lax.select(condition, on_true, on_false)
+    return jax.lax.select(holds, held, carry)

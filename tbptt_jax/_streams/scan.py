@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._backward.gradient_rule import without_forward_mode
-from tbptt_jax._scan import truncated_scan
+from tbptt_jax._scan import scan_as
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.time_axis import take
 from tbptt_jax._streams.checks import check_chunk
-from tbptt_jax._streams.held import holding, select
+from tbptt_jax._streams.held import holding
 from tbptt_jax._streams.state import StreamState
 from tbptt_jax._trace.eligibility import advanced, attached
 from tbptt_jax._trace.real_step import real_step
@@ -92,12 +91,14 @@ def stream_scan(
         last may be (last=True).`
       ValueError: `stream_scan: a last chunk of 2 steps is shorter than the state allows; give
         init_stream shortest_chunk=2.`
+      ValueError: `stream_scan: xs and length must tell one number of steps, got [2, 3].`,
+        `stream_scan: a chunk must have a step, got 0.`
       TypeError: `stream_scan: state must come from init_stream or from a chunk that was not the
         last, got NoneType.`
       TypeError: `stream_scan: f must be a function of (params, carry, x), got one of (carry, x).`
       TypeError: `stream_scan: a state with tail='trace' needs params, and f as (params, carry,
         x).`
-      ValueError: `stream_scan: the state's trace is of another cell or of other parameters; give
+      ValueError: `stream_scan: the state's trace is of another cell, carry or parameters; give
         init_stream those that stream_scan is given.`
       TypeError: `stream_scan: f returns a carry of float32[] where init_stream was given int32[];
         give it an initial carry of the types that f returns.`
@@ -151,12 +152,10 @@ def stream_scan(
         carry = take(stored, 0)
 
     horizon = state.horizon if state.trace is None else None
-    left, (entered, ys) = without_forward_mode(
-        "stream_scan",
-        functools.partial(truncated_scan, horizon=horizon, stride=state.stride),
-        holding(parts.without(cell(params)), start),
-        carry,
-        (begins, holds, stored, take(all_xs, kept)),
+    step = holding(parts.without(cell(params)), start)
+    of_steps = begins, holds, stored, take(all_xs, kept)
+    left, (entered, ys) = scan_as(
+        "stream_scan", step, carry, of_steps, horizon=horizon, stride=state.stride
     )
     ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
     if last:
@@ -172,9 +171,11 @@ def stream_scan(
 
 def _start(state, params, carry):
     """The carry from which the chunk's scan starts; after the stream's start it is a constant."""
-    cut = lambda leaf: select(state.num_steps <= state.history, leaf, jax.lax.stop_gradient(leaf))
+    cut = lambda leaf: jax.lax.select(
+        state.num_steps <= state.history, leaf, jax.lax.stop_gradient(leaf)
+    )
     start = jax.tree.map(cut, carry)
-    return start if state.trace is None else attached(state.trace, params, start)
+    return start if state.trace is None else attached("stream_scan", state.trace, params, start)
 
 
 def _next_trace(state, cell, params, carries, xs):

@@ -99,7 +99,8 @@ def init_stream(
 
     Returns:
       A state for `stream_scan`. Where the batch shrinks, cut every leaf along its batch axis:
-      `dataclasses.replace(state, carry=carry[:B], xs=xs[:, :B])`, where stale `carry[:, :B]`.
+      `dataclasses.replace(state, carry=carry[:B], xs=xs[:, :B])`, where stale `carry[:, :B]`, and
+      of a trace `jax.tree.map(lambda leaf: leaf[:B], state.trace)`.
 
     Raises:
       ValueError, TypeError: for horizon and stride, as `truncated_scan` does.
@@ -108,7 +109,8 @@ def init_stream(
       ValueError: `init_stream: xs must be a chunk of inputs, [C, ...], got [].`
       TypeError: `init_stream: stale must be True or False, got 1.`
       ValueError: `init_stream: tail must be 'cut' or 'trace', got 'keep'.`
-      TypeError: `init_stream: tail='trace' needs cell, a function, and params.`
+      TypeError: `init_stream: tail='trace' needs cell, a function, and params.`, and `init_stream:
+        cell and params are for tail='trace', got tail='cut'.`
       ValueError: `init_stream: tail='trace' needs a floating-point parameter; params has none.`
       ValueError: `init_stream: tail='trace' runs the kept steps again; stale must be False.`
       ValueError: `init_stream: tail='trace' needs a cell that mixes no entries of its carry, got
@@ -155,6 +157,8 @@ def init_stream(
 def _check_tail(tail, cell, params, stale):
     if tail not in ("cut", "trace"):
         raise ValueError(f"init_stream: tail must be 'cut' or 'trace', got {shown(tail)}.")
+    if tail == "cut" and not (cell is None and params is None):
+        raise TypeError("init_stream: cell and params are for tail='trace', got tail='cut'.")
     if tail == "trace" and (not callable(cell) or params is None):
         raise TypeError("init_stream: tail='trace' needs cell, a function, and params.")
     if tail == "trace":

@@ -105,8 +105,6 @@ def advanced(
         return trace
     past, weights = _products(step, kind, carries, xs, runs)
     direct = _direct(step, carries, xs, weights)
-    if len(trace) != len(direct) or any(len(of_leaf) != len(step.trained) for of_leaf in trace):
-        raise ValueError(_another_cell(function))
 
     def advanced_one(i, p):
         before = [(trace[j][p], a) for j, a in past[i].items()]
@@ -132,8 +130,8 @@ def _sum_like(function, like, terms):
 
 def _another_cell(function):
     return (
-        f"{function}: the state's trace is of another cell or of other parameters; give "
-        "init_stream those that stream_scan is given."
+        f"{function}: the state's trace is of another cell, carry or parameters; give init_stream "
+        "those that stream_scan is given."
     )
 
 
@@ -194,19 +192,36 @@ def _direct(step, carries, xs, weights):
     return [of_leaf(of_steps_) for of_steps_ in weights]
 
 
-def attached(trace: Trace, params: Any, carry: Any) -> Any:
+def attached(function: str, trace: Trace, params: Any, carry: Any) -> Any:
     """`carry`, whose errors are errors of the parameters too, by its trace.
 
     Args:
+      function: name of the public function, for the error.
       trace: that of the carry.
       params: the parameters.
       carry: what enters the first step that is run.
+
+    Raises:
+      ValueError: the trace is of other parameters, or of another carry.
     """
-    leaves = to_real(carry)
+    leaves, trained = to_real(carry), trained_leaves(params)
     errors = inexact(leaves)
-    errors = _attached(trained_leaves(params), errors, trace)
+    if not _is_of(trace, trained, jax.tree.leaves(errors)):
+        raise ValueError(_another_cell(function))
+    errors = _attached(trained, errors, trace)
     leaves = [old if new is None else new for old, new in zip(leaves, errors, strict=True)]
     return from_real(leaves, carry)
+
+
+def _is_of(trace, trained, errors):
+    """Whether the trace has these parameters' and leaves' numbers and shapes."""
+    if len(trace) != len(errors) or any(len(of_leaf) != len(trained) for of_leaf in trace):
+        return False
+    return all(
+        one is None or (one.leaf_shape, one.shape) == (error.shape, jnp.shape(param))
+        for of_leaf, error in zip(trace, errors, strict=True)
+        for one, param in zip(of_leaf, trained, strict=True)
+    )
 
 
 @jax.custom_vjp

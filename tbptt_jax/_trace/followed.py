@@ -11,11 +11,11 @@ from typing import Any
 import jax
 from jax.extend.core import Literal
 
-from tbptt_jax._step.identity import CALLS
+from tbptt_jax._step.jaxprs import CALLS, CHECKPOINTS, RULED, called_jaxpr
 from tbptt_jax._trace.rules import RULES
 from tbptt_jax._trace.sensitivity import Sensitivity, all_freed, make
 
-CALLING = CALLS | {"closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"}
+CALLING = CALLS | CHECKPOINTS | RULED
 
 
 def followed(jaxpr: Any, values: list[Any]) -> list[Any]:
@@ -39,9 +39,8 @@ def followed(jaxpr: Any, values: list[Any]) -> list[Any]:
 
 def _equation(eqn, values):
     name = eqn.primitive.name
-    inner = [value for value in eqn.params.values() if hasattr(value, "eqns")]
-    if name in CALLING and len(inner) == 1:
-        return followed(inner[0], values)
+    if called := called_jaxpr(eqn, CALLING):
+        return followed(called, values)
     if not any(isinstance(value, Sensitivity) for value in values):
         return _bind(eqn, values)
     found = RULES[name](eqn, *values) if name in RULES else None

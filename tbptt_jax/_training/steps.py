@@ -197,7 +197,7 @@ def make_online_loop(
             return pair(name, "inputs_fn", "(x, target)", inputs_fn(source, step))
 
         def chunk(source, i):
-            steps = i * stride + jnp.arange(stride, dtype=jnp.int32)
+            steps = jnp.asarray(i, jnp.int32) * stride + jnp.arange(stride, dtype=jnp.int32)
             return jax.vmap(functools.partial(inputs, source))(steps)
 
         return updates(name, update, chunk, state, source, start, stop)

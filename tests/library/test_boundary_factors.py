@@ -209,6 +209,20 @@ def test_wrong_factors_fail_in_one_line(inputs, error, said):
         step(jnp.ones(3), inputs)
 
 
+@pytest.mark.parametrize("f", [lambda c, x: (c[0], None), lambda c, x: c, lambda c, x: c[0]])
+def test_a_step_that_returns_another_structure_fails_as_in_lax_scan(f):
+    for scan, step, xs in [
+        (jax.lax.scan, f, jnp.ones(4)),
+        (
+            functools.partial(truncated_scan, horizon=2),
+            with_boundary_factors(f),
+            (jnp.ones(4), jnp.ones(4)),
+        ),
+    ]:
+        with pytest.raises(TypeError, match="scan body"):
+            scan(step, (0.0, 0.0), xs)
+
+
 def test_a_probability_per_step_is_that_of_each_sample():
     """However many samples there are, as many as steps too."""
     each = jnp.linspace(0.0, 0.9, 5)

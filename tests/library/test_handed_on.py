@@ -57,6 +57,24 @@ def test_its_gradient_is_that_of_a_parameter(horizon, stride, jit):
     assert largest_error(actual, scan_gradients(problem, horizon, stride, closed_over)) < 1e-12
 
 
+def test_a_step_may_return_a_list():
+    problem = kernel_in_the_carry()
+    expected = scan_gradients(problem, 3, 1)
+    listed = problem._replace(f=lambda *args: list(cell(*args)))
+    assert largest_error(scan_gradients(listed, 3, 1), expected) < 1e-12
+
+
+@pytest.mark.parametrize("run", [jax.lax.scan, functools.partial(truncated_scan, horizon=2)])
+def test_an_array_of_numpy_can_be_indexed_by_inputs(run):
+    def step(carry, token):
+        table, state = carry
+        state = state + table[token] + table.at[token].get()
+        return (table, state), state
+
+    (_, state), _ = run(step, (np.eye(3), jnp.zeros(3)), jnp.array([0, 1, 1]))
+    np.testing.assert_array_equal(state, [2.0, 4.0, 0.0])
+
+
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("wrapper", ["mask", "resets to the same", "resets of the state alone"])
 def test_wrapped_steps_hand_on_what_the_step_does(wrapper, jit):

@@ -88,6 +88,14 @@ def test_what_is_not_linear_is_refused(name, horizon, jit):
         spectrum(0.5, jnp.ones(3), jnp.ones((4, 3)), None)
 
 
+def test_a_rule_may_compare_complex_errors():
+    step = step_with(lambda x, g: jnp.where(g == 0.0, 0.0, g))
+    loss = lambda w: truncated_scan(
+        lambda c, x: step(w, c, x), jnp.ones(3) + 0j, jnp.ones((4, 3)) + 0j, horizon=2
+    )[1].real.sum()
+    assert jnp.isfinite(jax.grad(loss)(0.5 + 0j))
+
+
 @pytest.mark.parametrize("name", NONLINEAR)
 def test_full_bptt_takes_any_rule(name):
     assert jnp.isfinite(gradient(step_with(NONLINEAR[name]), None))

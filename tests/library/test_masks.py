@@ -92,6 +92,9 @@ def test_fill_stands_in_for_what_is_masked():
         lambda xs: truncated_scan(with_mask(f, fill), 0.0, (xs, valid), horizon=2)[0]
     )(xs)
     np.testing.assert_array_equal(grad(1.0), [0.0, 0.0, 0.5])
+    for wrong, got in [([1.0], r"\[float\]"), (jnp.ones(3), r"float64\[3\]"), (None, "None")]:
+        with pytest.raises(TypeError, match=f"^with_mask: fill must be a number, got {got}.$"):
+            with_mask(f, wrong)
 
 
 def test_keys_of_masked_steps_stay():

@@ -5,6 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tbptt_jax import init_stream, stream_scan
@@ -108,6 +109,16 @@ def test_a_carry_of_other_types_names_init(init, got):
         stream_scan(step, state, jnp.ones(3))
     said = f"f returns a carry of float64[] where init_stream was given {got}"
     assert said in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_step_that_cannot_be_vmapped_names_stream_scan():
+    def step(c, x):
+        y = jax.pure_callback(np.sin, jax.ShapeDtypeStruct((), float), jax.lax.stop_gradient(x))
+        return c + x, y
+
+    run = lambda xs: stream_scan(step, init_stream(0.0, xs, horizon=2), xs)[0].carry
+    with pytest.raises(ValueError, match=r"^stream_scan: the step must be vmappable"):
+        jax.grad(run)(jnp.ones(5))
 
 
 def test_forward_mode_points_to_scan():

@@ -62,6 +62,11 @@ REFUSED = {
     "no parameters": (scaled, {"params": None}, "tail='trace' needs cell, a function, and params."),
     "nothing to train": (scaled, {"params": {"n": 1}}, "a floating-point parameter; params has"),
     "a stale state": (scaled, {"stale": True}, "runs the kept steps again; stale must be False."),
+    "a cell for no trace": (
+        scaled,
+        {"tail": "cut"},
+        "cell and params are for tail='trace', got tail='cut'.",
+    ),
     "another tail": (scaled, {"tail": "keep"}, "tail must be 'cut' or 'trace', got 'keep'."),
 }
 
@@ -89,9 +94,12 @@ def test_state_of_another_cell_is_refused():
     state = init_stream(
         problem.init, problem.xs, horizon=1, tail="trace", cell=problem.f, params=problem.params
     )
-    with pytest.raises(ValueError, match="stream_scan: the state's trace is of another cell"):
+    refused = pytest.raises(ValueError, match="stream_scan: the state's trace is of another cell")
+    with refused:
         stream_scan(other, state, problem.xs, params=problem.params)
-    with pytest.raises(ValueError, match="stream_scan: the state's trace is of another cell"):
-        stream_scan(problem.f, state, problem.xs, params=problem.params | {"more": W})
+    of_other_shape = jax.tree.map(lambda leaf: leaf[..., :1], problem.params)
+    for params in (problem.params | {"zz": W}, of_other_shape):
+        with refused:  # the tail's gradient is that of the last chunk too
+            stream_scan(problem.f, state, problem.xs, params=params, last=True)
     with pytest.raises(TypeError, match="a state with tail='trace' needs params"):
         stream_scan(functools.partial(problem.f, problem.params), state, problem.xs)

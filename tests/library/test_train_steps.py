@@ -193,6 +193,21 @@ def test_bounds_of_any_integer_type(first, last):
     np.testing.assert_allclose(loss, (int(first) + int(last) - 1) / 2, rtol=1e-6)
 
 
+def test_steps_of_a_stream_are_counted_in_int32():
+    def inputs(_, t):
+        assert t.dtype == jnp.int32
+        return t.astype(jnp.float32), jnp.zeros(())
+
+    optimizer = optax.sgd(0.0)
+    cell = lambda w, c, x: (c, w * x)
+    run = make_online_loop(cell, lambda w, y, target: y, optimizer, inputs)
+    stream = init_stream(jnp.float32(0.0), jnp.zeros(2), horizon=2, stride=2)
+    state = LearnerState(jnp.ones(()), optimizer.init(1.0), stream)
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        loss = run(state, None, np.int8(1), jnp.int32(3))[1].loss
+    np.testing.assert_allclose(loss, (2 + 3 + 4 + 5) / 4)
+
+
 def test_mean_loss_counts_every_one_of_many_updates():
     """In float32 a plain sum of so many terms is off in its fourth digit."""
     loss = lambda params, carry, batch: (params * 0.0 + 0.1, carry)

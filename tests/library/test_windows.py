@@ -68,6 +68,23 @@ def test_wrong_schedule_fails_in_one_line(schedule, error, text):
 
 
 @pytest.mark.parametrize(
+    ("xs", "targets", "got"),
+    [
+        (np.ones(0), np.ones(0), "float64[0] and float64[0]."),
+        (np.ones(4), np.ones(3), "float64[4] and float64[3]."),
+        (None, np.ones(3), "None and float64[3]."),
+        (1.0, None, "float and None."),
+    ],
+)
+def test_sequences_of_no_one_length_fail_in_one_line(xs, targets, got):
+    run = windowed_value_and_grad(lambda w, c, x: (c, c), square, horizon=2)
+    with pytest.raises(ValueError, match="xs and targets must be") as raised:
+        run(0.5, 0.0, xs, targets)
+    rule = "windowed_value_and_grad: xs and targets must be [T, ...] with one T >= 1, got"
+    assert str(raised.value) == f"{rule} {got}"
+
+
+@pytest.mark.parametrize(
     ("step_loss_fn", "got"),
     [
         (lambda params, y, target: y[0], "float64[3]"),
