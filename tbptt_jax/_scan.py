@@ -120,7 +120,7 @@ def truncated_scan(
         iterations works on many steps at once.
       horizon: how many steps back an error reaches, its own step included; a static integer >= 1,
         or None for no truncation; or a prefix of `init` with such, a horizon for each part. See
-        above. These need stride 1, and none of carry_every, lag_weights and tol.
+        above. A tree needs stride 1, and excludes carry_every, lag_weights and tol.
       stride: how many consecutive losses share one backward pass; a static integer in
         1..horizon, of no effect where there is no truncation.
       carry_every: how many steps apart the carries are that are kept for the gradient; a static
@@ -151,7 +151,8 @@ def truncated_scan(
         stride=1, got 2.`, the same for carry_every, and with lag_weights.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
         `jax.export`, the same for carry_every, and for a horizon for each part.
-      TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`
+      TypeError: `truncated_scan: horizon must be a static integer, got 2.5.`, the same for stride
+        and carry_every; where tol is no static number, and where lag_weights are integers.
       TypeError: no function or arrays where they must be; forward-mode differentiation outside
         `jax.jit`, where horizon < T.
       ValueError: `f` keeps a value that was computed in an earlier trace of it, as a Haiku or linen

@@ -216,6 +216,6 @@ def make_gradients(task: Task) -> Callable[[Params, jax.Array], Gradients]:
         leaves = [part.reshape(task.unrolled, -1) for part in jax.tree.leaves(spectrum.parts)]
         truncated = jnp.cumsum(jnp.concatenate(leaves, axis=1), axis=0)
         cut = jnp.linalg.norm(truncated - truncated[-1], axis=1)
-        return Gradients(spectrum.held, cut / spectrum.held[-1])
+        return Gradients(spectrum.cumulative_l2, cut / spectrum.cumulative_l2[-1])
 
     return gradients

@@ -31,9 +31,9 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._backward.chains import Chains
-from tbptt_jax._backward.cpu_tiles import derived_from, on_cpu, tile_width
+from tbptt_jax._backward.cpu_tiles import on_cpu, tile_width, with_derivatives_of
 from tbptt_jax._backward.entering import Entering
-from tbptt_jax._backward.lag_weights import weighed
+from tbptt_jax._backward.lag_weights import weighted
 from tbptt_jax._backward.parts import Parts, pullback_of_parts
 from tbptt_jax._backward.pieces import last_to_first
 from tbptt_jax._backward.sweeps import Sweeps, SweepsOfPieces
@@ -54,9 +54,9 @@ class Schedule(NamedTuple):
       num_steps: T.
       horizon: how many steps an error reaches back, its own included; 1 <= horizon <= T.
       stride: how many consecutive losses share one pass; 1 <= stride <= horizon.
-      segment: the carry of every so-many-th step is kept.
+      segment: m, where the carry of every m-th step is kept.
       tol: where sweeps may end, at stride 1 and with segment 1; 0 for not before the horizon.
-      for_derivatives: whether they may not be a while loop.
+      for_derivatives: whether the sweeps must be a scan, which reverse mode can differentiate.
       parts: horizons of parts, at stride 1 and with segment 1, of which `horizon` is the longest.
     """
 
@@ -120,12 +120,12 @@ def truncated_pullback(
     tiles = functools.partial(_backward, step, schedule, width, weights)
     if schedule.tol:
         other = schedule._replace(for_derivatives=True)
-        go = derived_from(functools.partial(_backward, step, other, None, None), segments)
+        go = with_derivatives_of(functools.partial(_backward, step, other, None, None), segments)
     else:
         go = segments if width is None else on_cpu(tiles, segments)
     constants_ct, leaving, xs_ct = go(constants, kept, xs, carry_ct, ys_ct)
     first_step = lambda carry: step(constants, carry, take(xs, 0))
-    own = weighed(take(ys_ct, 0), weights, 0, axis=0)
+    own = weighted(take(ys_ct, 0), weights, 0, axis=0)
     (init_ct,) = pullback(first_step, take(kept, 0))((leaving, own))
     return constants_ct, init_ct, xs_ct
 
@@ -140,8 +140,8 @@ def whole_segment(
       schedule: its segment is not read.
       at_least: how many steps it has at least.
       constants: what every step reads.
-      carry: the initial one; types count alone.
-      x: an input; the same.
+      carry: the initial one; only shapes and dtypes are used.
+      x: an input; as `carry`.
     """
     horizon, stride = schedule.horizon, schedule.stride
     if stride == 1 and horizon > 1 and elementwise(step, constants, carry, x):
@@ -182,7 +182,7 @@ def _backward(step, schedule, width, weights, constants, kept, xs, carry_ct, ys_
 
     later = method.start(first, take(ys_ct, 0), carry_ct)
     nothing = jax.tree.map(jnp.zeros_like, inexact(constants))
-    leaving = weighed(carry_ct, weights, 0, axis=0)
+    leaving = weighted(carry_ct, weights, 0, axis=0)
     state = BackwardState(leaving, leaving, carry_ct, nothing, later)
     if schedule.segment == 1:
         state, xs_ct = within(state, 0, schedule.num_steps, (kept, xs, ys_ct))
@@ -202,7 +202,7 @@ def _tile(step, method, weights, constants, ahead, start, state, at, size, steps
         lambda error, last: jnp.concatenate([error[1:], last[None]]), entering, state.entering
     )
     all_steps = jax.vmap(step, (None, 0, 0), axis_size=size)
-    own = weighed(ys_ct, weights, 0)
+    own = weighted(ys_ct, weights, 0)
     constants_ct, _, xs_ct = pullback(all_steps, constants, carries, xs)((leaving, own))
     return BackwardState(
         take(entering, 0),
@@ -230,8 +230,8 @@ def choose_method(
       width: how many steps a tile has; None for as many as a segment has, or for all.
       weights: of the lags.
       constants: what every step reads.
-      carry: that of some step; types count alone.
-      x: an input; the same.
+      carry: that of some step; only shapes and dtypes are used.
+      x: an input; as `carry`.
     """
     num_steps, horizon, stride = schedule.num_steps, schedule.horizon, schedule.stride
     segment = schedule.segment

@@ -10,7 +10,7 @@ import numpy as np
 
 from tbptt_jax._backward.entering import Entering
 from tbptt_jax._pullback.linearised import Linearised
-from tbptt_jax._step.time_axis import add, no_rows, take, where
+from tbptt_jax._step.time_axis import add, take, where, zero_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Chains(Entering):
     def start(self, inputs, y_ct, own):
         """Where the chains of the next blocks have come to: there are none."""
         num = 0 if self.width is None else -(-(self.length - 1) // self.stride)
-        return no_rows(num, own)
+        return zero_rows(num, own)
 
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):
         of_each, b = self.steps.of(inputs, ys_ct, own)

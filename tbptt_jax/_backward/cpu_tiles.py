@@ -18,10 +18,10 @@ TILE_STEPS = 8
 def on_cpu(fun, other):
     """`fun` on a CPU, `other` elsewhere and for derivatives."""
     either = lambda *args: jax.lax.platform_dependent(*args, cpu=fun, default=other)
-    return derived_from(other, either)
+    return with_derivatives_of(other, either)
 
 
-def derived_from(other, fun):
+def with_derivatives_of(other, fun):
     """`fun`, with `other`, which computes the same, for derivatives."""
 
     @jax.custom_jvp
@@ -42,7 +42,7 @@ def tile_width(carry: Any, num_steps: int, horizon: int, stride: int) -> int | N
       carry: the leaves that carry errors.
       num_steps: T.
       horizon: how many steps an error reaches back.
-      stride: see above.
+      stride: how many consecutive losses share one backward pass.
     """
     shapes = [leaf.shape for leaf in jax.tree.leaves(carry)]
     if not all(isinstance(size, int) for shape in (*shapes, (num_steps,)) for size in shape):

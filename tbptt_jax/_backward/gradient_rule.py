@@ -51,9 +51,9 @@ def check_step(function: str, step: Any, constants: Any, carry: Any, x: Any) -> 
     Args:
       function: name of the public function, for the error.
       step: `(constants, carry, x) -> (carry, y)`.
-      constants: what it is given, as the carry and the input; only shapes and dtypes are used.
-      carry: as constants.
-      x: as constants.
+      constants: what it is given; only shapes and dtypes are used.
+      carry: as `constants`.
+      x: as `constants`.
 
     Raises:
       ValueError: they cannot.

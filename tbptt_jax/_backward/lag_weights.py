@@ -117,7 +117,7 @@ def check_samples(weights: jax.Array | None, carry: Any, ys: Any) -> None:
             )
 
 
-def weighed(errors: Any, weights: jax.Array | None, lag: Any, *, axis: int = 1) -> Any:
+def weighted(errors: Any, weights: jax.Array | None, lag: Any, *, axis: int = 1) -> Any:
     """Errors times the weight of a lag; `errors` where there are no weights.
 
     Args:

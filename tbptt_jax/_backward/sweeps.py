@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax._backward.entering import Entering
-from tbptt_jax._backward.lag_weights import weighed
+from tbptt_jax._backward.lag_weights import weighted
 from tbptt_jax._pullback.linearised import Linearised
-from tbptt_jax._step.time_axis import add, no_rows, of_next_step, take, where
+from tbptt_jax._step.time_axis import add, of_next_step, take, where, zero_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Sweeps(Entering):
         of_each, b = self.steps.of(inputs, ys_ct, own)
 
         def sweep(i, errors):  # w b + A ε
-            own = weighed(b, self.weights, self.num_sweeps - i)
+            own = weighted(b, self.weights, self.num_sweeps - i)
             return add(own, self.steps.back(of_each, of_next_step(errors)))
 
-        start = weighed(b, self.weights, self.num_sweeps + 1)
+        start = weighted(b, self.weights, self.num_sweeps + 1)
         return later, jax.lax.fori_loop(0, self.num_sweeps, sweep, start)
 
 
@@ -49,7 +49,7 @@ class SweepsOfPieces(Entering):
     def start(self, inputs, y_ct, own):
         """The linearised steps after the piece's last, and ε of the first of them."""
         inputs, ys_ct = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
-        later = no_rows(self.num_sweeps, take(self.steps.of(inputs, ys_ct, own), 0))
+        later = zero_rows(self.num_sweeps, take(self.steps.of(inputs, ys_ct, own), 0))
         return later, jax.tree.map(jnp.zeros_like, own)
 
     def of_piece(self, later, ahead, first, inputs, ys_ct, own):
@@ -83,9 +83,9 @@ class SweepsOfPieces(Entering):
         def sweep(i, swept):
             by = self.num_sweeps - 1 - i
             of_each, b = moved(by)
-            b = weighed(b, self.weights, by + 1)
+            b = weighted(b, self.weights, by + 1)
             are_steps = first + by + jnp.arange(size) < self.num_steps
             return where(are_steps, add(b, self.steps.back(of_each, swept)), b)
 
-        start = weighed(moved(self.num_sweeps)[1], self.weights, self.num_sweeps + 1)
+        start = weighted(moved(self.num_sweeps)[1], self.weights, self.num_sweeps + 1)
         return jax.lax.fori_loop(0, self.num_sweeps, sweep, start)

@@ -16,7 +16,7 @@ from tbptt_jax._backward.entering import Entering
 from tbptt_jax._backward.pieces import first_to_last
 from tbptt_jax._pullback.elementwise import Elementwise, coefficients
 from tbptt_jax._pullback.of_steps import per_item, pullback
-from tbptt_jax._step.time_axis import no_rows, take
+from tbptt_jax._step.time_axis import take, zero_rows
 
 
 def maps_of_steps(
@@ -82,7 +82,7 @@ class WindowsOfPieces(Entering):
         inputs, ys_ct = jax.tree.map(lambda leaf: leaf[None], (inputs, y_ct))
         nothing = identity(take(self.maps(inputs, ys_ct, own), 0))
         num = self.length if self.has_segments else 0
-        return Later(nothing, no_rows(num, nothing.b))
+        return Later(nothing, zero_rows(num, nothing.b))
 
     def look_ahead(self, later, first, inputs, ys_ct, own):
         num_steps = len(jax.tree.leaves(inputs)[0])

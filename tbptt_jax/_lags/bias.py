@@ -24,7 +24,9 @@ class TruncationBias(NamedTuple):
     horizons: jax.Array  #: [n], int32
     absolute: jax.Array  #: [n], of the difference from the full gradient, L2 norm; inf for no bound
     relative: jax.Array  #: [n], the same divided by the full gradient's norm; inf for no bound
-    decay: jax.Array  #: [], β, by which errors shrink a step; nan where it cannot be told
+    decay: (
+        jax.Array
+    )  #: [], β, the factor by which errors shrink per step; nan where it cannot be told
     decay_error: jax.Array  #: [], its standard error
     constant: jax.Array  #: [], M, gradient of the parameters per error on the carry
     is_bounded: jax.Array  #: [], bool, whether β < 1, and M and the whole spectrum are finite
@@ -43,8 +45,8 @@ def truncation_bias(
     """Bounds on the bias of true truncated BPTT, by horizon, from the decay of its errors.
 
     Let φₖ be the norms of errors on the carry, gₖ the gradient's part at lag k, and ĝₕ the gradient
-    with horizon h: `errors`, the parts and `held` of a `LagSpectrum`. If φₖ ≤ φ_τ β^(k-τ) from lag
-    τ on, and ‖gₖ‖ ≤ M φₖ, the full gradient g is no further away than
+    with horizon h: `errors`, the parts and `cumulative_l2` of a `LagSpectrum`. If φₖ ≤ φ_τ β^(k-τ)
+    from lag τ on, and ‖gₖ‖ ≤ M φₖ, the full gradient g is no further away than
 
         ‖ĝₕ - g‖ ≤ abs(h) = M φ_τ β^(h-τ) / (1 - β) for h ≥ τ
                    abs(h) = M (φₕ + ... + φ_τ₋₁ + φ_τ / (1 - β)) for h < τ
@@ -95,7 +97,7 @@ def truncation_bias(
     horizons = _check_horizons(horizons)
     first, last = _check_fit(spectrum, fit)
     errors, held, parts = (
-        jnp.asarray(x, float) for x in (spectrum.errors, spectrum.held, spectrum.l2)
+        jnp.asarray(x, float) for x in (spectrum.errors, spectrum.cumulative_l2, spectrum.l2)
     )
     reaches = errors[1:] > 0
     constant = jnp.max(jnp.where(reaches, parts[1:] / jnp.where(reaches, errors[1:], 1), 0))
@@ -209,11 +211,12 @@ def _check_fit(spectrum: Any, fit: Any) -> tuple[int, int]:
     if not isinstance(spectrum, LagSpectrum) or spectrum.errors is None:
         got = "one without errors" if isinstance(spectrum, LagSpectrum) else type(spectrum).__name__
         raise TypeError(f"{NAME}: spectrum must be a LagSpectrum from lag_spectrum, got {got}.")
-    shapes = [jnp.shape(spectrum.errors), jnp.shape(spectrum.l2), jnp.shape(spectrum.held)]
+    shapes = [jnp.shape(spectrum.errors), jnp.shape(spectrum.l2), jnp.shape(spectrum.cumulative_l2)]
     num = shapes[0][0] if shapes[0] else 0
     if shapes != [(num,)] * 3:
         raise ValueError(
-            f"{NAME}: spectrum must have errors, l2 and held [H], means of batches, got {shapes}."
+            f"{NAME}: spectrum must have errors, l2 and cumulative_l2 [H], means of batches, got "
+            f"{shapes}."
         )
     if fit is None:
         if num < FEWEST + 2:

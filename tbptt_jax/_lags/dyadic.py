@@ -75,7 +75,7 @@ def dyadic_lag_spectrum(
 
         def found(part, so_far):
             kept = part if parts else None
-            return LagSpectrum(*norms_of(part), held=l2_of(so_far), parts=kept)
+            return LagSpectrum(*norms_of(part), cumulative_l2=l2_of(so_far), parts=kept)
 
         def group(state, size):
             maps, so_far = state

@@ -26,7 +26,9 @@ class LagSpectrum(NamedTuple):
     l2: jax.Array  #: [H], L2 norm of each part
     leaf_l1: Any  #: as the parameters, [H] in place of each leaf
     leaf_l2: Any  #: the same of the L2 norms
-    held: jax.Array  #: [H], L2 norm of the sum of the parts up to each, a truncated gradient
+    cumulative_l2: (
+        jax.Array
+    )  #: [H], L2 norm of the sum of the parts up to each, a truncated gradient
     errors: jax.Array | None = None  #: [H], φ, L2 norms of errors on the carry; 0 at lag 0
     parts: Any = None  #: as the parameters, leaves [H, ...], where asked for
 
@@ -76,8 +78,9 @@ def lag_spectrum(
       TypeError: the function that is returned, where the loss is not a real scalar.
       ValueError: the function that is returned, where `xs` is not [T, ...], no parameter is
         floating point, or `batched` and the carry's leaves have not one first axis.
-      ValueError: the function that is returned, where `cell` cannot be vmapped, or draws from `rbg`
-        keys, whose bits vmap changes.
+      ValueError: the function that is returned, where `cell` cannot be vmapped, draws from `rbg`
+        keys, whose bits vmap changes, has a gradient rule that is not linear in the errors, keeps a
+        value that was computed in an earlier trace of it, or reads or updates a mutable array.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,7 +1,6 @@
 """Elementwise carries: each entry of the new carry depends on the same entry of the old alone.
 
-Of such a step an entry of the new carry depends on the entries of the old one at the same place
-alone, as in a leaky integrator, a gated average or a diagonal state-space model. Its pullback is
+Leaky integrators, gated averages and diagonal state-space models are such. The step's pullback is
 then k coefficients by k for each entry, where k leaves of the carry depend on one another. Whether
 a step is of that kind is read off the equations of its pullback: each value is followed from the
 errors on, and an operation that is not listed here makes it one that mixes.
@@ -60,14 +59,14 @@ def elementwise(
 ) -> Elementwise | None:
     """How the carry's entries couple; None where a step mixes them, or where sweeps are better.
 
-    They are where it couples too many leaves, or some of different precision, or none of a leaf's
-    entries, since it has none.
+    Sweeps are better where more than `MOST_COUPLED` leaves are coupled, where coupled leaves differ
+    in dtype, and where a leaf has no entries.
 
     Args:
       step: `(constants, carry, x) -> (carry, y)`.
-      constants: what it is given, as the carry and the input; types count alone.
-      carry: see above.
-      x: see above.
+      constants: what it is given; only shapes and dtypes are used.
+      carry: as `constants`.
+      x: as `constants`.
     """
     kind = coupling(step, constants, carry, x)
     if isinstance(kind, Mixed) or max(map(len, kind.groups), default=0) > MOST_COUPLED:

@@ -28,13 +28,13 @@ class Linearised(NamedTuple):
 def linearised(
     step: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, x: Any
 ) -> Linearised:
-    """The pullbacks of a step; `carry` and `x` are those of some step.
+    """The pullbacks of a step.
 
     Args:
       step: `(constants, carry, x) -> (carry, y)`.
       constants: what every step reads.
-      carry: see above.
-      x: see above.
+      carry: that of some step; only shapes and dtypes are used.
+      x: as `carry`.
     """
 
     def of_new_carry(inputs):

@@ -55,9 +55,9 @@ def check_linear(function: str, step: Any, constants: Any, carry: Any, x: Any) -
     Args:
       function: name of the public function, for the error.
       step: `(constants, carry, x) -> (carry, y)`.
-      constants: what it is given, as the carry and the input; types count alone.
-      carry: see above.
-      x: see above.
+      constants: what it is given; only shapes and dtypes are used.
+      carry: as `constants`.
+      x: as `constants`.
 
     Raises:
       ValueError: it is.

@@ -40,7 +40,7 @@ def merge(inexact, tree):
 
 
 def differentiated_once(step: Callable) -> Callable:
-    """`step` as a forward pass runs it that has a gradient rule of its own.
+    """`step` for the forward pass of a `jax.custom_vjp`.
 
     What differentiates such a forward pass differentiates a gradient, for which the rules inside
     the step, a `jax.custom_vjp` or the factors of `with_boundary_factors`, have done their part: it

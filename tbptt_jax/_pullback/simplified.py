@@ -42,7 +42,7 @@ def simplified(pull: Callable[[Any], Any], errors: Any) -> Callable[[Any], Any] 
 
     Args:
       pull: linear function of errors, a pytree that holds what it knows.
-      errors: what it is given; shapes and types count alone.
+      errors: what it is given; only shapes and dtypes are used.
     """
     known, structure = jax.tree.flatten(pull)
     of_known = lambda known, errors: jax.tree.unflatten(structure, known)(errors)

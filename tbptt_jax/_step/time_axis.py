@@ -5,12 +5,12 @@ import jax.numpy as jnp
 
 
 def executed(tree, reverse):
-    """Between the order in memory and the order of execution."""
+    """Converts between the order in memory and the order of execution."""
     return jax.tree.map(lambda leaf: leaf[::-1], tree) if reverse else tree
 
 
-def no_rows(num, tree):
-    """So many rows of zeros, of the type of each leaf, in `jax.shard_map` too."""
+def zero_rows(num, tree):
+    """`num` rows of zeros, of the type of each leaf, in `jax.shard_map` too."""
     rows = lambda leaf: jnp.broadcast_to(jnp.zeros_like(leaf), (num, *leaf.shape))
     return jax.tree.map(rows, tree)
 

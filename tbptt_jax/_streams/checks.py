@@ -17,12 +17,12 @@ def check_chunk(
     """The chunk's number of steps, if it fits the state.
 
     Args:
-      f: as all arguments `stream_scan`'s.
-      state: see above.
-      xs: see above.
-      length: see above.
-      params: see above.
-      last: see above.
+      f: as in `stream_scan`.
+      state: as in `stream_scan`.
+      xs: as in `stream_scan`.
+      length: as in `stream_scan`.
+      params: as in `stream_scan`.
+      last: as in `stream_scan`.
 
     Raises:
       TypeError, ValueError: as `stream_scan`.

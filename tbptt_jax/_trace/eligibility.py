@@ -147,7 +147,7 @@ def _coupling(function, step) -> Elementwise:
 
 
 def _reach(kind, i):
-    """The leaves at whose errors one has to look for the error on leaf i later."""
+    """The leaves on which an error of leaf i may arrive after one or more steps back."""
     return [j for j, later in sorted(kind.coupled) if later == i]
 
 

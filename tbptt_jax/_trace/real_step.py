@@ -35,8 +35,8 @@ def real_step(
     Args:
       cell: `(params, carry, x) -> (carry, y)`; what it closes over is a constant.
       params: parameters; those that are no floating-point or complex arrays are constants.
-      carry: what enters a step; types count alone.
-      x: a step's input; types count alone.
+      carry: what enters a step; only shapes and dtypes are used.
+      x: a step's input; as `carry`.
     """
 
     def step(trained, leaves, x):

@@ -208,7 +208,7 @@ def test_wrong_horizons_and_lags_to_fit_are_refused(options, error, said):
 def test_one_spectrum_and_one_bias_at_a_time():
     spectrum = average_spectrum(0.5)
     both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), spectrum)
-    for wrong in (both, spectrum._replace(held=spectrum.held[:5])):
+    for wrong in (both, spectrum._replace(cumulative_l2=spectrum.cumulative_l2[:5])):
         with pytest.raises(ValueError, match=r"^truncation_bias: spectrum must have errors"):
             truncation_bias(wrong, horizons=HORIZONS)
     biases = jax.vmap(lambda spectrum: truncation_bias(spectrum, horizons=HORIZONS))(both)

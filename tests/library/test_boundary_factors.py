@@ -69,7 +69,7 @@ def test_factors_multiply_the_errors_between_steps(name, shape, horizon, stride)
     assert largest_error((*actual[:2], actual[2][0]), (*expected[:2], expected[2][0])) < 1e-12
 
 
-def test_a_contribution_is_weighed_by_the_product_of_the_factors_between():
+def test_a_contribution_is_weighted_by_the_product_of_the_factors_between():
     """Linear, so by hand: yₜ = c₋₁ + Σₛ xₛ."""
     factors = np.array([0.5, 3.0, 2.0, 0.0, -1.0, 7.0])
     step = with_boundary_factors(lambda c, x: (c + x, c + x))

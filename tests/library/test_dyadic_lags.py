@@ -44,7 +44,7 @@ def test_groups_are_sums_over_their_lags(name, num_steps):
         np.sqrt(sum(np.sum(np.abs(np.sum(leaf[: n + 1], axis=0)) ** 2) for leaf in leaves))
         for n in range(len(leaves[0]))
     ]
-    np.testing.assert_allclose(found.held, held, rtol=1e-12)
+    np.testing.assert_allclose(found.cumulative_l2, held, rtol=1e-12)
 
 
 def test_groups_far_back_keep_their_digits():

@@ -75,7 +75,7 @@ def test_norms_are_those_of_the_parts():
 
 def test_held_is_the_norm_of_the_gradient_with_that_horizon():
     problem = cells.problem("two_layers", NUM_STEPS)
-    held = spectrum(problem, NUM_STEPS + 2).held
+    held = spectrum(problem, NUM_STEPS + 2).cumulative_l2
     norm = lambda tree: np.sqrt(sum(np.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
     norms = [norm(expected(problem, horizon)) for horizon in range(1, NUM_STEPS + 3)]
     np.testing.assert_allclose(held, norms, rtol=1e-12)
@@ -158,7 +158,9 @@ def test_large_parts_keep_their_l2_norm():
         args = jnp.full(2, 0.5), jnp.zeros(2), jnp.ones((3, 2)), None
         found = lag_spectrum(step, last, horizon=2)(*args)
     np.testing.assert_allclose(found.l2, np.sqrt(2) * np.array([1.5e38, 0.5e38]), rtol=1e-5)
-    np.testing.assert_allclose(found.held, np.sqrt(2) * np.array([1.5e38, 2e38]), rtol=1e-5)
+    np.testing.assert_allclose(
+        found.cumulative_l2, np.sqrt(2) * np.array([1.5e38, 2e38]), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
