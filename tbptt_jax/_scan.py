@@ -14,7 +14,7 @@ from tbptt_jax._backward.adjoint import Schedule, whole_segment
 from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, without_forward_mode
 from tbptt_jax._backward.lag_weights import check_lag_weights
 from tbptt_jax._backward.parts import apart, horizons_of_leaves, parts_of
-from tbptt_jax._backward.segments import keeping_scan
+from tbptt_jax._backward.segments import Scan
 from tbptt_jax._step.arguments import check_integer
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.pure_step import pure_step
@@ -227,14 +227,14 @@ def scan_as(
         )
         if options.horizons is not None:
             raise ValueError(f"{what} needs one horizon.")
-    run_steps = keeping_scan(num_steps, reverse, unroll)
+    scan = Scan(num_steps, reverse, unroll)
     if is_full:
-        run = functools.partial(run_steps, functools.partial(step, constants))
-        results = run(init_leaves, xs_leaves, options.carry_every, rerun=True)[:2]
+        of_step = functools.partial(step, constants)
+        results = scan.rematerialised(of_step, init_leaves, xs_leaves, options.carry_every)
     else:
         parts = parts_of(options.horizons, init, rest, constants, num_steps)
         args = constants, init_leaves, xs_leaves
-        results = _truncated(function, run_steps, step, args, num_steps, options, parts, reverse)
+        results = _truncated(function, scan, step, args, options, parts)
     carry, ys = jax.tree.unflatten(structure, jax.tree.leaves(results))
     return whole(carry, init), ys
 
@@ -267,11 +267,11 @@ def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     return _Options(horizon, horizons, stride, carry_every, weights, tol, shortest)
 
 
-def _truncated(function, run_steps, step, args, num_steps, options, parts, reverse):
+def _truncated(function, scan, step, args, options, parts):
     """The scan with the truncated gradient for its rule."""
     constants, init_leaves, xs_leaves = args
-    step, make_checks = checks_apart(run_steps, step, *args)
-    horizon, weights = options.horizon, options.weights
+    step, make_checks = checks_apart(scan, step, *args)
+    horizon, weights, num_steps = options.horizon, options.weights, scan.num_steps
     if isinstance(num_steps, int) and horizon > num_steps:
         horizon, weights = num_steps, jax.tree.map(lambda leaf: leaf[:num_steps], weights)
     schedule = Schedule(num_steps, horizon, options.stride, tol=options.tol, parts=parts)
@@ -279,7 +279,7 @@ def _truncated(function, run_steps, step, args, num_steps, options, parts, rever
         first = constants, init_leaves, take(xs_leaves, 0)
         segment = whole_segment(step, schedule, options.carry_every, *first)
         schedule = schedule._replace(segment=segment)
-    run = with_pullback(function, run_steps, step, schedule, reverse)
+    run = with_pullback(function, scan, step, schedule)
     results = without_forward_mode(function, run, *args, weights)
     make_checks()
     return results

@@ -17,16 +17,16 @@ from tbptt_jax._step.time_axis import executed, take
 from tbptt_jax._step.vmappable import check_vmappable
 
 
-def with_pullback(function, run_steps, step, schedule, reverse):
-    """`run_steps` over `step`, with `truncated_pullback` as its rule; `function` is for errors."""
+def with_pullback(function, scan, step, schedule):
+    """The scan of `step`, with `truncated_pullback` as its rule; `function` is for errors."""
 
     @jax.custom_vjp
     def run(constants, init, xs, weights):
-        return run_steps(functools.partial(step, constants), init, xs)[:2]
+        return scan(functools.partial(step, constants), init, xs)
 
     def forward(constants, init, xs, weights):
         of_step = functools.partial(differentiated_once(step), constants)
-        last, ys, kept = run_steps(of_step, init, xs, schedule.segment)
+        last, ys, kept = scan.keeping_carries(of_step, init, xs, schedule.segment)
         check_step(function, step, constants, init, take(xs, 0))
         check_samples(weights, init, ys)
         return (last, ys), (constants, kept, xs, weights)
@@ -34,12 +34,11 @@ def with_pullback(function, run_steps, step, schedule, reverse):
     def backward(kept, errors):
         constants, kept, xs, weights = kept
         carry_ct, ys_ct = errors
-        xs, ys_ct = executed((xs, ys_ct), reverse)
-        kept = executed(kept, reverse and schedule.segment == 1)
+        xs, ys_ct = executed((xs, ys_ct), scan.reverse)
         args = constants, kept, xs, carry_ct, ys_ct, weights
         constants_ct, init_ct, xs_ct = truncated_pullback(step, schedule, *args)
         nothing = jax.tree.map(jnp.zeros_like, weights)
-        return constants_ct, init_ct, executed(xs_ct, reverse), nothing
+        return constants_ct, init_ct, executed(xs_ct, scan.reverse), nothing
 
     run.defvjp(forward, backward)
     return run
@@ -63,7 +62,7 @@ def check_step(function: str, step: Any, constants: Any, carry: Any, x: Any) -> 
     check_linear(function, step, constants, carry, x)
 
 
-def checks_apart(run_steps, step, *args):
+def checks_apart(scan, step, *args):
     """`step` without its `checkify` checks, and a function that makes those of all steps.
 
     `checkify` does not reach into a gradient rule, and what it has found before a function with
@@ -77,7 +76,7 @@ def checks_apart(run_steps, step, *args):
 
     def make_checks():
         constants, init, xs = jax.lax.stop_gradient(args)
-        run_steps(functools.partial(step, constants), init, xs)
+        scan(functools.partial(step, constants), init, xs)
 
     return quiet, make_checks
 

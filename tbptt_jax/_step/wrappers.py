@@ -115,9 +115,9 @@ def with_mask(
       [1. 0. 2.]
     """
     check_callable("with_mask", "f", f, "carry", "x")
+    check_arrays("with_mask", fill=fill)
     if jax.tree.structure(fill) != jax.tree.structure(0) or jnp.ndim(fill):
         raise TypeError(f"with_mask: fill must be a number, got {described(fill)}.")
-    check_arrays("with_mask", fill=fill)
 
     def step(carry, inputs):
         x, valid = input_pair("with_mask", "valid", inputs)
