@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 
 from tbptt_jax._step.arguments import check_arrays, check_callable
@@ -56,8 +54,6 @@ def partition(
     """
     check_callable(function, "f", f, "carry", "x")
     check_arrays(function, init=init, xs=xs)
-    # Arrays of NumPy as JAX's, which tracers can index.
-    init = jax.tree.map(lambda leaf: jnp.asarray(leaf) if type(leaf) is np.ndarray else leaf, init)
     handed_on = _handed_on(function, f, init, xs, length, runs_again)
     if not any(handed_on):  # then lax.scan's errors name the user's own tree
         return Partition(lambda f: f, lambda carry: carry, lambda rest, carry: rest)
