@@ -180,20 +180,8 @@ def truncated_scan(
         their computational complexity.
       Sutskever, 2013, Training recurrent neural networks, section 2.8.6. PhD thesis.
     """
-    return scan_as(
-        "truncated_scan",
-        f,
-        init,
-        xs,
-        length,
-        reverse,
-        unroll,
-        horizon=horizon,
-        stride=stride,
-        carry_every=carry_every,
-        lag_weights=lag_weights,
-        tol=tol,
-    )
+    options = checked_options(init, horizon, stride, carry_every, lag_weights, tol)
+    return scan_as("truncated_scan", f, init, xs, options, length, reverse, unroll)
 
 
 def scan_as(
@@ -201,19 +189,13 @@ def scan_as(
     f: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,
     xs: Any,
+    options: Options,
     length: int | None = None,
     reverse: bool = False,
     unroll: int | bool = 1,
-    *,
-    horizon: Any,
-    stride: int = 1,
-    carry_every: int = 1,
-    lag_weights: ArrayLike | None = None,
-    tol: float = 0.0,
 ) -> tuple[Any, Any]:
     """`truncated_scan` within the public function of this name, for errors about the step."""
-    options = _options(init, horizon, stride, carry_every, lag_weights, tol)
-    is_full = horizon is None or _covers(options.shortest, xs, length)
+    is_full = options.horizon is None or _covers(options.shortest, xs, length)
     without, rest, whole = partition(function, f, init, xs, length, runs_again=not is_full)
     if options.horizons is not None:
         f, init = apart(f, init)
@@ -223,7 +205,9 @@ def scan_as(
     if not isinstance(num_steps, int):  # symbolic, under jax.export
         what = "truncated_scan: a symbolic number of steps"
         check_excluded(
-            what, stride=1 if horizon is None else stride, carry_every=options.carry_every
+            what,
+            stride=1 if options.horizon is None else options.stride,
+            carry_every=options.carry_every,
         )
         if options.horizons is not None:
             raise ValueError(f"{what} needs one horizon.")
@@ -239,7 +223,7 @@ def scan_as(
     return whole(carry, init), ys
 
 
-class _Options(NamedTuple):
+class Options(NamedTuple):
     """What `truncated_scan` is asked for, checked."""
 
     horizon: int | None  # the longest, where each part has its own
@@ -251,7 +235,15 @@ class _Options(NamedTuple):
     shortest: int | None  # nothing is truncated in a sequence that is no longer; 0 for never
 
 
-def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
+def checked_options(
+    init: Any,
+    horizon: Any,
+    stride: int,
+    carry_every: int = 1,
+    lag_weights: ArrayLike | None = None,
+    tol: float = 0.0,
+) -> Options:
+    """The options of `truncated_scan`; raises what it raises for them."""
     horizons = horizons_of_leaves(horizon, init)
     horizon = horizon if horizons is None else max(jax.tree.leaves(horizons), default=1)
     horizon, stride = check_schedule("truncated_scan", horizon, stride)
@@ -264,7 +256,7 @@ def _options(init, horizon, stride, carry_every, lag_weights, tol) -> _Options:
     weights = check_lag_weights(lag_weights, horizon, stride)
     always = weights is not None or tol > 0
     shortest = 0 if always else min(jax.tree.leaves(horizons), default=horizon)
-    return _Options(horizon, horizons, stride, carry_every, weights, tol, shortest)
+    return Options(horizon, horizons, stride, carry_every, weights, tol, shortest)
 
 
 def _truncated(function, scan, step, args, options, parts):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from tbptt_jax._scan import scan_as
+from tbptt_jax._scan import checked_options, scan_as
 from tbptt_jax._step.handed_on import partition
 from tbptt_jax._step.time_axis import take
 from tbptt_jax._streams.checks import check_chunk
@@ -154,9 +154,8 @@ def stream_scan(
     horizon = state.horizon if state.trace is None else None
     step = holding(parts.without(cell(params)), start)
     of_steps = begins, holds, stored, take(all_xs, kept)
-    left, (entered, ys) = scan_as(
-        "stream_scan", step, carry, of_steps, horizon=horizon, stride=state.stride
-    )
+    options = checked_options(carry, horizon, state.stride)
+    left, (entered, ys) = scan_as("stream_scan", step, carry, of_steps, options)
     ys = jax.tree.map(lambda leaf: leaf[num_before:], ys)
     if last:
         return None, ys
