@@ -24,9 +24,7 @@ class TruncationBias(NamedTuple):
     horizons: jax.Array  #: [n], int32
     absolute: jax.Array  #: [n], of the difference from the full gradient, L2 norm; inf for no bound
     relative: jax.Array  #: [n], the same divided by the full gradient's norm; inf for no bound
-    decay: (
-        jax.Array
-    )  #: [], β, the factor by which errors shrink per step; nan where it cannot be told
+    decay: jax.Array  #: [], β, factor by which errors shrink per step; nan if it cannot be told
     decay_error: jax.Array  #: [], its standard error
     constant: jax.Array  #: [], M, gradient of the parameters per error on the carry
     is_bounded: jax.Array  #: [], bool, whether β < 1, and M and the whole spectrum are finite

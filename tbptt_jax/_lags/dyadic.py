@@ -101,7 +101,7 @@ def _elementwise(run: Backward) -> Elementwise:
         why = (
             f"mixes the entries of its carry ({found.primitive})"
             if isinstance(found, Mixed)
-            else "couples too many leaves of its carry, or some of different dtypes"
+            else "couples too many leaves of its carry, or some of different dtypes or no entries"
         )
         raise ValueError(f"{NAME}: cell {why}; use lag_spectrum.")
     return kind

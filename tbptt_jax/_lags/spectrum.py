@@ -26,9 +26,7 @@ class LagSpectrum(NamedTuple):
     l2: jax.Array  #: [H], L2 norm of each part
     leaf_l1: Any  #: as the parameters, [H] in place of each leaf
     leaf_l2: Any  #: the same of the L2 norms
-    cumulative_l2: (
-        jax.Array
-    )  #: [H], L2 norm of the sum of the parts up to each, a truncated gradient
+    cumulative_l2: jax.Array  #: [H], L2 norm of the sum of the parts so far, a truncated gradient
     errors: jax.Array | None = None  #: [H], φ, L2 norms of errors on the carry; 0 at lag 0
     parts: Any = None  #: as the parameters, leaves [H, ...], where asked for
 

@@ -100,10 +100,12 @@ def real_array(function: str, name: str, value: Any) -> jax.Array:
 
 
 def _is_array(leaf):
+    if hasattr(leaf, "__jax_array__"):
+        return True
     try:
         jax.typeof(leaf)
     except TypeError:
-        return hasattr(leaf, "__jax_array__")
+        return False
     return True
 
 

@@ -10,8 +10,8 @@ import jax
 from jax.core import Tracer
 
 from tbptt_jax._step.arguments import check_arrays, check_callable
-from tbptt_jax._step.identity import keeps_structure, trace_and_call
-from tbptt_jax._step.per_step import pair
+from tbptt_jax._step.identity import trace_and_call
+from tbptt_jax._step.per_step import keeps_structure, pair
 
 
 class Partition(NamedTuple):

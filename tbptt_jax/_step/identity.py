@@ -13,6 +13,7 @@ import jax
 from jax.extend.core import Literal, jaxpr_as_fun
 
 from tbptt_jax._step.jaxprs import CALLS, CHECKPOINTS, called_jaxpr
+from tbptt_jax._step.per_step import keeps_structure
 
 # While a step is traced: the arrays that copies and tracers stand for, by the id of these.
 _STOOD_FOR: ContextVar[Mapping[int, Any]] = ContextVar("stood_for", default=MappingProxyType({}))
@@ -33,12 +34,6 @@ def call_on_changed(f: Callable[..., Any], change: Callable[[Any], Any], carry: 
     handed_on = [leaf is source for leaf, source in zip(leaves, sources, strict=False)]
     leaves = [leaf if on else change(leaf) for leaf, on in zip(leaves, handed_on, strict=True)]
     return _call_traced(jaxpr, shapes, [*leaves, *inputs])
-
-
-def keeps_structure(results: Any, carry: Any) -> bool:
-    """Whether a step returned a pair that begins with a carry of the structure it was given."""
-    is_pair = isinstance(results, (tuple, list)) and len(results) == 2
-    return is_pair and jax.tree.structure(results[0]) == jax.tree.structure(carry)
 
 
 def trace_and_call(f: Callable[..., Any], *args: Any) -> tuple[Any, list[Any]]:

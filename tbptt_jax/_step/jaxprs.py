@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-# Primitives by name. These do nothing but call a function,
-CALLS = {"jit", "pjit", "closed_call", "core_call"}
-CHECKPOINTS = {"checkpoint", "remat", "remat2"}  # as `jax.checkpoint`,
-RULED = {"custom_jvp_call", "custom_vjp_call"}  # and these have a derivative of their own.
+# Primitives that call a function, by name.
+CALLS = {"jit", "pjit", "closed_call", "core_call"}  # and do nothing else
+CHECKPOINTS = {"checkpoint", "remat", "remat2"}  # `jax.checkpoint`
+RULED = {"custom_jvp_call", "custom_vjp_call"}  # with a derivative of their own
 
 
 def inner_jaxprs(eqn: Any) -> list[Any]:

@@ -75,6 +75,12 @@ def pair(function: str, callable_: str, expected: str, value: Any) -> Any:
     return value
 
 
+def keeps_structure(results: Any, carry: Any) -> bool:
+    """Whether a step returned a pair that begins with a carry of the structure it was given."""
+    is_pair = isinstance(results, (tuple, list)) and len(results) == 2
+    return is_pair and jax.tree.structure(results[0]) == jax.tree.structure(carry)
+
+
 def input_pair(function: str, name: str, inputs: Any) -> Any:
     """Returns the input of a wrapped step, which must be a pair.
 

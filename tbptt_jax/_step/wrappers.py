@@ -100,7 +100,7 @@ def with_mask(
       sequences, [] for one. PRNG keys in inputs and outputs stay as they are.
 
     Raises:
-      TypeError: `with_mask: fill must be a number, got list.`
+      TypeError: `with_mask: fill must be a number, got float32[3].`
       ValueError: the step, `with_mask: the input's leaves must begin with the flags' axes [4], got
         [3, 8].`
       TypeError: the step, `with_mask: flags must be bool, got float32.`, and where `f` returns a

@@ -161,6 +161,7 @@ def make_online_loop(
     Raises:
       TypeError: as `make_train_step`; the loop, where `inputs_fn` does not return a pair, and
         `make_online_loop: the state's carry must be a StreamState, got float32[8].`
+      TypeError, ValueError: the loop, as `stream_scan`.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax

@@ -218,7 +218,8 @@ def test_one_spectrum_and_one_bias_at_a_time():
 
 @pytest.mark.parametrize("value", [jnp.nan, jnp.inf])
 @pytest.mark.parametrize(
-    "field, lag", [("l2", 0), ("l2", 3), ("errors", 0), ("errors", 2), ("errors", 15), ("cumulative_l2", 1)]
+    "field, lag",
+    [("l2", 0), ("l2", 3), ("errors", 0), ("errors", 2), ("errors", 15), ("cumulative_l2", 1)],
 )
 def test_what_is_not_finite_has_no_bound(field, lag, value):
     spectrum = average_spectrum(0.5)

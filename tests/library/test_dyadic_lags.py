@@ -92,3 +92,19 @@ def test_cells_that_mix_are_refused_in_one_line():
     message = r"^dyadic_lag_spectrum: cell mixes the entries of its carry \(dot_general\); use "
     with pytest.raises(ValueError, match=message):
         dyadic_lag_spectrum(f, lambda params, ys, _: jnp.sum(ys["twice"]))(params, init, xs, None)
+
+
+@pytest.mark.parametrize(
+    "others", [jnp.zeros(0), (jnp.ones(()),) * 4, jnp.float32(1.0)], ids=["empty", "many", "dtypes"]
+)
+def test_carries_that_sweeps_suit_better_are_refused_in_one_line(others):
+    def step(w, carry, x):
+        scalars = [leaf for leaf in jax.tree.leaves(carry) if not leaf.ndim]
+        total = sum(leaf.astype(float) for leaf in scalars)
+        new = lambda leaf: 2 * leaf if leaf.ndim else leaf * total.astype(leaf.dtype)
+        return jax.tree.map(new, carry), w * total
+
+    run = dyadic_lag_spectrum(step, lambda w, ys, _: jnp.sum(ys))
+    rule = "couples too many leaves of its carry, or some of different dtypes or no entries"
+    with pytest.raises(ValueError, match=f"^dyadic_lag_spectrum: cell {rule}; use lag_spectrum.$"):
+        run(0.5, (jnp.ones(()), others), jnp.ones(4), None)
