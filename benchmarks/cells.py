@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import cells_chart, library_cells
-from benchmarks.client import limit_threads
 from benchmarks.recurrence import compiled
+from benchmarks.worker import THREADS
 from experiments.record import alternation, launch, results
 from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
 
@@ -132,7 +132,6 @@ def row(name: str, sizes: Sizes, memory: Sizes, rounds: int) -> dict:
 def main() -> None:
     """Times, prints, writes and draws."""
     out, rounds = results.folder(), flags.FLAGS.rounds
-    limit_threads()
     print(f"{'':42}{'with a readout':>12}{'alone':>26}{'MB: full, true, epochwise':>42}")
     rows = [row(name, TABLE, MEMORY, rounds) for name in CELLS]
     rows.append(row("the article's", ARTICLE, MEMORY, rounds))
@@ -142,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, num_cores=THREADS)

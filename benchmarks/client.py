@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.worker import THREADS
 from experiments.record.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,9 +83,3 @@ def available() -> list[str]:
         if not python.exists():
             print(f"{name} is left out: no {python.parents[1].name} here; `make peers` makes it.")
     return [name for name, python in PEERS.items() if python.exists()]
-
-
-def limit_threads() -> None:
-    """Keeps this process and the workers it starts on `THREADS` cores, where the system can."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])

@@ -10,11 +10,9 @@ is written by `python -m benchmarks.devices_page`.
 """
 
 import functools
-import json
 import math
 import os
 import re
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,8 +22,10 @@ from absl import flags
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from benchmarks.recurrence import Case, rnn
+from experiments.claims import numbers
 from experiments.record import alternation, launch, results
 from experiments.record.errors import UserError
+from experiments.record.files import user_path
 from tbptt_jax import time_sharded_scan
 
 flags.declare_key_flag("out")
@@ -176,12 +176,12 @@ def counts() -> dict[str, list[dict]]:
 
 def main() -> None:
     """Counts, estimates, prints, writes."""
-    out, folder = results.folder(), Path(flags.FLAGS.measured)
+    out, folder = results.folder(), user_path(flags.FLAGS.measured)
     found = {}
     for name, path in MACHINES.items():
         if not (folder / path).is_file():
             raise UserError(f"--measured={folder} has no {path}: run benchmarks.recurrence.")
-        found[name] = fitted(json.loads((folder / path).read_text()))
+        found[name] = fitted(numbers.read(folder / path))
     simulated = f"--xla_force_host_platform_device_count={max(DEVICES)}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {simulated}"
     report: dict = {"cases": {name: case._asdict() for name, case in CASES.items()}}

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import elementwise_chart
-from benchmarks.client import limit_threads
 from benchmarks.recurrence import compiled, measure
+from benchmarks.worker import THREADS
 from experiments.record import alternation, launch, results
 from tbptt_jax import truncated_scan
 
@@ -172,7 +172,6 @@ def _print(title, result):
 def main() -> None:
     """Times, prints, writes and draws."""
     out, rounds = results.folder(), flags.FLAGS.rounds
-    limit_threads()
     sizes = {"batch": BATCH, "steps": STEPS, "state": STATE}
     report = {"rounds": rounds, "sizes": sizes}
     report["cells"] = {cell: against_horizon(cell, rounds) for cell in CELLS}
@@ -183,4 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, num_cores=THREADS)

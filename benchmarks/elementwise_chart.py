@@ -4,8 +4,8 @@ from pathlib import Path
 
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from benchmarks.recurrence_chart import machine
 from experiments.charts.style import FULL, OURS, plt, save
+from experiments.record.environment import machine
 
 VARIANTS = {
     "full": ("full (lax.scan)", FULL, "-"),

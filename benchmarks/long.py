@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import optax
 from absl import flags
 
-from benchmarks.client import limit_threads
 from benchmarks.recurrence import compiled, measure
+from benchmarks.worker import THREADS
 from experiments.record import alternation, launch, results
 from tbptt_jax import truncated_scan
 
@@ -106,7 +106,6 @@ def train(name: str) -> dict:
 def main() -> None:
     """Measures, prints, writes."""
     out, rounds = results.folder(), flags.FLAGS.rounds
-    limit_threads()
     report = {"state": STATE, "carry_every": CARRY_EVERY, "rounds": rounds, "cells": {}}
     for name, (_, horizon) in CELLS.items():
         whole = {"steps": STEPS} | alternation.in_new_process(train, name)
@@ -119,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, num_cores=THREADS)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from absl import flags
 
 from benchmarks import recurrence_chart
-from benchmarks.client import limit_threads
+from benchmarks.worker import THREADS
 from experiments.record import alternation, launch, results
 from tbptt_jax import linear_softmax_cross_entropy, truncated_scan
 
@@ -183,7 +183,6 @@ def sweep(cases: list[Case], rounds: int) -> list[dict]:
 def main() -> None:
     """Times, prints, writes and draws."""
     out, rounds = results.folder(), flags.FLAGS.rounds
-    limit_threads()
     report = {"rounds": rounds, "shapes": shapes(rounds)}
     for name, cases in (SWEEPS | {"chains": CHAINS}).items():
         print(f"\nagainst {name}")
@@ -193,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, num_cores=THREADS)

@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from experiments.charts.style import FULL, OURS, plt, save
+from experiments.record.environment import machine
 
 VARIANTS = {"full": ("full (lax.scan)", FULL), "truncated": ("truncated_scan", OURS)}
 
@@ -21,14 +22,6 @@ def draw(report: dict, path: Path) -> None:
     _memory(memory, report["length"])
     figure.suptitle(f"Gradient of a recurrence alone, float32, {machine(report)}")
     save(figure, path, report)
-
-
-def machine(report: dict) -> str:
-    """What ran it; a GPU's float32 products are JAX's default ones, which round to TF32."""
-    platform, kind = report["device"].split(": ")
-    if platform == "cpu":
-        return f"{report['num_cores']} CPU cores ({report['cpu']})"
-    return f"products in JAX's default precision, {kind}"
 
 
 def _per_token(axis, cases, name, label):

@@ -26,10 +26,9 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments.record import kept, launch, results
+from experiments.record import kept, launch, results, run_folder
 from experiments.record.checkpoints import CHECKSUMS
 from experiments.record.errors import UserError
-from experiments.record.run_folder import CHECKPOINTS
 
 flags.declare_key_flag("out")
 flags.declare_key_flag("scratch")
@@ -98,6 +97,7 @@ def soak(text: Path, workdir: Path, seconds: float) -> Iterator[list[Sample]]:
                 time.sleep(SAMPLE_SECONDS)
                 if process.poll() is not None:
                     raise UserError(f"the job ended with {process.returncode}; see job.log.")
+                check_in_first_epoch(workdir)
                 found = newest(workdir)
                 now = time.monotonic()
                 if started is None and now - waited > FIRST_CHECKPOINT_SECONDS:
@@ -132,10 +132,20 @@ def job(text: Path, workdir: Path, log: Path) -> Iterator[subprocess.Popen]:
 
 def newest(workdir: Path) -> tuple[int, float] | None:
     """Number of the newest checkpoint, and when it was written."""
-    sums = list((workdir / CHECKPOINTS).glob(f"*/{CHECKSUMS}"))
+    sums = list((workdir / run_folder.CHECKPOINTS).glob(f"*/{CHECKSUMS}"))
     with contextlib.suppress(FileNotFoundError):  # removed since
         return max((int(path.parent.name), path.stat().st_mtime) for path in sums) if sums else None
     return newest(workdir)
+
+
+def check_in_first_epoch(workdir: Path) -> None:
+    """In which alone a checkpoint's number is that of its updates.
+
+    Raises:
+      UserError: it has ended.
+    """
+    if (workdir / run_folder.METRICS).exists() and run_folder.epochs(workdir):
+        raise UserError("the job has ended an epoch; soak with more --million_words.")
 
 
 def resident(pid: int) -> float:

@@ -17,7 +17,8 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import agreement, problem, step_time_chart
-from benchmarks.client import Peer, available, limit_threads
+from benchmarks.client import Peer, available
+from benchmarks.worker import THREADS
 from experiments.record import alternation, launch, results
 
 flags.declare_key_flag("out")
@@ -31,7 +32,6 @@ SEED = 0  # of weights, words and orders
 def main() -> None:
     """Checks, times, prints, writes."""
     values, out = flags.FLAGS, results.folder()
-    limit_threads()
     report = measure(values.rounds, values.repeats, SEED)
     report = results.write(out, "step_time", report)
     step_time_chart.draw(report, out / "step_time.png")
@@ -110,4 +110,4 @@ def table(name: str, setting: problem.Setting, rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, num_cores=THREADS)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from benchmarks.client import limit_threads
+from benchmarks.worker import THREADS
 from experiments.lm import models, training
 from experiments.lm.loss import make_loss
 from experiments.lm.settings import Settings
@@ -141,7 +141,6 @@ def times_beside_all_sweeps(gradient, state, batch, rounds):
 def main() -> None:
     """Trains, counts, times, writes."""
     out, rounds, corpus = results.folder(), flags.FLAGS.rounds, text_flags.corpus_from_flags()
-    limit_threads()
     model = models.LanguageModel(len(corpus.vocabulary), EMBED, STATE)
     rows = []
     for epoch, state in learn(model, corpus):
@@ -154,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, num_cores=THREADS)

@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from absl import flags
 
-from benchmarks.client import limit_threads
+from benchmarks.worker import THREADS
 from experiments.lm import models, training
 from experiments.lm.loss import make_loss
 from experiments.lm.settings import Settings
@@ -135,10 +135,9 @@ def time_training(rounds: int) -> dict[str, dict]:
 def main() -> None:
     """Times, prints, writes."""
     out, rounds = results.folder(), flags.FLAGS.rounds
-    limit_threads()
     report = {"rounds": rounds, "loss": time_losses(rounds), "training": time_training(rounds)}
     results.write(out, "training_step", report)
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    launch.run(main, num_cores=THREADS)

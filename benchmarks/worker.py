@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-THREADS = 2
+THREADS = 2  # of a peer, on as many cores
 
 Problem = Mapping[str, np.ndarray]
 Step = Callable[[], tuple[Any, dict[str, Any]]]  # () -> (loss, gradients by name), finished
@@ -56,7 +56,9 @@ class _Session:
         self._problem, self._horizon, self._steps = {}, 0, {}
 
     def versions(self):
-        return {"versions": self._versions | {"numpy": np.__version__}, "threads": THREADS}
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else THREADS
+        versions = self._versions | {"numpy": np.__version__}
+        return {"versions": versions, "threads": min(cores, THREADS)}
 
     def variants(self):
         return {"variants": list(self._variants)}

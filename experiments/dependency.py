@@ -15,9 +15,10 @@ All delays of a seed learn in one program: 9 to 12 ms an update at horizon 8, st
 core, where the whole takes five to eight hours. On an H100 all seeds of horizons 8 and 16 and of
 BPTT(32; 1) took four minutes, with `--seeds_at_once=20` and a process for each horizon. Each
 finished seed of a schedule is a JSON in the folder dependency of --scratch, and is not run again;
-`--horizons=8,16` runs two of the horizons.
+`--horizons=8,16` runs two of the horizons, and the result holds what is finished of the others too.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -74,15 +75,32 @@ def _key(seed):
     return jax.random.fold_in(jax.random.key(0), seed)
 
 
-def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> dict[str, list]:
+def strides(horizon: int) -> dict[str, int]:
+    """By style."""
+    return {style: stride_of(horizon) for style, stride_of in STYLES.items()}
+
+
+def piece(folder: Path, horizon: int, stride: int, seed: int) -> Path:
+    """Where a seed of a schedule is kept."""
+    return folder / f"{horizon}-{stride}-seed-{seed}.json"
+
+
+def is_finished(folder: Path, horizon: int, num_seeds: int) -> bool:
+    """Whether every seed of every style is there."""
+    pieces = itertools.product({*strides(horizon).values()}, range(num_seeds))
+    return all(piece(folder, horizon, *stride_and_seed).exists() for stride_and_seed in pieces)
+
+
+def learnt(
+    folder: Path, horizon: int, stride: int, num_seeds: int, at_once: int
+) -> dict[str, list]:
     """{"share" [delays][seeds][milestones]} with its origin [seeds], kept in `folder`."""
-    at_once = min(flags.FLAGS.seeds_at_once, num_seeds)
     of_seed, each = make_of_seed(horizon, stride, at_once), []
     holds = {"share": (TASK.max_delay, len(TASK.milestones))}
     for seed in range(num_seeds):
         began = time.perf_counter()
         config = {"task": TASK._asdict(), "horizon": horizon, "stride": stride, "seed": seed}
-        path = folder / f"{horizon}-{stride}-seed-{seed}.json"
+        path = piece(folder, horizon, stride, seed)
         each.append(kept.kept(path, config, lambda seed=seed: of_seed(seed), holds))
         print(f"  {path.stem}: {time.perf_counter() - began:.0f} s", flush=True)
     share = np.stack([found["share"] for found in each], axis=1)
@@ -92,22 +110,23 @@ def learnt(folder: Path, horizon: int, stride: int, num_seeds: int) -> dict[str,
 
 def main():
     out, num_seeds = results.folder(), flags.FLAGS.num_seeds
-    horizons = chosen.of_flag("horizons", HORIZONS)
-    folder = kept.folder("dependency")
+    asked, folder = chosen.of_flag("horizons", HORIZONS), kept.folder("dependency")
+    horizons = [h for h in HORIZONS if h in asked or is_finished(folder, h, num_seeds)]
+    at_once = min(flags.FLAGS.seeds_at_once, num_seeds)
     measured = {}
     print(f"{num_seeds} seeds; entropy {TASK.entropy:.4f}, gain {TASK.possible_gain:.4f}")
     print(f"horizon  stride  share learnt at d = {', '.join(map(str, SHOWN))}", flush=True)
     for horizon in horizons:
-        for stride in dict.fromkeys(stride_of(horizon) for stride_of in STYLES.values()):
-            measured[horizon, stride] = learnt(folder, horizon, stride, num_seeds)
+        for stride in dict.fromkeys(strides(horizon).values()):
+            measured[horizon, stride] = learnt(folder, horizon, stride, num_seeds, at_once)
             last = np.array(measured[horizon, stride]["share"])[..., -1]
             medians = np.median(last, axis=1)[[d - 1 for d in SHOWN]]
             cells = " ".join(f"{share:6.3f}" for share in medians)
             print(f"{horizon:7d}  {stride:6d}  {cells}", flush=True)
     rows = [
-        {"style": style, "horizon": horizon, "stride": stride_of(horizon)}
-        | measured[horizon, stride_of(horizon)]
-        for style, stride_of in STYLES.items()
+        {"style": style, "horizon": horizon, "stride": strides(horizon)[style]}
+        | measured[horizon, strides(horizon)[style]]
+        for style in STYLES
         for horizon in sorted(horizons)
     ]
     found = {"task": TASK._asdict() | {"entropy": TASK.entropy}, "num_seeds": num_seeds}

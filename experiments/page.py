@@ -6,8 +6,6 @@ Trains nothing; seconds on any machine. The test suite fails where the committed
 the committed results say.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from experiments.claims import page
@@ -19,7 +17,7 @@ flags.DEFINE_string("page", "runs/results.md", "Where to write the page.")
 
 
 def main():
-    folder, path = results.finished(), Path(flags.FLAGS.page)
+    folder, path = results.finished(), files.user_path(flags.FLAGS.page)
     if not path.name or (path.exists() and not path.is_file()):
         raise UserError(f"--page={path} is no name of a file.")
     text = page.text(folder)

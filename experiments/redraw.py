@@ -32,7 +32,7 @@ def draw(folder: Path, out: Path) -> None:
         williams_peng.draw(folder, out / "williams_peng.png")
     for path in sorted(folder.glob("*.json")):
         chart = f"experiments.charts.{path.stem}"
-        if find_spec(chart):
+        if "." not in path.stem and find_spec(chart):
             importlib.import_module(chart).draw(numbers.read(path), out / f"{path.stem}.png")
     if (folder / "diagram.json").exists():
         diagram.draw(numbers.read(folder / "diagram.json"), out / "diagram.svg")

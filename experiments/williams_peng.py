@@ -55,7 +55,6 @@ HORIZONS = (5, 10)
 DEFAULTS = {"num_seeds": None}  # that of the task
 NUM_SEEDS = {"delay": 200, "ptb": 3}
 NUM_EPOCHS = 5
-SUCCESS = 0.9
 TASK = delay.Task(7, chunk=8, state_size=16, recurrent_gain=0.5)
 
 
@@ -82,7 +81,7 @@ def run_delay(folder: Path, num_seeds: int) -> dict:
         holds = {"share": (num_seeds, len(TASK.milestones))}
         found = kept.kept(folder / f"{horizon}-{stride}.json", config, find, holds)
         shares = np.array(found["share"])
-        successes = np.sum(shares >= SUCCESS, axis=0).tolist()
+        successes = np.sum(shares >= delay.SUCCESS, axis=0).tolist()
         intervals = [
             binomtest(count, num_seeds).proportion_ci(0.95, method="wilson") for count in successes
         ]

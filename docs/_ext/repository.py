@@ -10,7 +10,7 @@ import names
 from sphinx.errors import ExtensionError
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = re.compile(r"<!-- example: (\w+) -->")
+EXAMPLE = re.compile(r"^- \[(\w+)\.py\]\(\.\./examples/\1\.py\)$", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[((?:[^][]|\[[^]]*\])*)\]\((\.\./[^)#]*)(#[^)]*)?\)")
 
 
@@ -68,7 +68,8 @@ def example(path: Path) -> str:
 ```{{literalinclude}} ../examples/{path.name}
 :language: python
 ```
-:::"""
+:::
+"""
 
 
 def _diff(match: re.Match) -> str:

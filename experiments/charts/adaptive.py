@@ -17,13 +17,15 @@ def draw(found: dict, path: Path) -> None:
         (line,) = curves.plot(epochs, middle, label=name)
         curves.fill_between(epochs, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     last = [np.array(row["perplexity"])[:, -1] for row in found["rows"]]
-    ends.plot(names, [np.median(of) for of in last], "o-", color=OURS, label="here")
+    ends.plot(names, [np.median(of) for of in last], "o", color=OURS, label="here, median")
     for name, of in zip(names, last, strict=True):
-        ends.plot([name] * len(of), of, ".", color=OURS, markersize=3)
+        label = "here, each seed" if name == names[0] else None
+        ends.plot([name] * len(of), of, ".", color=OURS, markersize=3, label=label)
     theirs = [row["theirs"] for row in found["rows"]]
-    ends.plot(names, theirs, "s--", color=ARTICLE, label="Aicher, Foti and Fox")
+    ends.plot(names, theirs, "s", color=ARTICLE, label="Aicher, Foti and Fox")
     curves.set(xlabel=f"epochs of {found['task']['epoch']:,} steps", ylabel="test perplexity")
     curves.legend()
     ends.legend()
-    figure.suptitle(f"Copy task, memory {found['task']['memory']}, {found['num_seeds']} seeds")
+    memory, num_seeds = found["task"]["memory"], found["num_seeds"]
+    figure.suptitle(f"Copy task, memory {memory}: median and range of {num_seeds} seeds")
     save(figure, path, found["rows"])

@@ -24,7 +24,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
     for rate, axis in zip(rates, axes[0], strict=True):
         for row in [row for row in rows if row.learning_rate == rate]:
             y = places[CLAIMS.index(row.claim), row.horizon]
-            half = row.estimate.half if row.estimate.freedom else 0.0
+            half = row.estimate.half_width if row.estimate.df else 0.0
             colour = COLOURS[row.verdict]
             fill = "none" if row.verdict == NO_VERDICT else colour
             axis.errorbar(row.difference, y, xerr=half, fmt="o", color=colour, mfc=fill, ms=6)
@@ -44,7 +44,7 @@ def draw(rows: list[Comparison], path: Path) -> None:
         "Differences of the best validation loss with 95 % t intervals (left of 0: as claimed)"
     )
     figure.legend(loc="outside lower center", ncols=5)
-    save(figure, path, [[*row[:4], row.difference, row.article, row.verdict] for row in rows])
+    save(figure, path, [[*row, row.verdict] for row in rows])
 
 
 def _name_claims(axes, places):

@@ -43,7 +43,8 @@ def _panel(axis, plan):
     axis.set_title(f"{NAMES[plan['style']]}: horizon {plan['horizon']}, stride {plan['stride']}")
     if len(plan["reach"]) <= MOST_COUNTS:
         reach = "\n".join(
-            f"{n} of {num_steps} reach {k} step{'s' * (k != '1')}" for k, n in plan["reach"].items()
+            f"{num} of {num_steps} reach {k} step{'s' * (int(k) != 1)}"
+            for k, num in plan["reach"].items()
         )
         place = {"transform": axis.transAxes, "ha": "right", "va": "top", "fontsize": "small"}
         axis.text(0.98, 0.98, reach, **place)

@@ -27,6 +27,6 @@ def draw(found: dict, path: Path) -> None:
     axis.set(xlabel="epoch", ylabel="validation perplexity", ylim=(None, highest))
     axis.legend()
     axis.set_title(
-        f"Penn Treebank, two LSTM layers of 200, horizon 20 (above {highest:.0f} is cut)"
+        f"{found['corpus']}, two LSTM layers of 200, horizon 20 (above {highest:.0f} is cut)"
     )
     save(figure, path, [found["tensorflow"], found["rows"]])

@@ -22,7 +22,7 @@ def draw(found: dict, path: Path) -> None:
         axis.set(xlabel="delay of the dependency in steps", title=f"after {updates} updates")
     axes[0, 0].set_ylabel(f"share learnt, mean of {found['num_seeds']} seeds")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle("What an error does not reach is not learnt")
+    figure.suptitle("Delays learnt by truncated and by full BPTT")
     save(figure, path, found["rows"])
 
 

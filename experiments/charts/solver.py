@@ -48,9 +48,11 @@ def _draw_errors(found, axis):
         look = {"color": next(colours)} if is_long else {"color": next(others), "linestyle": ":"}
         label = f"horizon {row['name']}" if is_long else row["name"]
         axis.plot(times, np.median(row["errors"], axis=0), label=label, **look)
-    grey = {"color": "0.8", "linewidth": 1}
-    axis.axvline(times[task["unrolled"] - 1], label=f"{task['unrolled']} steps", **grey)
-    axis.axhline(task["limit"], label="valid below", **grey)
+    axis.axvline(times[task["unrolled"] - 1], color="0.6", linewidth=1)
+    axis.axhline(task["limit"], color="0.6", linewidth=1)
+    place = {"xytext": (3, 3), "textcoords": "offset points", "color": "0.4", "fontsize": "small"}
+    axis.annotate(f"{task['unrolled']} steps", (times[task["unrolled"] - 1], 0.006), **place)
+    axis.annotate("valid below", (0.0, task["limit"]), **place)
     axis.set(yscale="log", ylim=(0.006, 2.0), xlabel="Lyapunov times", ylabel="relative error")
     axis.set_title(f"Errors of forecasts, medians of {found['num_seeds']} seeds")
     axis.legend(ncols=2)

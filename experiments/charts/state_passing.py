@@ -26,14 +26,17 @@ def draw(found: dict, path: Path) -> None:
             loss = np.array(row["loss"])
             rise = (loss - loss[:, lengths == near])[:, shown]
             estimates = [paired(column.tolist()) for column in rise.T]
-            mean, half = (np.array([getattr(x, of) for x in estimates]) for of in ("mean", "half"))
+            mean = np.array([estimate.mean for estimate in estimates])
+            half = np.array([estimate.half_width for estimate in estimates])
             axis.plot(lengths[shown], mean, ".-", color=colour, label=row["name"])
             ends = mean - half, mean + half
             axis.fill_between(lengths[shown], *ends, color=colour, alpha=0.15, linewidth=0)
         axis.axvline(piece, color="0.6", linestyle=":", label=f"a piece's end, {piece}")
         axis.axhline(margin, color="0.6", linestyle="--", label=f"margin, {margin:g}")
         axis.set(title=NAMES[cell], xscale="log", xlabel="position n: characters n to 2n - 1")
-    axes[0, 0].set_ylabel(f"loss - loss at {near}, nats per character")
+    axes[0, 0].set_ylabel(f"loss - loss at {near} to {2 * near - 1}, nats per character")
     axes[0, -1].legend()
-    figure.suptitle(f"Trained on pieces of {piece} characters, then read as one text")
+    figure.suptitle(
+        f"Trained on pieces of {piece} characters, then read as one text: means, 95 % t intervals"
+    )
     save(figure, path, found["rows"])

@@ -22,7 +22,10 @@ def draw(found: dict, path: Path) -> None:
             axis.plot(np.median(last, axis=1), color=colour, label=optimizer)
         axis.set_xticks(range(len(horizons)), horizons, rotation=45)
         axis.set(xlabel="horizon in steps", yscale="log", title=task)
-    axes[0, 0].set_ylabel(f"loss at the end, median of {found['num_seeds']} seeds")
+    axes[0, 0].set_ylabel("loss at the end, in units of the targets' variance")
     axes[0, 0].legend()
-    figure.suptitle("Learnt online at every step: one step of gradient beside all of it")
+    figure.suptitle(
+        "Learnt online at every step, by horizon (frozen: an untrained cell): "
+        f"{found['num_seeds']} seeds and their median"
+    )
     save(figure, path, found["rows"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from experiments.charts.style import ARTICLE, FULL, OURS, plt, save
+from experiments.record.environment import machine
 
 NAMES = {
     "full": "full",
@@ -25,5 +26,5 @@ def draw(found: dict, path: Path) -> None:
     axis.set_yticks(range(len(bars)), [name for name, _, _ in bars])
     axis.set_xlim(right=1.1 * max(high for _, (_, _, high), _ in bars))  # with room for its label
     axis.set(xlabel="time for loss and gradients, in units of full BPTT; whiskers: quartiles")
-    axis.set_title("Cost of true truncation at the sizes of the article's timing, two CPU cores")
+    axis.set_title(f"Cost of true truncation, sizes of the article's timing, {machine(found)}")
     save(figure, path, [article, found["rows"]])

@@ -7,6 +7,7 @@ import numpy as np
 from experiments.charts.style import plt, save
 
 LIMITS = 1e-8, 1e8
+STEPS = {"true": "horizon", "epochwise": "blocks of"}  # what the numbers of a style count
 
 
 def draw(found: dict, path: Path) -> None:
@@ -19,7 +20,8 @@ def draw(found: dict, path: Path) -> None:
         distance = np.array(row["distance"])
         updates = np.linspace(0, found["num_updates"], distance.shape[1] + 1)[1:]
         low, middle, high = np.quantile(distance, (0.0, 0.5, 1.0), axis=0)
-        label = row["name"].removeprefix(f"{kind}, ")
+        name = row["name"].removeprefix(f"{kind}, ")
+        label = f"{STEPS[kind]} {name}" if kind in STEPS else name
         (line,) = axis.plot(updates, middle, label=f"{label} (gain {row['gain']:+.1f})")
         axis.fill_between(updates, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     for title, axis in panels.items():

@@ -1,9 +1,9 @@
 """Draws what `williams_peng` found: success rates on the delay, validation losses on the text."""
 
-import json
 from pathlib import Path
 
 from experiments.charts.style import EPOCHWISE, FULL, OTHERS, OURS, plt, save
+from experiments.claims import numbers
 
 COLOURS = {
     "BPTT(h; 1)": OURS,
@@ -17,7 +17,7 @@ def draw(folder: Path, path: Path) -> None:
     """Draws the reports of both tasks, as far as they are there, into a PNG file."""
     panels = {"delay": _delay, "ptb": _ptb}
     files = {task: folder / f"williams_peng_{task}.json" for task in panels}
-    found = {t: json.loads(f.read_text("utf-8")) for t, f in files.items() if f.exists()}
+    found = {task: numbers.of_any_text(file) for task, file in files.items() if file.exists()}
     figure, axes = plt.subplots(1, len(found), figsize=(4.8 * len(found), 4.0), squeeze=False)
     for axis, (task, report) in zip(axes[0], found.items(), strict=True):
         panels[task](axis, report)

@@ -13,10 +13,10 @@ from experiments.claims.verdicts import (
     MARGIN,
     NOT,
     Finding,
-    as_good,
-    holm,
+    below,
     interval_text,
     overall,
+    within,
 )
 from experiments.lm.decay import factor
 from experiments.record import alternation
@@ -52,23 +52,23 @@ def conclusion(rows: list[Comparison]) -> Iterator[Finding]:
     asked = [row for row in rows if is_asked(row)]
     if not asked:
         return
+    estimates = [row.estimate for row in asked]
     claims = {
         "true BPTT is not worth it for this model: full BPTT's loss is at most "
         f"{MARGIN:g} nats higher in sequences of equal length": (
             "its first conclusion",
-            [(row.estimate.p_below(MARGIN), row.estimate.p_above(MARGIN)) for row in asked],
+            below(estimates, MARGIN),
         ),
         f"full and true BPTT are equivalent: their losses differ by less than {MARGIN:g} nats": (
             "",
-            [(row.estimate.p_within(MARGIN), row.estimate.p_beyond(MARGIN)) for row in asked],
+            within(estimates, MARGIN),
         ),
     }
-    for claim, (said, p_values) in claims.items():
-        good, bad = ([*holm(each)] for each in zip(*p_values, strict=True))
-        for row, p_good, p_bad in zip(asked, good, bad, strict=True):
+    for claim, (said, judged) in claims.items():
+        for row, (verdict, p) in zip(asked, judged, strict=True):
             where = f"{comparisons.name_of(row.learning_rate)}, horizon {row.horizon}"
-            here = interval_text(row.estimate, p_good), f"seeds: {row.seeds}"
-            yield Finding(claim, where, said, here, as_good(p_good, p_bad))
+            here = interval_text(row.estimate, p), f"seeds: {row.seeds}"
+            yield Finding(claim, where, said, here, verdict)
 
 
 def speed(
@@ -151,8 +151,10 @@ def counting(found: Numbers) -> Iterator[Finding]:
 
 def rounded_up(error: float) -> str:
     """An error in one digit that is not below it."""
-    digit = 10.0 ** math.floor(math.log10(error))
-    return f"{math.ceil(error / digit) * digit:.0e}"
+    digit = f"{error:.0e}"
+    if float(digit) < error:
+        digit = f"{error + 10.0 ** math.floor(math.log10(error)) / 2:.0e}"
+    return digit
 
 
 def gradients(found: Numbers) -> Iterator[Finding]:

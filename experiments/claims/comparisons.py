@@ -1,11 +1,12 @@
 """Differences between schedules of the table, each with its verdict; a claim is a family."""
 
+import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from experiments.claims import cells, runs
 from experiments.claims.cells import Cell
-from experiments.claims.verdicts import Estimate, decide, holm
+from experiments.claims.verdicts import Estimate, decide, differ, paired
 from experiments.lm.styles import Schedule
 
 RATES = (*cells.RATES, None)  # None: each at its best
@@ -17,7 +18,8 @@ class Comparison(NamedTuple):
     claim: str
     first: Schedule
     second: Schedule
-    learning_rate: float | None
+    learning_rate: float | None  # None: each at its best
+    rates: tuple[float, ...]  # of the two
     estimate: Estimate  # of the difference, over the seeds that both have
     seeds: int
     article: float | None  # the article's difference
@@ -77,38 +79,62 @@ def comparisons(
 
     The best rate is that of the validation losses of seed 0.
     """
-    rows = []
-    for claim, plans in _pairs():
-        for rate in RATES:
-            first, second = (_losses(finished, plan, rate, measure, cell) for plan in plans)
-            seeds = sorted(first.keys() & second.keys())
-            if not seeds:
-                continue
-            differences = [first[seed] - second[seed] for seed in seeds]
-            estimate = runs.noise(finished, rate, measure, cell).of(differences)
-            article = None
-            if cell == "vanilla" and all(plan in cells.SCHEDULES for plan in plans):
-                article = round(_article(plans[0], rate) - _article(plans[1], rate), 2)
-            row = Comparison(claim, *plans, rate, estimate, len(seeds), article, estimate.p_none)
-            rows.append(row)
-    place = lambda row: (CLAIMS.index(row.claim), RATES.index(row.learning_rate))
-    rows = sorted(rows, key=place)
-    families = [[row for row in rows if row.claim == claim] for claim in CLAIMS]
-    return [
-        row._replace(p=p)
-        for family in families
-        for row, p in zip(family, holm([row.p for row in family]), strict=True)
+    rows = [
+        row
+        for claim, plans in _pairs()
+        for rate in RATES
+        if (row := _compared(finished, claim, plans, rate, measure, cell))
     ]
+    families = [[row for row in rows if row.claim == claim] for claim in CLAIMS]
+    rows = [row for family in families for row in _with_p(family)]
+    return sorted(rows, key=lambda r: (CLAIMS.index(r.claim), RATES.index(r.learning_rate)))
 
 
-def _losses(finished, plan, rate, measure, cell):
-    """Losses by seed."""
-    if rate is None:
-        best = [runs.losses(finished, Cell(plan, rate, cell=cell)) for rate in cells.RATES]
-        if not all(0 in losses for losses in best):
-            return {}
-        rate = min(zip(cells.RATES, best, strict=True), key=lambda each: each[1][0])[0]
-    return runs.losses(finished, Cell(plan, rate, cell=cell), measure)
+def _compared(finished, claim, plans, learning_rate, measure, cell) -> Comparison | None:
+    """A comparison without its p-value; None where no seed is there for both."""
+    rates = tuple(_rate(finished, plan, learning_rate, cell) for plan in plans)
+    if None in rates:
+        return None
+    each = (Cell(plan, rate, cell=cell) for plan, rate in zip(plans, rates, strict=True))
+    first, second = (runs.losses(finished, either, measure) for either in each)
+    seeds = sorted(first.keys() & second.keys())
+    if not seeds:
+        return None
+    differences = [first[seed] - second[seed] for seed in seeds]
+    # The pooled noise lacks what a seed does at one rate and not at another.
+    pooled = runs.noise(finished, rates[0], measure, cell)
+    estimate = pooled.of(differences) if rates[0] == rates[1] else paired(differences)
+    article = None
+    if cell == "vanilla" and all(plan in cells.SCHEDULES for plan in plans):
+        article = round(_article(plans[0], learning_rate) - _article(plans[1], learning_rate), 2)
+    return Comparison(
+        claim=claim,
+        first=plans[0],
+        second=plans[1],
+        learning_rate=learning_rate,
+        rates=rates,
+        estimate=estimate,
+        seeds=len(seeds),
+        article=article,
+        p=math.nan,
+    )
+
+
+def _with_p(family):
+    """With Holm's p-values; a pair whose best rates are one is compared there once."""
+    tests = {(row.first, row.second, row.rates): row.estimate for row in family}
+    p_values = dict(zip(tests, differ(tests.values()), strict=True))
+    return [row._replace(p=p_values[row.first, row.second, row.rates]) for row in family]
+
+
+def _rate(finished, plan, rate, cell) -> Any:
+    """The rate, or for None that of the least loss; None where a loss is missing."""
+    if rate is not None:
+        return rate
+    best = [runs.losses(finished, Cell(plan, rate, cell=cell)) for rate in cells.RATES]
+    if not all(0 in losses for losses in best):
+        return None
+    return min(zip(cells.RATES, best, strict=True), key=lambda each: each[1][0])[0]
 
 
 def _article(plan, rate):

@@ -8,9 +8,9 @@ from experiments.claims.numbers import Numbers
 from experiments.claims.verdicts import (
     Estimate,
     Finding,
-    as_good,
+    below,
     decide,
-    holm,
+    differ,
     interval_text,
     paired,
 )
@@ -37,7 +37,7 @@ def brackets(found: Numbers) -> Iterator[Finding]:
         if horizon != max(of)
     }
     longest = max(row["horizon"] for row in found["rows"])
-    for (cell, horizon), verdict, estimate, p in _as_good(short, RIGHT_MARGIN):
+    for (cell, horizon), verdict, estimate, p in _below(short, RIGHT_MARGIN):
         full, mine = short[cell, horizon]
         yield Finding(
             f"horizon {horizon} gets brackets {FAR[0]} to {FAR[1]} steps apart right as often as "
@@ -58,8 +58,7 @@ def unbiased(found: Numbers) -> Iterator[Finding]:
     last = {row["name"]: np.array(row["distance"])[:, -1] for row in found["rows"]}
     logs = {name: np.log10(np.maximum(of, np.finfo("f4").eps)) for name, of in last.items()}
     estimates = {name: paired((-of).tolist()) for name, of in logs.items()}
-    p_values = holm([estimate.p_none for estimate in estimates.values()])
-    for row, p in zip(found["rows"], p_values, strict=True):
+    for row, p in zip(found["rows"], differ(estimates.values()), strict=True):
         name = row["name"]
         yield Finding(
             f"{name}: the parameter ends nearer to the best than it began",
@@ -84,10 +83,10 @@ def temporal_credit(found: Numbers) -> Iterator[Finding]:
     margin = found["margin"]
     for claim, horizon in (
         ("horizon 1 does as well as real-time recurrent learning", 1),
-        ("a cell that stays as drawn does as well", "frozen"),
+        ("an untrained cell does as well", "frozen"),
     ):
         pairs = {cell: (last[*cell, horizon], last[*cell, "full"]) for cell in cells}
-        for (task, optimizer), verdict, estimate, p in _as_good(pairs, margin):
+        for (task, optimizer), verdict, estimate, p in _below(pairs, margin):
             mine, full = pairs[task, optimizer]
             yield Finding(
                 f"{claim}, within {margin:g}",
@@ -109,7 +108,7 @@ def state_passing(found: Numbers) -> Iterator[Finding]:
     losses = {(row["cell"], row["name"]): np.array(row["loss"]) for row in found["rows"]}
     at = {i: f"{lengths[i]:,} to {2 * lengths[i] - 1:,}" for i in (near, far)}
     rises = {key: (of[:, far], of[:, near]) for key, of in losses.items()}
-    for (cell, name), verdict, estimate, p in _as_good(rises, margin):
+    for (cell, name), verdict, estimate, p in _below(rises, margin):
         there, here = rises[cell, name]
         yield Finding(
             f"trained with {name}, it holds up: its loss at positions {at[far]} is at most "
@@ -126,8 +125,8 @@ def state_passing(found: Numbers) -> Iterator[Finding]:
     others = {key: of[:, far] for key, of in losses.items() if key[1] != beside}
     carried = {key: losses[key[0], beside][:, far] for key in others}
     estimates = [paired((carried[key] - of).tolist()) for key, of in others.items()]
-    p_values = holm([estimate.p_none for estimate in estimates])
-    for (key, of), estimate, p in zip(others.items(), estimates, p_values, strict=True):
+    each = zip(others.items(), estimates, differ(estimates), strict=True)
+    for (key, of), estimate, p in each:
         yield Finding(
             f"{key[1]}: a lower loss at positions {at[far]} than {beside}",
             NAMES[key[0]],
@@ -143,10 +142,26 @@ def state_passing(found: Numbers) -> Iterator[Finding]:
 
 def solver(found: Numbers) -> Iterator[Finding]:
     """Whether corrected solvers forecast longer, or as long, with more temporal gradient."""
-    growth = found["before"]["growth"]
-    valid, longest = {}, found["task"]["unrolled"]
+    growth, longest = found["before"]["growth"], found["task"]["unrolled"]
+    valid = {}
     for row in found["rows"]:
         valid.setdefault(row["unrolled"], {})[row["horizon"]] = growth * np.array(row["valid"])
+    yield from _longer(valid)
+    *shorter, full = valid[longest].values()
+    pairs = {(h,): (full, mine) for h, mine in zip(valid[longest], shorter, strict=False)}
+    for (horizon,), verdict, estimate, p in _below(pairs, VALID_MARGIN):
+        yield Finding(
+            f"a shorter horizon forecasts as long as the full gradient, within {VALID_MARGIN:g} "
+            "Lyapunov times",
+            f"{longest} steps, horizon {horizon}",
+            "",
+            (f"short by {interval_text(estimate, p)}", f"paired seeds: {len(full)}"),
+            verdict,
+        )
+
+
+def _longer(valid):
+    """Whether the full gradient forecasts longer, and unrolled steps; one family."""
     claim = "the full gradient forecasts longer than a shorter horizon"
     asked = {
         f"{steps} steps, horizon {horizon}": (claim, of[steps], of[horizon])
@@ -156,8 +171,7 @@ def solver(found: Numbers) -> Iterator[Finding]:
     claim = "steps unrolled without temporal gradients forecast longer than single steps"
     asked |= {f"{n} steps": (claim, of[1], valid[1][1]) for n, of in valid.items() if n > 1}
     estimates = [paired((first - second).tolist()) for _, first, second in asked.values()]
-    p_values = holm([estimate.p_none for estimate in estimates])
-    for case, estimate, p in zip(asked, estimates, p_values, strict=True):
+    for case, estimate, p in zip(asked, estimates, differ(estimates), strict=True):
         claim, first, second = asked[case]
         yield Finding(
             claim,
@@ -170,25 +184,12 @@ def solver(found: Numbers) -> Iterator[Finding]:
             ),
             decide(estimate.mean, p),
         )
-    *shorter, full = valid[longest].values()
-    pairs = {(h,): (full, mine) for h, mine in zip(valid[longest], shorter, strict=False)}
-    for (horizon,), verdict, estimate, p in _as_good(pairs, VALID_MARGIN):
-        yield Finding(
-            f"a shorter horizon forecasts as long as the full gradient, within {VALID_MARGIN:g} "
-            "Lyapunov times",
-            f"{longest} steps, horizon {horizon}",
-            "",
-            (f"short by {interval_text(estimate, p)}", f"paired seeds: {len(full)}"),
-            verdict,
-        )
 
 
-def _as_good(
+def _below(
     pairs: Mapping[tuple, tuple[np.ndarray, np.ndarray]], margin: float
 ) -> Iterator[tuple[tuple, str, Estimate, float]]:
     """For each pair: its name, whether first - second is below the margin, that, the p-value."""
     estimates = [paired((first - second).tolist()) for first, second in pairs.values()]
-    good = holm([estimate.p_below(margin) for estimate in estimates])
-    bad = holm([estimate.p_above(margin) for estimate in estimates])
-    for name, estimate, p_good, p_bad in zip(pairs, estimates, good, bad, strict=True):
-        yield name, as_good(p_good, p_bad), estimate, p_good
+    for name, estimate, judged in zip(pairs, estimates, below(estimates, margin), strict=True):
+        yield name, judged.verdict, estimate, judged.p

@@ -36,6 +36,17 @@ def read(path: Path) -> Numbers:
     Raises:
       UserError: it is missing, is no JSON object, or is of another text than the article's.
     """
+    found = of_any_text(path)
+    check_text(path, found.get("corpus", data.PTB))
+    return found
+
+
+def of_any_text(path: Path) -> Numbers:
+    """The content of a result.
+
+    Raises:
+      UserError: it is missing, or is no JSON object.
+    """
     try:
         found = read_json(path, functools.partial(Numbers, path))
     except FileNotFoundError:
@@ -44,7 +55,6 @@ def read(path: Path) -> Numbers:
         raise UserError(f"{path} is damaged; run its command again.") from None
     if not isinstance(found, Numbers):
         raise UserError(f"{path} is damaged; run its command again.")
-    check_text(path, found.get("corpus", data.PTB))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The page of results: page_template.md filled with numbers; no result in it is written by hand."""
+"""The page of results: page_template.md filled with the numbers of the finished results."""
 
 import collections
 import math
@@ -11,7 +11,15 @@ import numpy as np
 
 from experiments.claims import changes, numbers, runs, sections, tables
 from experiments.claims.article import ABOUT_AS_FAST
-from experiments.claims.cells import EXTRAS, MIDDLE_RATE, NUM_EPOCHS, RATES, Cell
+from experiments.claims.cells import (
+    EXTRAS,
+    MIDDLE_RATE,
+    NUM_EPOCHS,
+    NUM_SEEDS,
+    RATES,
+    SCHEDULES,
+    Cell,
+)
 from experiments.claims.comparisons import EQUAL_HORIZON, EQUAL_LENGTH, EQUAL_UPDATES, comparisons
 from experiments.claims.sections import Section
 from experiments.claims.verdicts import MARGIN
@@ -47,7 +55,7 @@ def text(folder: Path) -> str:
         "missing": missing_text(finished, missing),
         "hours": f"{math.fsum(run.seconds for run in finished.values()) / 3600:.1f}",
         "noise": noise_text(finished),
-        "best_epochs": best_epochs(finished, summary),
+        "best_epochs": best_epochs(finished),
         "of_means": seeds_offset(finished, summary),
         "middle_rate": f"{MIDDLE_RATE:g}",
         "epsilon": epsilon_difference(finished),
@@ -136,21 +144,22 @@ def noise_text(finished: runs.Runs) -> str:
     said = []
     for rate in RATES:
         of = [runs.noise(finished, rate, measure) for measure in (runs.VALID, runs.TEST)]
-        if of[0].freedom:
+        if of[0].df:
             valid, test = (each.variance**0.5 for each in of)
-            freedom = f"{of[0].freedom} degrees of freedom"
-            said.append(f"{valid:.4f} ({test:.4f} on the test text) at rate {rate:g}, {freedom}")
+            where = f"at rate {rate:g}, {of[0].df} degrees of freedom"
+            said.append(f"{valid:.4f} ({test:.4f} on the test text) {where}")
     return "; ".join(said) or "not measured"
 
 
-def best_epochs(finished: runs.Runs, summary: runs.Summary) -> str:
+def best_epochs(finished: runs.Runs) -> str:
     """In which epoch the article's cells are best, over all seeds at each rate."""
     said = []
     for rate in RATES:
-        plain = {row.cell.schedule for row in summary.rows if row.cell.learning_rate == rate}
-        of = [run for cell, run in finished.items() if cell == Cell(cell.schedule, rate, cell.seed)]
+        seeds = range(NUM_SEEDS)
+        cells = [Cell(schedule, rate, seed) for schedule in SCHEDULES for seed in seeds]
+        of = [finished[cell] for cell in cells if cell in finished]
         best = [run.valid_loss.index(run.loss) + 1 for run in of]
-        if plain and best:
+        if best:
             span = f"{min(best)} to {max(best)}" if len({*best}) > 1 else f"{best[0]}"
             late = sum(epoch == NUM_EPOCHS for epoch in best)
             said.append(f"{span} at rate {rate:g} (the last in {late} of {len(best)} runs)")

@@ -95,22 +95,14 @@ def losses(runs: Runs, cell: Cell, measure: str = VALID) -> dict[int, float]:
     return {seed: loss_of(runs[cell]) for seed, cell in seeds.items() if cell in runs}
 
 
-def noise(
-    runs: Runs, rate: float | None = None, measure: str = VALID, cell: str = "vanilla"
-) -> Noise:
+def noise(runs: Runs, rate: float, measure: str = VALID, cell: str = "vanilla") -> Noise:
     """The noise of a difference between two of the table's schedules at a learning rate.
 
-    It is pooled over all of them that have several seeds; for None over the learning rates too.
+    It is pooled over all of them that have several seeds.
     """
-    if rate is None:
-        each = [noise(runs, rate, measure, cell) for rate in plan.RATES]
-        each = [of for of in each if of.freedom]
-        freedom = sum(of.freedom for of in each)
-        total = math.fsum(of.variance * of.freedom for of in each)
-        return Noise(total / freedom if freedom else math.nan, freedom)
     schedules = (*plan.SCHEDULES, *plan.CONTROLS, *plan.FULL)
     by_seed = [losses(runs, Cell(schedule, rate, cell=cell), measure) for schedule in schedules]
-    return verdicts.noise([of for of in by_seed if len(of) > 1])
+    return verdicts.noise([each for each in by_seed if len(each) > 1])
 
 
 def summary(runs: Runs) -> Summary:

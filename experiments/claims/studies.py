@@ -13,13 +13,15 @@ from experiments.claims.verdicts import (
     NOT,
     REVERSED,
     Finding,
-    as_good,
+    below,
     decide,
-    holm,
+    differ,
     interval_text,
     noise,
     paired,
+    within,
 )
+from experiments.tasks.delay import SUCCESS
 
 KEEPS = {  # interventions of the study of forgetting
     "true": "nothing else",
@@ -29,7 +31,8 @@ KEEPS = {  # interventions of the study of forgetting
 }
 WILLIAMS_PENG = "BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)"
 DOES_AS_WELL, QUOTED = "BPTT(2h; h) does as well as BPTT(h)", "quoted from Williams and Peng"
-SUCCESS = 0.9  # share of the possible gain from which on a seed has learnt a delay
+GAIN_MARGIN = 0.1  # of the possible gain: within it a delay is learnt as well
+SEEDS_MARGIN = 0.1  # share of the seeds: within it they succeed as often
 
 
 def dependencies(found: Numbers) -> Iterator[Finding]:
@@ -51,8 +54,7 @@ def dependencies(found: Numbers) -> Iterator[Finding]:
             for updates, *both in zip(found["task"]["milestones"], *shares, strict=True):
                 asked.append((claim, article, updates, *both))
     estimates = [paired((true - epochwise).tolist()) for *_, true, epochwise in asked]
-    p_values = holm([estimate.p_none for estimate in estimates])
-    for each, estimate, p in zip(asked, estimates, p_values, strict=True):
+    for each, estimate, p in zip(asked, estimates, differ(estimates), strict=True):
         claim, article, updates, true, epochwise = each
         said = (
             f"{np.mean(true):z.0%} − {np.mean(epochwise):z.0%} of the possible gain",
@@ -76,8 +78,7 @@ def forgetting(found: Numbers) -> Iterator[Finding]:
     span = f"after {updates[0]:,} and {updates[-1]:,} updates"
     lost = {name: share[name][:, 0] - share[name][:, -1] for name in ("true", "semi", "epochwise")}
     estimates = {name: paired(each.tolist()) for name, each in lost.items()}
-    adjusted = holm([estimate.p_none for estimate in estimates.values()])
-    for (name, estimate), p in zip(estimates.items(), adjusted, strict=True):
+    for (name, estimate), p in zip(estimates.items(), differ(estimates.values()), strict=True):
         first, last = np.mean(share[name], axis=0)[[0, -1]]
         said = f"{first:z.0%}, {last:z.0%} of the possible gain", span
         here = (
@@ -87,18 +88,16 @@ def forgetting(found: Numbers) -> Iterator[Finding]:
         )
         claim = f"a delay of {found['delay']}, equal to the horizon, is forgotten"
         yield Finding(claim, f"{name} style", "", here, decide(estimate.mean, p))
-    margin, cures = 1.0 - SUCCESS, KEEPS
-    short = {name: share["true, horizon 9"][:, -1] - share[name][:, -1] for name in cures}
+    short = {name: share["true, horizon 9"][:, -1] - share[name][:, -1] for name in KEEPS}
     estimates = {name: paired(each.tolist()) for name, each in short.items()}
-    good = holm([estimate.p_below(margin) for estimate in estimates.values()])
-    bad = holm([estimate.p_above(margin) for estimate in estimates.values()])
-    for (name, estimate), p_good, p_bad in zip(estimates.items(), good, bad, strict=True):
+    judged = below(estimates.values(), GAIN_MARGIN)
+    for (name, estimate), (verdict, p) in zip(estimates.items(), judged, strict=True):
         here = (
             f"{np.mean(share[name][:, -1]):z.0%} after {updates[-1]:,} updates",
-            f"short of BPTT(9; 1) by {interval_text(estimate, p_good)}",
+            f"short of BPTT(9; 1) by {interval_text(estimate, p)}",
         )
-        claim = f"BPTT(8; 1) learns it to within {margin:.0%} of BPTT(9; 1) with ..."
-        yield Finding(claim, cures[name], "", here, as_good(p_good, p_bad))
+        claim = f"BPTT(8; 1) learns it to within {GAIN_MARGIN:.0%} of BPTT(9; 1) with ..."
+        yield Finding(claim, KEEPS[name], "", here, verdict)
 
 
 def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
@@ -131,14 +130,13 @@ def _williams_peng_on_the_delay(delay):
         (*said[:3], trials, f"difference {interval_text(more, more.p_none)}"),
         {HOLDS: MORE_OFTEN, REVERSED: NOT}.get(verdict, verdict),
     )
-    margin = 1.0 - SUCCESS
-    p = deeper.p_within(margin)
+    ((verdict, p),) = within([deeper], SEEDS_MARGIN)
     yield Finding(
-        f"BPTT(2h; h) succeeds as often as BPTT(2h; 1), within {margin:.0%} of the seeds",
+        f"BPTT(2h; h) succeeds as often as BPTT(2h; 1), within {SEEDS_MARGIN:.0%} of the seeds",
         case,
         "",
         (said[1], said[3], trials, f"difference {interval_text(deeper, p)}"),
-        as_good(p, deeper.p_beyond(margin)),
+        verdict,
     )
 
 
@@ -153,17 +151,16 @@ def _williams_peng_on_text(ptb):
         single, double = of["BPTT(h; 1)"], of["BPTT(2h; h)"]
         differences = [x - y for x, y in zip(double, single, strict=True)]
         estimates.append(noise([dict(enumerate(each)) for each in of.values()]).of(differences))
-    equal = holm([estimate.p_within(MARGIN) for estimate in estimates])
-    unequal = holm([estimate.p_beyond(MARGIN) for estimate in estimates])
-    for h, estimate, p_equal, p_unequal in zip(lengths, estimates, equal, unequal, strict=True):
+    judged = within(estimates, MARGIN)
+    for h, estimate, (verdict, p) in zip(lengths, estimates, judged, strict=True):
         yield Finding(
             DOES_AS_WELL,
             f"Penn Treebank, h = {h}",
             QUOTED,
             (
                 *(f"{name} {statistics.fmean(each):.3f}" for name, each in losses[h].items()),
-                f"difference {interval_text(estimate, p_equal)} of {MARGIN:g} or more",
+                f"difference {interval_text(estimate, p)} of {MARGIN:g} or more",
                 f"seeds: {len(losses[h][names[0]])}",
             ),
-            as_good(p_equal, p_unequal),
+            verdict,
         )

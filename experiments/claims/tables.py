@@ -10,7 +10,7 @@ from experiments.claims.cells import Cell
 from experiments.claims.comparisons import Comparison
 from experiments.claims.runs import Runs
 from experiments.claims.sections import Section
-from experiments.claims.verdicts import interval_text, paired
+from experiments.claims.verdicts import differ, interval_text, paired
 from experiments.lm.decay import factor
 from experiments.lm.styles import Schedule
 
@@ -104,24 +104,37 @@ def parts_table(rows: Iterable[Comparison]) -> str:
 
 
 def extras_table(finished: Runs) -> str:
-    """The further questions, each beside the cell without the last thing that is different."""
+    """The further questions, each beside the cell without the last thing that is different.
+
+    All of them are one family, by each pair's own spread.
+    """
+    asked = [cell for cell in cells.EXTRAS if cell in finished]
+    made = {cell: estimate for cell in asked if (estimate := _last_difference(finished, cell))}
+    p_values = dict(zip(made, differ(made.values()), strict=True))
     rows = []
-    for cell in [cell for cell in cells.EXTRAS if cell in finished]:
-        usual, here = Cell(cell.schedule), runs.losses(finished, cell)
-        row = [_plan(cell.schedule), f"{cell.learning_rate:g}", "the schedule", str(len(here))]
-        row += [f"{statistics.fmean(here.values()):.3f}", "–"]
-        if cell.differences:
-            values = [getattr(cell, name) for name in cell.differences]
-            row[2] = ", ".join(DIFFERENT.get(x) or f"Adam's epsilon {x:.2g}" for x in values)
-            last = cell.differences[-1]
-            without = runs.losses(finished, cell._replace(**{last: getattr(usual, last)}))
-            shared = [here[seed] - without[seed] for seed in here.keys() & without.keys()]
-            if shared:
-                row[-1] = interval_text(estimate := paired(shared), estimate.p_none)
+    for cell in asked:
+        losses = runs.losses(finished, cell)
+        values = [getattr(cell, name) for name in cell.differences]
+        different = [DIFFERENT.get(x) or f"Adam's epsilon {x:.2g}" for x in values]
+        row = [_plan(cell.schedule), f"{cell.learning_rate:g}"]
+        row += [", ".join(different) or "the schedule", str(len(losses))]
+        row += [f"{statistics.fmean(losses.values()):.3f}"]
+        row += [interval_text(made[cell], p_values[cell]) if cell in made else "–"]
         rows.append(row)
     head = ["style, horizon, sequence", "rate", "what is different", "seeds", "loss"]
     head += ["difference that the last makes"]
     return table(head, rows) if rows else "None of them is there yet."
+
+
+def _last_difference(finished, cell):
+    """An estimate of what the last thing that is different makes; None where no seed tells."""
+    if not cell.differences:
+        return None
+    last = cell.differences[-1]
+    without = cell._replace(**{last: getattr(Cell(cell.schedule), last)})
+    here, there = (runs.losses(finished, each) for each in (cell, without))
+    shared = [here[seed] - there[seed] for seed in here.keys() & there.keys()]
+    return paired(shared) if shared else None
 
 
 def lstm_table(rows: Iterable[Comparison]) -> str:

@@ -10,7 +10,7 @@ decides nothing.
 import collections
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +38,13 @@ class Estimate(NamedTuple):
     """A difference over seeds."""
 
     mean: float
-    error: float = math.nan  # standard error of the mean
-    freedom: int = 0  # degrees of freedom; 0 for one seed
+    standard_error: float = math.nan  # of the mean
+    df: int = 0  # degrees of freedom; 0 for one seed
 
     @property
-    def half(self) -> float:
-        """Half the width of its t interval at `LEVEL`; no number for one seed."""
-        return float(self.error * stats.t.ppf(1.0 - LEVEL / 2.0, self.freedom))
+    def half_width(self) -> float:
+        """Of its t interval at `LEVEL`; NaN for one seed."""
+        return float(self.standard_error * stats.t.ppf(1.0 - LEVEL / 2.0, self.df))
 
     @property
     def p_none(self) -> float:
@@ -65,59 +65,62 @@ class Estimate(NamedTuple):
 
     def p_beyond(self, margin: float) -> float:
         """The p-value of a difference of the size `margin` or less."""
-        return min(1.0, 2.0 * min(self.p_above(margin), self.p_below(-margin)))
+        p = 2.0 * min(self.p_above(margin), self.p_below(-margin))
+        return p if math.isnan(p) else min(1.0, p)
 
     def _tail(self, above, below):
-        if not self.freedom:
+        if not self.df:
             return math.nan
         distance = above - below
-        if not self.error:  # all seeds differ alike
+        if not self.standard_error:  # all seeds differ alike
             return 0.5 if not distance else float(distance < 0.0)
-        return float(stats.t.sf(distance / self.error, self.freedom))
+        return float(stats.t.sf(distance / self.standard_error, self.df))
 
 
 def paired(differences: Sequence[float]) -> Estimate:
     """The mean of differences that are each of one seed."""
-    mean, freedom = statistics.fmean(differences), len(differences) - 1
-    if not freedom:
+    mean, df = statistics.fmean(differences), len(differences) - 1
+    if not df:
         return Estimate(mean)
-    return Estimate(mean, statistics.stdev(differences) / math.sqrt(len(differences)), freedom)
+    return Estimate(mean, statistics.stdev(differences) / math.sqrt(len(differences)), df)
 
 
 class Noise(NamedTuple):
     """The variance of a paired difference that several kinds of runs have in common."""
 
     variance: float
-    freedom: int
+    df: int  # degrees of freedom; 0 where there are too few seeds
 
     def of(self, differences: Sequence[float]) -> Estimate:
         """The mean of differences that are each of one seed."""
         mean = statistics.fmean(differences)
-        if len(differences) == 1 or not self.freedom:
+        if len(differences) == 1 or not self.df:
             return Estimate(mean)
-        return Estimate(mean, math.sqrt(self.variance / len(differences)), self.freedom)
+        return Estimate(mean, math.sqrt(self.variance / len(differences)), self.df)
 
 
 def noise(losses: Sequence[Mapping[int, float]]) -> Noise:
-    """What is left of losses, by seed for each kind, without the means of kinds and of seeds.
+    """The residuals of losses, by seed for each kind, without the means of kinds and of seeds.
 
     For losses xᵢₛ of K kinds and the S seeds that all have, the variance of a paired difference is
 
-        2 Σᵢₛ (xᵢₛ - x̄ᵢ - x̄ₛ + x̄)² / ((K - 1) (S - 1))
+        2 Σᵢₛ (xᵢₛ - x̄ᵢ - x̄ₛ + x̄)² / ((K - 1) (S - 1)),
+
+    if the residuals of all kinds are independent and vary alike.
     """
     if len(losses) < 2:
         return Noise(math.nan, 0)
     seeds = sorted(set.intersection(*(set(each) for each in losses)))
-    freedom = (len(losses) - 1) * (len(seeds) - 1)
-    if freedom <= 0:
+    df = (len(losses) - 1) * (len(seeds) - 1)
+    if df <= 0:
         return Noise(math.nan, 0)
     x = np.array([[each[seed] for seed in seeds] for each in losses])
-    left = x - x.mean(1, keepdims=True) - x.mean(0) + x.mean()
-    return Noise(float(2.0 * np.sum(left**2)) / freedom, freedom)
+    residuals = x - x.mean(1, keepdims=True) - x.mean(0) + x.mean()
+    return Noise(float(2.0 * np.sum(residuals**2)) / df, df)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's p-values of a family, in its order; those that are no number do not count."""
+    """Holm's p-values of a family, in its order; NaNs do not count."""
     tested = sorted((p, i) for i, p in enumerate(p_values) if not math.isnan(p))
     adjusted, least = [math.nan] * len(p_values), 0.0
     for rank, (p, i) in enumerate(tested):
@@ -141,6 +144,32 @@ def as_good(p_good: float, p_bad: float) -> str:
     return HOLDS if p_good < LEVEL else NOT if p_bad < LEVEL else UNDECIDED
 
 
+def differ(estimates: Iterable[Estimate]) -> list[float]:
+    """Holm's p-values of no difference, of a family."""
+    return holm([estimate.p_none for estimate in estimates])
+
+
+class Judged(NamedTuple):
+    """A verdict about "as good", and Holm's p-value of the opposite."""
+
+    verdict: str
+    p: float
+
+
+def below(estimates: Collection[Estimate], margin: float) -> list[Judged]:
+    """Whether each difference of a family is less than the margin."""
+    good = holm([estimate.p_below(margin) for estimate in estimates])
+    bad = holm([estimate.p_above(margin) for estimate in estimates])
+    return [Judged(as_good(*both), both[0]) for both in zip(good, bad, strict=True)]
+
+
+def within(estimates: Collection[Estimate], margin: float) -> list[Judged]:
+    """Whether the size of each difference of a family is less than the margin."""
+    good = holm([estimate.p_within(margin) for estimate in estimates])
+    bad = holm([estimate.p_beyond(margin) for estimate in estimates])
+    return [Judged(as_good(*both), both[0]) for both in zip(good, bad, strict=True)]
+
+
 def overall(verdicts: Sequence[str]) -> str:
     """The verdict of several comparisons together: theirs, where they agree."""
     if not verdicts:
@@ -153,7 +182,7 @@ def overall(verdicts: Sequence[str]) -> str:
 
 def interval_text(estimate: Estimate, p: float) -> str:
     """A difference with half its t interval and its p-value, where it has several seeds."""
-    if not estimate.freedom:
+    if not estimate.df:
         return f"{estimate.mean:+z.3f}"
     said = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    return f"{estimate.mean:+z.3f} ± {estimate.half:.3f}, {said}"
+    return f"{estimate.mean:+z.3f} ± {estimate.half_width:.3f}, {said}"

@@ -34,7 +34,7 @@ class Progress(NamedTuple):
 
 
 class DivergenceError(UserError):
-    """An update that is not finite, or whose loss is absurd, and the progress before it."""
+    """An update that is not finite, or of an absurd loss, and the progress before it."""
 
     def __init__(self, said: str, progress: Progress):
         super().__init__(said)
@@ -45,7 +45,7 @@ class Calls(NamedTuple):
     """How an epoch's calls run, and what is done between them."""
 
     train_loop: Callable
-    largest_loss: float  # above it training has failed
+    largest_loss: float  # of a call, the mean of its updates: above it training has failed
     skips: bool  # whether an update that is not finite is left out, instead of the end
     keep: Callable[[Progress], None]
     keep_every: int | None
@@ -72,8 +72,8 @@ def train_epoch(
       progress: where the epoch begins or goes on.
 
     Raises:
-      DivergenceError: a loss is too large, or a loss or gradient is not finite; or where such
-        updates are left out, all of the epoch are.
+      DivergenceError: the mean loss of a call is too large, or a loss or gradient is not finite; or
+        where such updates are left out, all of the epoch are.
     """
     position, total = int(progress.position), float(progress.total_loss)
     kept, num_skipped = position, int(progress.num_skipped)

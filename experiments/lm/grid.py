@@ -43,10 +43,12 @@ def cell(
         print(f"{name}: {settings.schedule}", flush=True)
         result = run.train(scratch / name, model, corpus, settings, _print_start, _print_epoch)
         epochs = run_folder.epochs(scratch / name)
+        begun = run_folder.config(scratch / name, {"commit": str | None, "device": str})
         return {
             "train_loss": [epoch["train_loss"] for epoch in epochs],
             "valid_loss": [epoch["valid_loss"] for epoch in epochs],
             "seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
+            "begun": {key: begun[key] for key in kept.ORIGIN},
         } | result._asdict()
 
     holds = dict.fromkeys(("train_loss", "valid_loss"), (settings.num_epochs,))

@@ -86,10 +86,13 @@ def train(
     start = functools.partial(training.start, model, text, settings)
     memory.check_fits(jax.eval_shape(start))
     progress = start(mesh)
-    begin = functools.partial(_begin, workdir, model, corpus, settings)
-    processes.first_then_others("begin", begin)
+    with contextlib.ExitStack() as stack:
 
-    with run_folder.alone(workdir), contextlib.ExitStack() as stack:
+        def begin():
+            stack.enter_context(run_folder.alone(workdir))
+            _begin(workdir, model, corpus, settings)
+
+        processes.first_then_others("begin", begin)
         progress, epochs = _restored(workdir, corpus, progress)
         began(len(epochs), int(progress.position))
         log, wrap = _to_look_at(stack, workdir, epochs, tensorboard, profile)

@@ -48,8 +48,8 @@ class Epoch(NamedTuple):
     epoch: int  # from 1
     train_loss: float
     valid_loss: float
-    tokens_per_second: float  # of training alone
-    seconds: float  # with validation
+    tokens_per_second: float  # of training alone, since the run went on; 0 if nothing was left
+    seconds: float  # with validation, since the run went on where it was stopped in the epoch
     num_skipped: int = 0  # updates that were left out, since they were not finite
     choice: dict[str, Any] | None = None  # of the horizon, where it is chosen
 

@@ -1,6 +1,7 @@
 """Times calls in alternation: on a shared machine what counts is the ratio within a round."""
 
 import multiprocessing
+import random
 import statistics
 import time
 from collections.abc import Callable
@@ -16,14 +17,17 @@ flags.DEFINE_integer("rounds", 11, "Rounds of the alternation.", lower_bound=1)
 def alternate(calls: dict[str, Callable], rounds: int, repeats: int = 1) -> dict[str, list[float]]:
     """Seconds of every call in every round, by name, after a round to warm up.
 
-    In a round each call has its turn, `repeats` times in a row, of which the median counts: three
-    of them do away with what the call before left in the caches and in the allocator.
+    In a round each call has its turn, in a new order that is the same in every process, and
+    `repeats` times in a row, of which the median counts: three of them do away with what the call
+    before left in the caches and in the allocator.
     """
+    order, rng = [*calls.items()], random.Random(0)
     seconds = {name: [] for name in calls}
     for call in calls.values():
         jax.block_until_ready(call())
     for _ in range(rounds):
-        for name, call in calls.items():
+        rng.shuffle(order)
+        for name, call in order:
             seconds[name].append(statistics.median(_seconds(call) for _ in range(repeats)))
     return seconds
 

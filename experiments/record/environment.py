@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,28 @@ def environment() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "system": platform.system(),
         "device": f"{device.platform}: {device.device_kind}",
-        "num_cores": os.cpu_count(),
+        "num_cores": _num_cores(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "matmul_precision": jax.config.values["jax_default_matmul_precision"] or "default",
     }
+
+
+def machine(found: Mapping[str, Any]) -> str:
+    """What ran it; a GPU's float32 products are JAX's default ones, which round to TF32.
+
+    Args:
+      found: an `environment`, or a result with its entries.
+    """
+    platform, kind = found["device"].split(": ")
+    if platform == "cpu":
+        named = f" ({found['cpu']})" if "cpu" in found else ""
+        return f"{found['num_cores']} CPU cores{named}"
+    return f"products in JAX's default precision, {kind}"
+
+
+def _num_cores() -> int | None:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _cpu_model() -> str:

@@ -157,7 +157,7 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
       OSError: it cannot be written.
     """
-    scratch = path.with_name(path.name + ".new")
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")  # another process may write it too
     scratch.write_text(text, encoding="utf-8")
     os.replace(scratch, path)
 

@@ -25,12 +25,17 @@ PACKAGES = ("experiments", "benchmarks")
 LARGEST = {int: 2**31 - 1, float: 3.4e38}  # of a flag, as JAX has numbers
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], num_cores: int | None = None) -> None:
     """Runs a command under absl's and JAX's own flags; a user's error ends in one line.
 
     So do Ctrl-C and SIGTERM, with what the KeyboardInterrupt says, where the command says
     something, and the end of the program that reads the output. A command's module may have
     `DEFAULTS`, its own default values of flags that it shares.
+
+    Args:
+      main: the command.
+      num_cores: on how many it and the processes that it starts are kept, where the system can; all
+        if None.
     """
 
     def guarded(argv):
@@ -40,6 +45,7 @@ def run(main: Callable[[], None]) -> None:
             _check_flags(main.__module__)
             _keep_compiled_programs()
             joining.start()
+            _keep_on_cores(num_cores)
             _find_device()
             environment()  # now: the checkout may change while the main works
             with (
@@ -162,6 +168,12 @@ def _drop_damaged_program(folder: Path, show: Callable, message, *args, **kwargs
         return
     for entry in folder.glob(f"{found[1]}-*"):
         entry.unlink(missing_ok=True)
+
+
+def _keep_on_cores(num_cores):
+    """Before JAX starts its threads, which stay where they were started."""
+    if num_cores is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:num_cores])
 
 
 def _find_device():

@@ -30,11 +30,9 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
     Raises:
       UserError: it is a file, cannot be written, or holds a run with other settings.
     """
-    if not _is_text(str(workdir)):  # Orbax cannot write there
-        raise UserError(f"--workdir={workdir} has bytes that are no UTF-8; name another folder.")
     path = workdir / CONFIG
     config = config | {"jax_config": {name: getattr(jax.config, name) for name in JAX_CONFIG}}
-    try:
+    with _usable(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             for other in (METRICS, CHECKPOINTS):
@@ -45,6 +43,19 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
             replace(path, json.dumps(config | environment(), indent=2) + "\n")
             return
         found = read_object(path, dict.fromkeys(may_grow, int))
+    grown = {name: config[name] for name in may_grow if config[name] > found[name]}
+    _check_same(workdir, found | grown, config)
+    if grown:
+        replace(path, json.dumps(found | grown, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _usable(workdir):
+    """Says what is wrong with a folder in which the block fails."""
+    if not _is_text(str(workdir)):  # Orbax cannot write there
+        raise UserError(f"--workdir={workdir} has bytes that are no UTF-8; name another folder.")
+    try:
+        yield
     except FileExistsError:
         what = "a link that leads nowhere" if workdir.is_symlink() else "a file"
         raise UserError(f"--workdir={workdir} is {what}; name a folder.") from None
@@ -54,18 +65,18 @@ def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -
         ) from None
     except ValueError as error:
         raise UserError(
-            f"{path} is damaged ({error}); mend it, or name another --workdir."
+            f"{workdir / CONFIG} is damaged ({error}); mend it, or name another --workdir."
         ) from None
-    kept, asked = _flat(found), _flat(config)
-    grown = {name: config[name] for name in may_grow if config[name] > found[name]}
-    for name, value in asked.items():
-        if kept.get(name) != value and name not in grown:
+
+
+def _check_same(workdir, found, config):
+    kept = _flat(found)
+    for name, value in _flat(config).items():
+        if kept.get(name) != value:
             raise UserError(
                 f"--workdir={workdir} holds a run with {name} {kept.get(name)}, not {value}; "
                 "name another."
             )
-    if grown:
-        replace(path, json.dumps(found | grown, indent=2) + "\n")
 
 
 def _is_text(name: str) -> bool:
@@ -150,14 +161,16 @@ def saved(workdir: Path) -> dict[str, Any] | None:
 
 @contextlib.contextmanager
 def alone(workdir: Path) -> Iterator[None]:
-    """Locks a folder against other runs, until the block or the process ends.
+    """Makes a folder and locks it against other runs, until the block or the process ends.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another process holds it, or it cannot be used.
     """
     if not processes.is_first():  # for the others too
         yield
         return
+    with _usable(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
     with _opened_lock(workdir, os.O_RDWR | os.O_CREAT) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

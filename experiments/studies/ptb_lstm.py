@@ -72,11 +72,13 @@ def settings(style: str, seed: int) -> Settings:
     )
 
 
-def summary(cells: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def summary(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row for each style: perplexities of each seed, the validation's after each epoch too."""
     rows = []
-    for style, of_seeds in cells.items():
-        schedule, seams = SCHEDULES[style]
+    for style, (schedule, seams) in SCHEDULES.items():
+        of_seeds = [cell for cell in cells if cell["style"] == style]
+        if not of_seeds:
+            continue
         perplexity = lambda name, of_seeds=of_seeds: [math.exp(cell[name]) for cell in of_seeds]
         epochs = [[math.exp(loss) for loss in cell["valid_loss"]] for cell in of_seeds]
         row = schedule._asdict() | {"seams": seams, "seeds": [cell["seed"] for cell in of_seeds]}
@@ -103,19 +105,20 @@ def main():
     model = models.LanguageModel(
         len(corpus.vocabulary), SIZE, SIZE, "lstm", LAYERS, init_scale=INIT_SCALE
     )
-    cells = {}
-    for seed in range(flags.FLAGS.num_seeds):
-        for style in SCHEDULES:
-            name = f"{style}-seed-{seed}"
-            if style not in styles and not (folder / f"{name}.json").exists():
-                continue
-            plan = settings(style, seed)
-            found = grid.cell(folder, scratch, name, model, corpus, plan)
-            cells.setdefault(style, []).append(found)
-            found = {"corpus": corpus.name, "tensorflow": TENSORFLOW, "rows": summary(cells)}
+    name = lambda style, seed: f"{style}-seed-{seed}"
+    is_finished = lambda plan: (folder / f"{name(*plan)}.json").exists()
+    plans = [(style, seed) for seed in range(flags.FLAGS.num_seeds) for style in SCHEDULES]
+    plans = [plan for plan in plans if plan[0] in styles or is_finished(plan)]
+    cells, num_finished = {}, sum(map(is_finished, plans))
+    for plan in sorted(plans, key=is_finished, reverse=True):
+        found = grid.cell(folder, scratch, name(*plan), model, corpus, settings(*plan))
+        cells[plan] = found | {"style": plan[0]}
+        if len(cells) >= num_finished:  # else what is written would lack finished runs
+            rows = summary([cells[plan] for plan in plans if plan in cells])
+            found = {"corpus": corpus.name, "tensorflow": TENSORFLOW, "rows": rows}
             results.write(out, "ptb_lstm", found)
             ptb_lstm_chart.draw(found, out / "ptb_lstm.png")
-    print_table(summary(cells))
+    print_table(summary([*cells.values()]))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ already carries what the past did, and a gradient through the current step alone
 normalised as RMSprop does. Here a tanh RNN learns streams online, one sequence and an update at
 every step (experiments.tasks.online): a sine whose period shifts halfway, their kind of task with
 their 64 units; and random bits asked for 2 and 8 steps later, where nothing but memory helps. For
-horizons 1 to 16, for the full gradient, and for a cell that stays as it was drawn while its readout
-learns: the loss over the last tenth of the steps, by Adam and RMSprop, each at the better of two
+horizons 1 to 16, for the full gradient, and for an untrained cell whose readout alone learns: the
+loss over the last tenth of the steps, by Adam and RMSprop, each at the better of two
 rates.
 
 The claim is one of equivalence, with a margin set beforehand; `experiments.compare` tests it by the
@@ -30,6 +30,7 @@ from absl import flags
 
 from experiments.charts import temporal_credit as temporal_credit_chart
 from experiments.record import kept, launch, results, seeds
+from experiments.record.errors import UserError
 from experiments.tasks import online
 
 TASKS = {
@@ -63,9 +64,19 @@ def last_tenth(losses: np.ndarray) -> np.ndarray:
 
 
 def row(task: str, horizon: int | str, optimizer: str, found: np.ndarray) -> dict[str, Any]:
-    """The losses of all rates; the better rate has the lower median over the seeds at the end."""
+    """The losses at the better rate, which has the lower median over the seeds at the end.
+
+    A rate at which a loss is not finite is the worst, as if its losses were float32's largest.
+
+    Raises:
+      UserError: so is every rate.
+    """
     last = last_tenth(found)
-    best = int(np.nanargmin(np.median(last, axis=1)))
+    is_finite = np.isfinite(found).all(axis=(1, 2))
+    if not is_finite.any():
+        raise UserError(f"{task}, {optimizer}, horizon {horizon}: no rate has finite losses.")
+    of_rates = np.where(is_finite, np.median(last, axis=1), np.finfo("f4").max)
+    best = int(np.argmin(of_rates))
     return {
         "task": task,
         "horizon": horizon,
@@ -73,7 +84,7 @@ def row(task: str, horizon: int | str, optimizer: str, found: np.ndarray) -> dic
         "rate": RATES[best],
         "last": results.rounded(last[best]),
         "median": results.rounded(np.median(found[best], axis=0)),
-        "last_of_rates": results.rounded(np.median(last, axis=1)),
+        "last_of_rates": results.rounded(of_rates),
     }
 
 

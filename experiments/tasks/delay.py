@@ -20,8 +20,7 @@ import optax
 from tbptt_jax import LearnerState, init_stream, make_eval_step, make_train_loop, stream_scan
 
 EVALUATION_CHUNKS = 50
-
-
+SUCCESS = 0.9  # share of the possible gain from which on a delay counts as learnt
 LEAVES = ("recurrent", "input", "bias", "readout", "readout_bias")
 
 

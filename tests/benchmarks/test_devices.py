@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import commands
 import pytest
 
 from benchmarks import devices, devices_page
@@ -64,3 +65,11 @@ def test_counts_are_committed_for_every_case():
     assert found.keys() == devices.CASES.keys()
     for rows in found.values():
         assert [row["devices"] for row in rows] == list(devices.DEVICES)
+
+
+def test_measurements_that_are_damaged_are_named(tmp_path):
+    for path in devices.MACHINES.values():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("{")
+    said = commands.exit_of(devices, f"--measured={tmp_path}", f"--out={tmp_path}")
+    assert "recurrence.json is damaged; run its command again." in said and "\n" not in said

@@ -1,10 +1,13 @@
 """What the soak says of its samples; the job itself takes hours."""
 
 import numpy as np
+import pytest
 
 from benchmarks import soak
 from benchmarks.soak import Sample
+from experiments.record import run_folder
 from experiments.record.checkpoints import CHECKSUMS
+from experiments.record.errors import UserError
 from experiments.record.run_folder import CHECKPOINTS
 
 WORDS = soak.BATCH * soak.STEPS  # of an update
@@ -54,6 +57,15 @@ def test_the_newest_checkpoint_has_the_largest_number(tmp_path):
             (tmp_path / CHECKPOINTS / str(number) / CHECKSUMS).touch()
     found = soak.newest(tmp_path)
     assert found is not None and found[0] == 10
+
+
+def test_an_epoch_that_ends_is_too_short_a_text(tmp_path):
+    soak.check_in_first_epoch(tmp_path)
+    run_folder.write_metrics(tmp_path, [])
+    soak.check_in_first_epoch(tmp_path)
+    run_folder.write_metrics(tmp_path, [{"epoch": 1}])
+    with pytest.raises(UserError, match="soak with more --million_words"):
+        soak.check_in_first_epoch(tmp_path)
 
 
 def test_words_are_as_many_as_asked_for(tmp_path, monkeypatch):

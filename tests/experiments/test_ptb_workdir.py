@@ -43,7 +43,8 @@ def test_links_pipes_and_odd_names_are_named_as_what_they_are(main, finished, tm
     (finished / "lock").symlink_to("../precious")
     assert "run/lock cannot be opened: it is a link" in main()[0]
     assert (tmp_path / "precious").read_text() == "precious"
-    (finished / "config.json").unlink()
+    for name in ("lock", "config.json"):
+        (finished / name).unlink()
     os.mkfifo(finished / "config.json")
     assert "config.json is a pipe or a device" in main()[0]  # and does not wait for ever
     run.rename(tmp_path / "away")
@@ -164,6 +165,14 @@ def test_two_processes_do_not_share_a_workdir(main, tmp_path):
     with run_folder.alone(tmp_path / "run"):
         assert "another process runs in" in main()[0]
     assert main()[0] in (None, 0)
+
+
+def test_a_refused_start_changes_nothing(main, tmp_path):
+    assert main()[0] in (None, 0)
+    before = contents(tmp_path / "run")
+    with run_folder.alone(tmp_path / "run"):
+        assert "another process runs in" in main("--num_epochs=40")[0]
+    assert contents(tmp_path / "run") == before
 
 
 def test_checkpoints_without_their_settings_are_not_adopted(main, finished):

@@ -62,7 +62,9 @@ def test_dependency(study, exit_of, tmp_path, monkeypatch):
     assert again["dependency"]["learnt"] == rows
     one, _ = study(dependency, "--num_seeds=1", "--horizons=2", scratch)
     first = np.array(rows[1]["share"])[:, :1]
-    assert one["dependency"]["learnt"][0]["share"] == first.tolist()
+    shares = {(row["style"], row["horizon"]): row["share"] for row in one["dependency"]["learnt"]}
+    assert shares["true", 2] == first.tolist()
+    assert shares.keys() == {(row["style"], row["horizon"]) for row in rows}  # the finished too
     assert exit_of(dependency, "--horizons=2,3") == "error: --horizons=3: choose from 2, 1."
 
 

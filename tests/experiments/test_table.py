@@ -30,7 +30,9 @@ def test_cell_of_a_grid_goes_on_and_refuses_another_runs_numbers(tmp_path, capsy
     whole = grid.cell(*folders, "whole", model, corpus, settings)
     names = {"style", "horizon", "stride", "seq_len", "learning_rate", "seed", "cell", "state_size"}
     names |= {"batch_size", "num_epochs", "best_valid_loss", "seconds", "commit", "versions"}
-    assert names <= json.loads((tmp_path / "done" / "whole.json").read_text()).keys()
+    written = json.loads((tmp_path / "done" / "whole.json").read_text())
+    assert names <= written.keys()
+    assert written["begun"] == {key: written[key] for key in ("commit", "device")}
     assert len(whole["train_loss"]) == len(whole["valid_loss"]) == 3
     assert whole["best_valid_loss"] == min(whole["valid_loss"])
     assert grid.cell(*folders, "whole", model, corpus, settings) == whole

@@ -97,10 +97,19 @@ def test_verdicts_follow_the_numbers(tmp_path, name, change, claim, case, before
 def test_full_is_as_good_as_true_within_the_margin(difference, worth, equal):
     full, true = schedule("full", seq_len=40), schedule("true", 20, seq_len=40)
     estimate = Estimate(difference, 0.002, 10)
-    row = Comparison(comparisons.EQUAL_LENGTH, full, true, 0.001, estimate, 2, None, 0.5)
+    claim, rates = comparisons.EQUAL_LENGTH, (0.001, 0.001)
+    row = Comparison(claim, full, true, 0.001, rates, estimate, 2, None, 0.5)
     rows = [row, row._replace(learning_rate=None), row._replace(claim=comparisons.EQUAL_UPDATES)]
     assert [finding.verdict for finding in article.conclusion(rows)] == [worth, equal]
     assert not [*article.conclusion(rows[1:])]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [(0.0, "0e+00"), (7e-14, "7e-14"), (7.1e-14, "8e-14"), (9.1e-5, "1e-04"), (5e-16, "5e-16")],
+)
+def test_an_error_in_one_digit_is_not_below_it(error, text):
+    assert article.rounded_up(error) == text
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ TRUE, EPOCHWISE = schedule("true", 5, seq_len=20), schedule("epochwise", 5)
 
 def row(p, rate=0.001, difference=-0.1):
     estimate = Estimate(difference, 0.01, 9)
-    return Comparison(comparisons.SEMI, TRUE, EPOCHWISE, rate, estimate, 3, None, p)
+    rates = rate or 0.001, rate or 0.003
+    return Comparison(comparisons.SEMI, TRUE, EPOCHWISE, rate, rates, estimate, 3, None, p)
 
 
 def rows_of(text):

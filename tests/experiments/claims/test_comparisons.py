@@ -7,7 +7,7 @@ import pytest
 from experiments.claims import comparisons, runs
 from experiments.claims.cells import cells
 from experiments.claims.runs import Run
-from experiments.claims.verdicts import HOLDS, NO_VERDICT
+from experiments.claims.verdicts import HOLDS, NO_VERDICT, paired
 
 pytestmark = pytest.mark.standard
 
@@ -61,6 +61,33 @@ def test_schedules_are_compared_at_their_best_rates():
     assert None not in [r.learning_rate for r in comparisons.comparisons(fabricated(by_rate))]
 
 
+def at_rates(losses):
+    """`fabricated` from {plan: one tuple of seeds for each rate}."""
+    rates = (0.003, 0.001, 0.0003)
+    each = losses.items()
+    return fabricated({(*plan, r): of[i] for plan, of in each for i, r in enumerate(rates)})
+
+
+def test_schedules_with_one_best_rate_are_compared_once():
+    losses = {("true", 5, 20): [(5.1,), (5.0, 5.03), (5.3,)]}
+    losses["epochwise", 5, 5] = [(5.4,), (5.25, 5.27), (5.6,)]
+    at = {row.learning_rate: row for row in comparisons.comparisons(at_rates(losses))}
+    assert at[None] == at[0.001]._replace(learning_rate=None, article=-0.03)
+    assert math.isclose(at[0.001].p, at[0.001].estimate.p_none)  # a family of one
+
+
+def test_schedules_with_two_best_rates_have_their_own_spread():
+    losses = {("true", 5, 20): [(5.1,), (5.0, 5.03, 5.01), (5.3,)]}
+    losses["epochwise", 5, 5] = [(5.4,), (5.25, 5.27, 5.21), (5.2, 5.27, 5.3)]
+    losses["epochwise", 20, 20] = [(5.4,), (5.25, 5.27, 5.21), (5.2, 5.27, 5.3)]
+    rows = comparisons.comparisons(at_rates(losses))
+    (row,) = (
+        row for row in rows if row.learning_rate is None and row.claim == comparisons.EQUAL_HORIZON
+    )
+    assert row.rates == (0.001, 0.0003)
+    assert row.estimate == paired([5.0 - 5.2, 5.03 - 5.27, 5.01 - 5.3])
+
+
 def test_seeds_that_only_one_has_are_left_out():
     found = fabricated(
         {("true", 5, 20, 0.001): (5.0, 5.1), ("epochwise", 5, 5, 0.001): (5.0, 9.0, 5.02)}
@@ -78,15 +105,13 @@ def test_noise_is_pooled_over_the_schedules_of_a_rate():
             left = [0.1 * (i - 1) * (-1) ** seed for seed in range(len(each))]
             losses[*plan, rate] = tuple(5.0 + i + x + y for x, y in zip(each, left, strict=True))
     found = fabricated(losses)
-    noise = {rate: runs.noise(found, rate) for rate in (*seeds, None)}
-    assert [noise[rate].freedom for rate in (*seeds, None)] == [2, 4, 0, 6]
-    total = noise[0.003].variance * 2 + noise[0.001].variance * 4
-    assert math.isclose(noise[None].variance, total / 6)
+    noise = {rate: runs.noise(found, rate) for rate in seeds}
+    assert [noise[rate].df for rate in seeds] == [2, 4, 0]
     for row in comparisons.comparisons(found):
-        of = noise[row.learning_rate]
+        of = noise[row.rates[0]]
         if row.seeds > 1:
-            assert math.isclose(row.estimate.error, math.sqrt(of.variance / row.seeds))
-            assert row.estimate.freedom == of.freedom
+            assert math.isclose(row.estimate.standard_error, math.sqrt(of.variance / row.seeds))
+            assert row.estimate.df == of.df
         else:
             assert row.verdict == NO_VERDICT
 

@@ -63,7 +63,7 @@ def forgetting(found):
 def temporal_credit(found):
     rows = [row for row in found["rows"] if row["task"] == "delay 8"]
     of = {(row["optimizer"], row["horizon"]): row["last"] for row in rows}
-    names = {"frozen": "the cell stays as drawn", "full": "real-time recurrent learning"}
+    names = {"frozen": "untrained cell", "full": "real-time recurrent learning"}
     for horizon in ("frozen", 1, 2, 4, 8, 16, "full"):
         both = (spread(of[optimizer, horizon], 3) for optimizer in ("adam", "rmsprop"))
         yield names.get(horizon, horizon), *both

@@ -123,7 +123,7 @@ def forecasts_are(horizon, valid, unrolled=64):
 
 DEPTH = "BPTT(2h; h) succeeds as often as BPTT(2h; 1)"
 FAR = "horizon 4 gets brackets 16 to 31 steps apart right"
-ONE, DRAWN = "horizon 1 does as well as real-time", "a cell that stays as drawn does as well"
+ONE, DRAWN = "horizon 1 does as well as real-time", "an untrained cell does as well"
 LONGER = "the full gradient forecasts longer"
 AS_LONG = "a shorter horizon forecasts as long as the full gradient"
 AT_2 = "64 steps, horizon 2"

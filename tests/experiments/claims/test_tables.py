@@ -54,7 +54,8 @@ def test_seeds_stand_beside_their_mean_and_updates():
 
 def test_difference_falls_into_style_and_updates():
     def row(claim, difference, article=None, rate=0.001):
-        return Comparison(claim, TRUE, EPOCHWISE, rate, Estimate(difference), 1, article, 0.01)
+        rates, estimate = (rate, rate), Estimate(difference)
+        return Comparison(claim, TRUE, EPOCHWISE, rate, rates, estimate, 1, article, 0.01)
 
     rows = [
         row(comparisons.EQUAL_HORIZON, -0.3, -0.03),
@@ -84,6 +85,27 @@ def test_further_cells_stand_beside_what_they_differ_from(monkeypatch):
         ["epochwise, 5, 5", "0.003", "LSTM", "1", "4.900", "–"],
     ]
     assert tables.extras_table({}) == "None of them is there yet."
+
+
+def test_further_cells_are_one_family(monkeypatch):
+    clean, lstm = Cell(TRUE, carry="clean"), Cell(TRUE, cell="lstm")
+    monkeypatch.setattr(table_cells, "EXTRAS", [clean, lstm])
+    losses = {Cell(TRUE): 5.0, Cell(TRUE, seed=1): 5.1}
+    losses |= {clean: 5.03, clean._replace(seed=1): 5.15}
+    (row,) = (row for row in lines(tables.extras_table(finished(losses))) if CLEAN in row)
+    assert row[-1] == "+0.040 ± 0.127, p = 0.16"
+    losses |= {lstm: 4.9, lstm._replace(seed=1): 4.8}
+    first, second = lines(tables.extras_table(finished(losses)))
+    assert first[-1] == "+0.040 ± 0.127, p = 0.31"
+    assert second[-1].startswith("-0.200 ± 1.271, p = 0.31")
+
+
+def test_the_best_epochs_are_those_of_the_articles_cells():
+    of = lambda *losses: Run(losses, 1, 1.0, 5.0)
+    late, early = of(*[5.0 - 0.01 * n for n in range(20)]), of(4.0, *[5.0] * 19)
+    found = {Cell(TRUE): late, Cell(TRUE, seed=2): early}
+    found |= {Cell(table_cells.CONTROLS[0]): early, Cell(TRUE, carry="clean"): early}
+    assert page.best_epochs(found) == "1 to 20 at rate 0.001 (the last in 1 of 2 runs)"
 
 
 def test_claims_have_a_row_and_cases_a_column():

@@ -18,8 +18,8 @@ def test_a_paired_difference_is_students():
     estimate, expected = verdicts.paired(DIFFERENCES), stats.ttest_1samp(DIFFERENCES, 0.0)
     assert math.isclose(estimate.p_none, expected.pvalue)
     low, high = expected.confidence_interval(0.95)
-    assert math.isclose(estimate.mean - estimate.half, low)
-    assert math.isclose(estimate.mean + estimate.half, high)
+    assert math.isclose(estimate.mean - estimate.half_width, low)
+    assert math.isclose(estimate.mean + estimate.half_width, high)
 
 
 def test_margins_are_tested_one_sided():
@@ -41,15 +41,33 @@ def test_equivalence_is_two_one_sided_tests():
 
 
 def test_more_seeds_sharpen_the_interval():
-    half = [verdicts.paired([0.01, 0.03] * n).half for n in (1, 2, 3, 10, 100)]
+    half = [verdicts.paired([0.01, 0.03] * n).half_width for n in (1, 2, 3, 10, 100)]
     assert half == sorted(half, reverse=True) and half[0] > 20 * half[-1]
 
 
 def test_one_seed_has_no_verdict():
     for estimate in (verdicts.paired([1.0]), verdicts.Noise(0.01, 18).of([1.0])):
-        assert math.isnan(estimate.half)
+        assert math.isnan(estimate.half_width)
         assert verdicts.decide(estimate.mean, estimate.p_none) == NO_VERDICT
         assert verdicts.as_good(estimate.p_below(2.0), estimate.p_above(2.0)) == NO_VERDICT
+        assert math.isnan(estimate.p_within(2.0)) and math.isnan(estimate.p_beyond(0.1))
+
+
+@pytest.mark.parametrize("judge", [verdicts.below, verdicts.within])
+def test_one_seed_does_not_count_in_a_family(judge):
+    several, one = verdicts.paired(DIFFERENCES), verdicts.paired([1.0])
+    for margin in (0.06, -0.01, 0.1):
+        (alone,) = judge([several], margin)
+        both = judge([one, several], margin)
+        assert both[1] == alone and both[0].verdict == NO_VERDICT
+
+
+def test_families_are_judged_by_a_margin():
+    estimates = [verdicts.paired([mean, mean + 0.001, mean - 0.001]) for mean in (-0.1, 0.0, 0.1)]
+    assert [each.verdict for each in verdicts.below(estimates, 0.05)] == [HOLDS, HOLDS, NOT]
+    assert [each.verdict for each in verdicts.within(estimates, 0.05)] == [NOT, HOLDS, NOT]
+    least = min(estimate.p_below(0.05) for estimate in estimates)
+    assert math.isclose(min(each.p for each in verdicts.below(estimates, 0.05)), 3 * least)
 
 
 def test_seeds_that_differ_alike_are_sure():
@@ -62,7 +80,7 @@ def test_noise_of_two_kinds_is_that_of_their_differences():
     first, second = [5.0, 5.2, 5.1], [5.3, 5.4, 5.6]
     differences = np.subtract(first, second)
     noise = verdicts.noise([dict(enumerate(each)) for each in (first, second)])
-    assert noise.freedom == 2 and math.isclose(noise.variance, np.var(differences, ddof=1))
+    assert noise.df == 2 and math.isclose(noise.variance, np.var(differences, ddof=1))
     pooled, own = noise.of(differences.tolist()), verdicts.paired(differences.tolist())
     assert np.allclose(pooled, own)
 
@@ -72,7 +90,7 @@ def test_noise_is_without_what_seeds_and_kinds_have_in_common():
     left = 0.1 * rng.normal(size=(200, 3))
     losses = 5.0 + rng.normal(size=(200, 1)) + rng.normal(size=3) + left
     noise = verdicts.noise([dict(enumerate(each)) for each in losses])
-    assert noise.freedom == 199 * 2
+    assert noise.df == 199 * 2
     assert math.isclose(noise.variance, 2 * 0.1**2, rel_tol=0.15)
 
 
@@ -80,9 +98,9 @@ def test_noise_takes_the_seeds_that_all_have():
     kinds = [{0: 1.0, 1: 2.0, 2: 9.0}, {0: 1.0, 1: 2.5}, {1: 1.0, 0: 2.0}]
     without = [{0: of[0], 1: of[1]} for of in kinds]
     assert verdicts.noise(kinds) == verdicts.noise(without)
-    assert verdicts.noise(kinds).freedom == 2
+    assert verdicts.noise(kinds).df == 2
     for few in ([], kinds[:1], [{0: 1.0}, {0: 2.0, 1: 3.0}], [{0: 1.0, 1: 2.0}, {2: 3.0}]):
-        assert verdicts.noise(few).freedom == 0
+        assert verdicts.noise(few).df == 0
 
 
 def test_holm_multiplies_the_smallest_most_and_keeps_the_order():

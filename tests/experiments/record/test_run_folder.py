@@ -1,6 +1,7 @@
 """The files of a run's folder: whatever stands in them, or in their place, ends in one line."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_lost(tmp_path):
     run_folder.write_metrics(tmp_path, [{"epoch": 1}])
     before = {path: path.read_text() for path in tmp_path.iterdir()}
     for name, write_file in write.items():
-        scratch: Path = tmp_path / f"{name}.new"
+        scratch: Path = tmp_path / f"{name}.{os.getpid()}.new"
         scratch.mkdir()
         with pytest.raises(UserError) as failed:
             write_file()

@@ -64,3 +64,13 @@ def test_better_rate_has_the_lower_median_at_the_end():
     found[1, :, -2:] = [[0.6], [0.7], [0.0]]
     row = temporal_credit.row("bits", 1, "adam", found)
     assert row["rate"] == temporal_credit.RATES[0] and row["last_of_rates"] == [0.5, 0.6]
+
+
+def test_a_rate_that_diverges_is_the_worst_and_all_are_an_error():
+    found = np.full((2, 3, 20), 0.5)
+    found[0, 1, 3] = np.nan
+    row = temporal_credit.row("bits", 1, "adam", found)
+    assert row["rate"] == temporal_credit.RATES[1] and row["last"] == [0.5] * 3
+    assert row["last_of_rates"][0] > 3e38 and row["last_of_rates"][1] == 0.5
+    with pytest.raises(UserError, match="bits, adam, horizon 1: no rate has finite losses"):
+        temporal_credit.row("bits", 1, "adam", found * np.inf)
