@@ -44,8 +44,8 @@ PARAMETERS = (
 def make(setting: Setting, seed: int) -> dict[str, np.ndarray]:
     """Random parameters (`PARAMETERS`, float32) with `tokens` and `targets` ([T, B], int32).
 
-    Kernels are uniform in ±√(3 / fan_in), as those of `experiments/models.py`. Biases are not zero,
-    so that a peer that forgets one is found out.
+    Kernels are uniform in ±√(3 / fan_in), as those of `experiments/lm/models.py`. Biases are not
+    zero, so that a peer that forgets one is found out.
     """
     rng = np.random.default_rng(seed)
     _, _, _, N, M, V = setting

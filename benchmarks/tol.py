@@ -32,7 +32,6 @@ flags.declare_key_flag("out")
 flags.adopt_module_key_flags(alternation)
 flags.adopt_module_key_flags(text_flags)
 
-EMBED, STATE = 50, 100
 SETTINGS = Settings(schedule("true", bptt=20))
 EPOCHS = 0, 1, 3
 LIMITS = (20, 40), (50, 200)  # the horizon, and the steps of a sequence
@@ -141,7 +140,7 @@ def times_beside_all_sweeps(gradient, state, batch, rounds):
 def main() -> None:
     """Trains, counts, times, writes."""
     out, rounds, corpus = results.folder(), flags.FLAGS.rounds, text_flags.corpus_from_flags()
-    model = models.LanguageModel(len(corpus.vocabulary), EMBED, STATE)
+    model = models.LanguageModel(len(corpus.vocabulary), **models.ARTICLE_SIZES)
     rows = []
     for epoch, state in learn(model, corpus):
         print(f"after {epoch} epochs:")

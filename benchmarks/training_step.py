@@ -32,7 +32,8 @@ flags.declare_key_flag("out")
 flags.adopt_module_key_flags(alternation)
 
 DEFAULTS = {"rounds": 30}
-VOCAB, EMBED, STATE, BATCH = 10_000, 50, 100, 32
+VOCAB, BATCH = 10_000, 32
+EMBED, STATE = models.ARTICLE_SIZES.values()
 PRODUCT = 2048
 PRODUCT_OPS = 2 * PRODUCT**3
 SEQUENCES_A_CALL = 10

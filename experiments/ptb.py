@@ -122,7 +122,7 @@ def _schedule(settings: Settings) -> str:
     """How far errors reach."""
     early = ""
     if settings.tol is not None:
-        early = f"; sweeps end where less than {settings.tol:g} of the errors still travels"
+        early = f"; sweeps end once less than {settings.tol:g} of the errors is still carried back"
     if settings.bias is None:
         return f"{settings.schedule}{early}"
     seq_len = settings.schedule.seq_len

@@ -46,7 +46,7 @@ def run(only: str, folder: Path, scratch: Path) -> None:
     numbers.check_text("experiments.table", {"name": corpus.name, "md5": corpus.md5})
     build = models.LanguageModel
     for cell in chosen:
-        model = build(len(corpus.vocabulary), embed_size=50, state_size=100, cell=cell.cell)
+        model = build(len(corpus.vocabulary), **models.ARTICLE_SIZES, cell=cell.cell)
         found = grid.cell(folder, scratch, cell.name, model, corpus, cell.settings())
         print(f"{cell.name}: best validation loss {found['best_valid_loss']:.3f}", flush=True)
 

@@ -99,7 +99,7 @@ def run_delay(folder: Path, num_seeds: int) -> dict:
 
 def run_ptb(folder: Path, scratch: Path, corpus: data.Corpus, num_seeds: int) -> dict:
     """Best validation losses of the three schedules; every finished run has a JSON of its own."""
-    model = models.LanguageModel(len(corpus.vocabulary), embed_size=50, state_size=100)
+    model = models.LanguageModel(len(corpus.vocabulary), **models.ARTICLE_SIZES)
     rows = []
     for h in HORIZONS:
         for name, (horizon, stride) in schedules(h, SCHEDULES).items():

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from experiments.lm.models import ARTICLE_SIZES
 from experiments.lm.settings import Settings
 from experiments.lm.styles import Schedule, schedule
 
@@ -16,12 +17,10 @@ SCHEDULES += [schedule("epochwise", h) for h in (5, 10, 20, 40)]
 CONTROLS = [schedule("epochwise", h, seq_len=t) for h, t in PAIRS]
 FULL = [schedule("full", seq_len=30)]  # that in 40 steps is the article's epochwise 40
 # What all cells have in common, and the article's; the corpus is the Penn Treebank.
-SHARED = {
+SHARED: dict[str, Any] = {
     "batch_size": 32,
     "keep_prob": 0.8,
     "backward": "sweeps",
-    "embed_size": 50,
-    "state_size": 100,
 }
 # Best validation losses of the article, at its three rates.
 ARTICLE = {
@@ -66,12 +65,13 @@ class Cell(NamedTuple):
     @property
     def config(self) -> dict[str, Any]:
         """What its file must say."""
-        return self.schedule._asdict() | {"num_epochs": NUM_EPOCHS} | SHARED | dict(_own(self))
+        shared = {"num_epochs": NUM_EPOCHS} | SHARED | ARTICLE_SIZES
+        return self.schedule._asdict() | shared | dict(_own(self))
 
     def settings(self) -> Settings:
         """How it is trained; the cell apart, which is the model's."""
         how = {name: value for name, value in _own(self) if name != "cell"}
-        return Settings(self.schedule, num_epochs=NUM_EPOCHS, **how)
+        return Settings(self.schedule, num_epochs=NUM_EPOCHS, **SHARED, **how)
 
 
 def _own(cell):

@@ -45,30 +45,40 @@ def text(folder: Path) -> str:
         "verdicts_" + "".join(filter(str.isalnum, title)).lower(): tables.verdicts_table(section)
         for title, section in found.items()
     }
+    before = numbers.read(folder / "verdicts_before.json")
+    findings = [finding for section in found.values() for finding in section.findings]
     values = {
         "summary": summary_lines(found, summary),
+        "margin": f"{MARGIN:g}",
+        "middle_rate": f"{MIDDLE_RATE:g}",
+        "about_as_fast": f"{ABOUT_AS_FAST:g}",
+        "missing": missing_text(finished, missing),
+        "parts_table": tables.parts_table(rows),
+        "test_table": changes.test_table(rows, comparisons(finished, runs.TEST)),
+        "rule_table": changes.rule_table(before, rows, findings),
+    }
+    values |= of_runs(finished, summary) | table_numbers(summary) | of_files(folder) | verdicts
+    return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
+
+
+def of_runs(finished: runs.Runs, summary: runs.Summary) -> dict[str, str]:
+    """What the page says of the table's runs."""
+    return {
         "article_table": tables.article_table(finished),
         "seeds_table": tables.seeds_table(finished),
-        "parts_table": tables.parts_table(rows),
         "extras_table": tables.extras_table(finished),
         "lstm_table": tables.lstm_table(comparisons(finished, cell="lstm")),
-        "missing": missing_text(finished, missing),
         "hours": f"{math.fsum(run.seconds for run in finished.values()) / 3600:.1f}",
         "noise": noise_text(finished),
         "best_epochs": best_epochs(finished),
         "of_means": seeds_offset(finished, summary),
-        "middle_rate": f"{MIDDLE_RATE:g}",
         "epsilon": epsilon_difference(finished),
-        "margin": f"{MARGIN:g}",
-        "test_table": changes.test_table(rows, comparisons(finished, runs.TEST)),
-        "rule_table": changes.rule_table(
-            numbers.read(folder / "verdicts_before.json"),
-            rows,
-            [finding for section in found.values() for finding in section.findings],
-        ),
-        "about_as_fast": f"{ABOUT_AS_FAST:g}",
     }
-    values |= table_numbers(summary) | verdicts
+
+
+def of_files(folder: Path) -> dict[str, str]:
+    """What it says of the other experiments, and their commands."""
+    values = {}
     for name, build in (
         ("vanishing", vanishing_numbers),
         ("timing", lambda found: {"timing_table": tables.timing_table(found)}),
@@ -78,8 +88,7 @@ def text(folder: Path) -> str:
         result = numbers.read(folder / f"{name}.json")
         values |= build(result) | {f"{name}_command": _command(result)}
     result = numbers.read(sections.BENCHMARKS / "recurrence.json")
-    values["recurrence_table"] = tables.recurrence_table(result["shapes"])
-    return string.Template(TEMPLATE.read_text(encoding="utf-8")).substitute(values)
+    return values | {"recurrence_table": tables.recurrence_table(result["shapes"])}
 
 
 def summary_lines(found: dict[str, Section], summary: runs.Summary) -> str:

@@ -1,6 +1,7 @@
 """Flags shared by the commands that train the language model."""
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -11,6 +12,7 @@ from experiments.text import data
 from experiments.text import flags as of_text
 
 DEFAULT_BIAS = 0.1
+DEFAULT: dict[str, Any] = settings.Settings._field_defaults | models.ARTICLE_SIZES
 SCHEDULE_FLAGS = ("bptt", "stride", "seq_len")
 
 flags.adopt_module_key_flags(of_text)
@@ -44,8 +46,8 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "tol",
     0.0,
-    "Errors that still travel, as a part of those that have arrived, below which sweeps end before "
-    "the horizon; 0 for all sweeps.",
+    "Sweeps end before the horizon once the norm of the errors still being backpropagated is below "
+    "this fraction of that of their sum so far; 0 for all sweeps.",
     lower_bound=0.0,
 )
 flags.DEFINE_integer(
@@ -53,14 +55,20 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("seq_len", None, "Steps of one update.", lower_bound=1)
 flags.DEFINE_enum(
-    "optimizer", "adam", sorted(optimizers.OPTIMIZERS), "Optimizer, with optax's defaults."
+    "optimizer",
+    DEFAULT["optimizer"],
+    sorted(optimizers.OPTIMIZERS),
+    "Optimizer, with optax's defaults.",
 )
 flags.DEFINE_float(
-    "learning_rate", 0.001, "Learning rate, the highest of its schedule.", lower_bound=0.0
+    "learning_rate",
+    DEFAULT["learning_rate"],
+    "Learning rate, the highest of its schedule.",
+    lower_bound=0.0,
 )
 flags.DEFINE_enum(
     "lr_schedule",
-    "constant",
+    DEFAULT["lr_schedule"],
     optimizers.SCHEDULES,
     "Learning rate over the updates of the whole run: constant; halved after each epoch from the "
     "fourth on; or one that ends at 0.",
@@ -86,19 +94,27 @@ flags.DEFINE_float(
     "What adam, adamw and rmsprop add to a gradient's root mean square; default that of optax.",
     lower_bound=0.0,
 )
-flags.DEFINE_integer("num_epochs", 20, "Passes over the training text.", lower_bound=1)
+flags.DEFINE_integer(
+    "num_epochs", DEFAULT["num_epochs"], "Passes over the training text.", lower_bound=1
+)
 flags.DEFINE_integer(
     "patience",
     None,
     "Epochs without a better validation loss that end the run; default all epochs are run.",
     lower_bound=1,
 )
-flags.DEFINE_integer("batch_size", 32, "Streams the text is cut into.", lower_bound=1)
-flags.DEFINE_integer("state_size", 100, "Size of the recurrent state.", lower_bound=1)
-flags.DEFINE_integer("embed_size", 50, "Size of the token embedding.", lower_bound=1)
+flags.DEFINE_integer(
+    "batch_size", DEFAULT["batch_size"], "Streams the text is cut into.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "state_size", DEFAULT["state_size"], "Size of the recurrent state.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "embed_size", DEFAULT["embed_size"], "Size of the token embedding.", lower_bound=1
+)
 flags.DEFINE_float(
     "keep_prob",
-    0.8,
+    DEFAULT["keep_prob"],
     "Probability that dropout keeps an entry of an embedding or of a layer's output.",
     lower_bound=0.0,
     upper_bound=1.0,
@@ -113,13 +129,13 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_enum(
     "carry",
-    "clean",
+    DEFAULT["carry"],
     settings.CARRIES,
     "State that a training sequence hands on: clean, or dropped out as in the article.",
 )
 flags.DEFINE_enum(
     "seams",
-    "cut",
+    DEFAULT["seams"],
     settings.SEAMS,
     "Between two sequences: cut, as in the article, or exact, where errors reach their whole "
     "horizon into the sequences before (--seq_len may then be shorter than --bptt).",
@@ -140,13 +156,13 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_enum(
     "backward",
-    "sweeps",
+    DEFAULT["backward"],
     settings.BACKWARDS,
     "How gradients are computed: sweeps (truncated_scan), or windows (the definition, slow).",
 )
 flags.DEFINE_integer(
     "seed",
-    0,
+    DEFAULT["seed"],
     "Seed of the parameters and of dropout, or of what is drawn from a trained model.",
     lower_bound=0,
     upper_bound=2**31 - 1,

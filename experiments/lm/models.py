@@ -9,6 +9,10 @@ import jax.numpy as jnp
 from tbptt_jax import linear_softmax_cross_entropy
 
 CELLS = {"vanilla": nn.SimpleCell, "gru": nn.GRUCell, "lstm": nn.OptimizedLSTMCell}
+ARTICLE_SIZES: dict[str, Any] = {
+    "embed_size": 50,
+    "state_size": 100,
+}  # the article's table
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # None: that of the parameters
 
 

@@ -37,37 +37,6 @@ def run(main: Callable[[], None], num_cores: int | None = None) -> None:
       num_cores: on how many it and the processes that it starts are kept, where the system can; all
         if None.
     """
-
-    def guarded(argv):
-        if len(argv) > 1:
-            sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
-        try:
-            _check_flags(main.__module__)
-            _keep_compiled_programs()
-            joining.start()
-            _keep_on_cores(num_cores)
-            _find_device()
-            environment()  # now: the checkout may change while the main works
-            with (
-                processes.lost_if_it_fails(),
-                interrupts.noted() if processes.are_several() else interrupts.raised(),
-            ):
-                main()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            _end("stopped: nothing reads the output; what was written stays.", 128 + signal.SIGPIPE)
-        except processes.SharedError as error:
-            _stop(f"error: {error}", 1)
-        except (UserError, processes.LostError, OSError) as error:
-            _end(f"error: {error}")
-        except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if _is_out_of_memory(error):
-                _end(f"error: out of memory; smaller sizes may fit ({_first_line(error)}).")
-            raise
-        except KeyboardInterrupt as stop:
-            said = f"interrupted; {str(stop) or 'what was written stays.'}"
-            _stop(said, interrupts.exit_code(stop))
-
     for name, value in getattr(sys.modules[main.__module__], "DEFAULTS", {}).items():
         flags.FLAGS.set_default(name, value)
     for stream in (sys.stdout, sys.stderr):
@@ -76,9 +45,41 @@ def run(main: Callable[[], None], num_cores: int | None = None) -> None:
     logging.set_verbosity(logging.WARNING)
     jax.config.config_with_absl()
     app.run(
-        processes.ending_together()(guarded),
+        processes.ending_together()(functools.partial(_guarded, main, num_cores)),
         flags_parser=functools.partial(_parse, main.__module__),
     )
+
+
+def _guarded(main, num_cores, argv):
+    """The command; whatever ends it is said in one line."""
+    if len(argv) > 1:
+        sys.exit(f"error: unexpected argument {argv[1]!r}; every option starts with --.")
+    try:
+        _check_flags(main.__module__)
+        _keep_compiled_programs()
+        joining.start()
+        _keep_on_cores(num_cores)
+        _find_device()
+        environment()  # now: the checkout may change while the main works
+        with (
+            processes.lost_if_it_fails(),
+            interrupts.noted() if processes.are_several() else interrupts.raised(),
+        ):
+            main()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end("stopped: nothing reads the output; what was written stays.", 128 + signal.SIGPIPE)
+    except processes.SharedError as error:
+        _stop(f"error: {error}", 1)
+    except (UserError, processes.LostError, OSError) as error:
+        _end(f"error: {error}")
+    except (jax.errors.JaxRuntimeError, MemoryError) as error:
+        if _is_out_of_memory(error):
+            _end(f"error: out of memory; smaller sizes may fit ({_first_line(error)}).")
+        raise
+    except KeyboardInterrupt as stop:
+        said = f"interrupted; {str(stop) or 'what was written stays.'}"
+        _stop(said, interrupts.exit_code(stop))
 
 
 def _parse(module: str, argv: list[str]) -> list[str]:

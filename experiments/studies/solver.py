@@ -127,7 +127,10 @@ def seen(params: solvers.Params, states: States) -> dict[str, list]:
 
 
 def before(states: States, num_seeds: int) -> dict[str, Any]:
-    """What is seen of the solver alone, and its "growth", the largest Lyapunov exponent."""
+    """What is seen of the solver alone, and its "growth", the largest Lyapunov exponent.
+
+    Its networks are drawn as those that learn, from other keys.
+    """
     params = jax.vmap(lambda seed: solvers.init_params(TASK, key_of(seed)))(jnp.arange(num_seeds))
     growth = jax.jit(functools.partial(solvers.growth, TASK))(states.train, jax.random.key(2))
     return {"growth": results.rounded(growth)} | seen(params, states)

@@ -114,7 +114,7 @@ class Text(NamedTuple):
 
 
 def next_chunk(task: Task, text: Text, key: jax.Array) -> tuple[Text, jax.Array, Symbols]:
-    """The next chunk: the text behind it, inputs [C, B], and the symbols to predict [C, B]."""
+    """The next chunk: where the text stands after it, inputs and symbols to predict, [C, B]."""
     keys = jax.random.split(key, task.chunk)
     body = functools.partial(next_symbol, task)
     brackets, targets = jax.lax.scan(body, text.brackets, keys)

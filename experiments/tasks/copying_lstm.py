@@ -102,7 +102,7 @@ def make_epoch(task: Task, k: int) -> Callable[[Any, jax.Array], Any]:
 
 
 def make_test(task: Task) -> Callable[[Any, jax.Array], jax.Array]:
-    """Builds (params, key) -> perplexity, behind the first two periods of a stream."""
+    """Builds (params, key) -> perplexity, after the first two periods of a stream."""
     model, before = make_model(task), 4 * task.memory
 
     def test(params, key):
@@ -116,7 +116,7 @@ def make_test(task: Task) -> Callable[[Any, jax.Array], jax.Array]:
 
 
 def make_bias(task: Task, ks: tuple[int, ...], num_lags: int) -> Callable:
-    """Builds (params, key) -> TruncationBias of each K, behind the first two periods of a stream.
+    """Builds (params, key) -> TruncationBias of each K, after the first two periods of a stream.
 
     An error of BPTT(2K - 1; K) reaches K steps back at least: its bias is taken for horizon K's.
     """
