@@ -12,18 +12,19 @@ T = 7
 RECURRENCES = ["tanh_rnn", "gru", "lstm", "counting_rnn", "two_layers", "complex_rnn"]
 
 
+def make_gradients(f, horizon, stride, scan=truncated_scan):
+    """Builds (params, init, xs, carry_ct, ys_ct) -> gradients for the first three, jitted."""
+
+    def loss(params, init, xs, *cotangents):
+        step = lambda carry, x: f(params, carry, x)
+        return definition.inner(cotangents, scan(step, init, xs, horizon=horizon, stride=stride))
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2), allow_int=True))
+
+
 def scan_gradients(problem, horizon, stride, scan=truncated_scan):
     """Gradients for (params, init, xs) with the problem's cotangents on `scan`'s results."""
-
-    def results(params, init, xs):
-        step = lambda carry, x: problem.f(params, carry, x)
-        return scan(step, init, xs, horizon=horizon, stride=stride)
-
-    def loss(*args):
-        return definition.inner((problem.carry_ct, problem.ys_ct), results(*args))
-
-    grad = jax.grad(loss, argnums=(0, 1, 2), allow_int=True)
-    return jax.jit(grad)(problem.params, problem.init, problem.xs)
+    return make_gradients(problem.f, horizon, stride, scan)(*problem[1:])
 
 
 def windows_gradients(problem, horizon, stride):

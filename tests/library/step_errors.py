@@ -8,7 +8,7 @@ import definition
 import jax
 import jax.numpy as jnp
 from any_steps import PLAIN, N, float0_corners
-from gradients import largest_error, scan_gradients
+from gradients import largest_error, make_gradients, scan_gradients
 from jax.flatten_util import ravel_pytree
 from own_rules import STEPS as WITH_RULES
 from own_rules import surrogate_spike
@@ -34,6 +34,12 @@ def problem(f, num_steps):
     return cells.Problem(f, weights, carry, xs, *cells.like(results, keys[3]))
 
 
+@functools.cache
+def full_gradients(f, num_steps):
+    """Of `lax.scan`."""
+    return scan_gradients(problem(f, num_steps), None, 1)
+
+
 class Comparison(NamedTuple):
     """How far a step's gradients are from the definition's, and from those of `lax.scan`."""
 
@@ -48,6 +54,7 @@ def compare(f, num_steps, horizon, stride):
     whole = problem(f, num_steps)
     once = whole._replace(f=jax.jit(f))  # traced and compiled once for all its steps
     expected = definition.truncated_gradients(*once, horizon=horizon, stride=stride)
+    gradients = make_gradients(f, horizon, stride)
     stateless = whole._replace(carry_ct=jax.tree.map(jnp.zeros_like, whole.carry_ct))
 
     def of_stream(params, xs):
@@ -56,10 +63,10 @@ def compare(f, num_steps, horizon, stride):
         return jnp.float64(0.0) + definition.inner(whole.ys_ct, ys)
 
     params, xs = jax.jit(jax.grad(of_stream, argnums=(0, 1)))(whole.params, whole.xs)
-    of_outputs = scan_gradients(stateless, horizon, stride)
+    of_outputs = gradients(*stateless[1:])
     return Comparison(
         float(jnp.linalg.norm(ravel_pytree((expected[0], expected[2]))[0])),
-        largest_error(scan_gradients(whole, horizon, stride), expected),
+        largest_error(gradients(*whole[1:]), expected),
         largest_error((params, xs), (of_outputs[0], of_outputs[2])),
-        largest_error(scan_gradients(whole, None, 1), expected),
+        largest_error(full_gradients(f, num_steps), expected),
     )

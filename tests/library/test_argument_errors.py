@@ -196,8 +196,15 @@ def bias():
     return truncation_bias(spectrum, horizons=(2, 4))
 
 
+def gradient_with(tol):
+    """Of three units that mix, whose sweeps end at 0.5 before the horizon."""
+    mixing = lambda c, x: (0.1 * (c + c[::-1]) + x, c)
+    outputs = lambda xs: truncated_scan(mixing, jnp.zeros(3), xs, horizon=5, tol=tol)[1].sum()
+    return jax.grad(outputs)(jnp.ones((6, 3)))
+
+
 NUMBERS = {
-    "truncated_scan: tol": lambda x: truncated_scan(step, 0.0, XS, horizon=3, tol=x),
+    "truncated_scan: tol": gradient_with,
     "effective_horizon: fraction": lambda x: effective_horizon(jnp.ones(3), fraction=x),
     "adaptive_horizon: tolerance": lambda x: adaptive_horizon(bias(), tolerance=x),
 }
@@ -228,6 +235,10 @@ def test_what_is_no_static_number_fails_in_one_line(name, wrong, got):
 def test_numbers_of_python_and_numpy_are_static(name, number):
     """All mean what Python's own does."""
     chex.assert_trees_all_equal(NUMBERS[name](number), NUMBERS[name](0.5))
+
+
+def test_tol_is_of_the_gradient():
+    assert (gradient_with(0.5) != gradient_with(0.0)).any()
 
 
 def test_a_horizon_for_each_part_checks_types_first():

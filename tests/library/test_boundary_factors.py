@@ -14,6 +14,8 @@ from gradients import largest_error, scan_gradients
 from tbptt_jax import (
     draw_boundary_factors,
     draw_lag_weights,
+    init_stream,
+    stream_scan,
     truncated_scan,
     with_boundary_factors,
 )
@@ -67,6 +69,25 @@ def test_factors_multiply_the_errors_between_steps(name, shape, horizon, stride)
     actual = scan_gradients(weighted_problem(name, shape, with_boundary_factors), horizon, stride)
     np.testing.assert_array_equal(actual[2][1], 0.0)  # the factors do not change the results
     assert largest_error((*actual[:2], actual[2][0]), (*expected[:2], expected[2][0])) < 1e-12
+
+
+@pytest.mark.parametrize("stride, chunk", [(1, 3), (2, 4)])
+def test_factors_in_a_stream_cut_into_chunks(stride, chunk):
+    problem = weighted_problem("lstm", "[T, B]", with_boundary_factors)
+    problem = problem._replace(carry_ct=jax.tree.map(jnp.zeros_like, problem.carry_ct))
+    expected = scan_gradients(problem, 4, stride)
+
+    def loss(params, init, xs):
+        state, total = init_stream(init, xs, horizon=4, stride=stride), 0.0
+        for first in range(0, T, chunk):
+            here = functools.partial(jax.tree.map, lambda leaf, a=first: leaf[a : a + chunk])
+            f, is_last = functools.partial(problem.f, params), first + chunk >= T
+            state, ys = stream_scan(f, state, here(xs), last=is_last)
+            total += definition.inner(here(problem.ys_ct), ys)
+        return total
+
+    grad = jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+    assert largest_error(grad(problem.params, problem.init, problem.xs), expected) < 1e-12
 
 
 def test_a_contribution_is_weighted_by_the_product_of_the_factors_between():

@@ -91,6 +91,26 @@ def test_error_reaches_exactly_its_window(horizon, stride, reverse):
     np.testing.assert_array_equal(reached, (block_end - horizon < s) & (s <= t))
 
 
+@pytest.mark.parametrize("width", [None, 2])
+@pytest.mark.parametrize("carry_every", [1, 3])
+@pytest.mark.parametrize("horizon, stride", [(1, 1), (3, 1), (3, 2), (6, 5)])
+def test_error_of_mixed_entries_reaches_exactly_its_window(
+    horizon, stride, carry_every, width, monkeypatch
+):
+    """As above, by sweeps and chains: entries that change places are not elementwise."""
+    monkeypatch.setattr("tbptt_jax._backward.adjoint.tile_width", lambda *_: width)
+
+    def outputs(xs):
+        step = lambda c, x: (1.1 * c[::-1] + jnp.sin(x), c.sum() + jnp.sin(x))
+        options = {"horizon": horizon, "stride": stride, "carry_every": carry_every}
+        return truncated_scan(step, jnp.array([0.3, 0.2]), xs, **options)[1]
+
+    reached = np.asarray(jax.jit(jax.jacrev(outputs))(jnp.linspace(0.1, 0.7, T)) != 0.0)
+    t, s = np.indices((T, T))
+    block_end = np.minimum((t // stride + 1) * stride, T) - 1
+    np.testing.assert_array_equal(reached, (block_end - horizon < s) & (s <= t))
+
+
 @pytest.mark.grid
 @pytest.mark.parametrize("width", [2, 3, 6])
 @pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 1), (4, 1), (6, 1), (4, 2), (6, 5)])
@@ -139,15 +159,16 @@ def test_carries_that_are_run_again(name, horizon, stride, carry_every, width, m
     assert largest_error(scan_gradients(problem, horizon, stride, scan), expected) < 1e-12
 
 
-@pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 2)])
-def test_reverse_counts_in_the_order_of_execution(horizon, stride):
+@pytest.mark.parametrize("carry_every", [1, 3])
+@pytest.mark.parametrize("horizon, stride", [(2, 1), (3, 2), (None, 1)])
+def test_reverse_counts_in_the_order_of_execution(horizon, stride, carry_every):
     problem = cells.problem("lstm", T)
     flip = lambda tree: jax.tree.map(lambda leaf: leaf[::-1], tree)
-    expected = definition.truncated_gradients(*problem, horizon=horizon, stride=stride)
+    expected = definition.truncated_gradients(*problem, horizon=horizon or T, stride=stride)
     flipped = problem._replace(xs=flip(problem.xs), ys_ct=flip(problem.ys_ct))
 
     def reverse_scan(f, init, xs, **schedule):
-        return truncated_scan(f, init, xs, reverse=True, **schedule)
+        return truncated_scan(f, init, xs, reverse=True, carry_every=carry_every, **schedule)
 
     params, init, xs = scan_gradients(flipped, horizon, stride, reverse_scan)
     assert largest_error((params, init, flip(xs)), expected) < 1e-12

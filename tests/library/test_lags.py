@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tbptt_jax import effective_horizon, lag_spectrum
+from tbptt_jax import dyadic_lag_spectrum, effective_horizon, lag_spectrum
 
 NUM_STEPS = 7
 CELLS = ("tanh_rnn", "gru", "lstm", "two_layers", "counting_rnn", "complex_rnn")
@@ -54,6 +54,30 @@ def test_parts_of_the_first_lags_add_up_to_the_gradient_with_that_horizon(cell):
         ):
             scale = np.max(np.abs(grad))
             np.testing.assert_allclose(actual / scale, grad / scale, atol=1e-12, rtol=0.0)
+
+
+@pytest.mark.parametrize("spectrum_of", [lag_spectrum, dyadic_lag_spectrum])
+def test_leaves_that_are_handed_on_are_constants_of_the_step(spectrum_of):
+    """Their errors are a parameter's, not the carry's."""
+    gain, is_dyadic = jnp.array([1.1, 0.9]), spectrum_of is dyadic_lag_spectrum
+    mix = (lambda c: c) if is_dyadic else (lambda c: c[::-1])
+    step = lambda w, gain, c, x: jnp.tanh(w * gain * mix(c) + x)
+
+    def handing_on(w, carry, x):
+        gain, c = carry
+        c = step(w, gain, c, x)
+        return (gain, c), c
+
+    def closing_over(w, c, x):
+        c = step(w, gain, c, x)
+        return c, c
+
+    options = {} if is_dyadic else {"horizon": NUM_STEPS}
+    loss_fn, c, xs = lambda w, ys, _: jnp.sum(ys), jnp.array([0.3, 0.2]), jnp.ones((NUM_STEPS, 2))
+    run = lambda cell, carry: spectrum_of(cell, loss_fn, **options)(jnp.array(1.3), carry, xs, None)
+    actual, expected = run(handing_on, (gain, c)), run(closing_over, c)
+    chex.assert_trees_all_close(actual, expected, rtol=1e-12)
+    assert expected.l2[1] > 0.0
 
 
 def test_lags_within_the_sequence_hold_something_and_those_beyond_nothing():

@@ -39,6 +39,32 @@ def test_forward_is_that_of_scan_bit_for_bit(name, options):
     chex.assert_trees_all_equal(actual, expected, strict=True)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"horizon": 2, "carry_every": 2},
+        {"horizon": 2, "stride": 2, "carry_every": 3},
+        {"horizon": None, "carry_every": 2},
+        {"horizon": 2, "carry_every": 20},
+        {"horizon": 4, "tol": 0.1},
+        {"horizon": 2, "lag_weights": jnp.ones(2)},
+        {"horizon": cells.LSTMCarry(3, 2)},
+    ],
+    ids=str,
+)
+def test_forward_under_a_gradient_is_that_of_scan(options, reverse):
+    """Where carries are run again it takes another way than without a gradient."""
+    problem = cells.problem("lstm", T)
+    scans = functools.partial(truncated_scan, **options), jax.lax.scan
+    f = functools.partial(problem.f, problem.params)
+    actual, expected = (
+        jax.vjp(lambda *args, scan=scan: scan(f, *args, reverse=reverse), *problem[2:4])[0]
+        for scan in scans
+    )
+    chex.assert_trees_all_close(actual, expected, rtol=1e-12)
+
+
 def test_forward_is_bit_for_bit_as_users_compile_it():
     """At XLA's default optimisation, which the other tests turn off."""
     code = """
@@ -186,8 +212,12 @@ def test_wrong_use_raises_the_error_of_scan(args, horizon):
 
 
 def test_numpy_integers_are_schedules():
-    run = lambda h: truncated_scan(lambda c, x: (c + x, c), 0.0, jnp.ones(9), horizon=h)
-    chex.assert_trees_all_equal(run(np.int64(3)), run(3))
+    outputs = lambda xs, **schedule: truncated_scan(lambda c, x: (c + x, c), 0.0, xs, **schedule)[1]
+    jacobian = lambda **schedule: jax.jacrev(functools.partial(outputs, **schedule))(jnp.ones(6))
+    expected = jacobian(horizon=3, stride=2)
+    actual = jacobian(horizon=np.int64(3), stride=np.int8(2), carry_every=np.int32(2))
+    np.testing.assert_array_equal(actual, expected)
+    assert (jacobian(horizon=3) != expected).any() and (jacobian(horizon=None) != expected).any()
 
 
 class Gain:

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tbptt_jax import init_stream, stream_scan, truncated_scan, windowed_value_and_grad
+from tbptt_jax import (
+    init_stream,
+    lag_spectrum,
+    stream_scan,
+    truncated_scan,
+    windowed_value_and_grad,
+)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +152,17 @@ def test_mutable_arrays_are_refused_where_steps_are_run_again(jit):
     stream = lambda f, init, xs: stream_scan(f, init_stream(init, xs, horizon=9), xs)
     with pytest.raises(ValueError, match=r"^stream_scan: the step reads or updates a mutable"):
         run(stream)
+    cell = lambda f: lambda _, c, x: f(c, x)
+    spectrum = lambda f, init, xs: lag_spectrum(cell(f), lambda _, ys, __: jnp.sum(ys), horizon=3)(
+        0.5, init, xs, None
+    )
+    with pytest.raises(ValueError, match=r"^lag_spectrum: the step reads or updates a mutable"):
+        run(spectrum)
+    windows = lambda f, init, xs: windowed_value_and_grad(cell(f), lambda _, y, __: y, horizon=3)(
+        0.5, init, xs, xs
+    )
+    with pytest.raises(ValueError, match=r"^windowed_value_and_grad: the step reads or updates"):
+        run(windows)
 
 
 def test_an_error_inside_the_step_names_the_users_function():

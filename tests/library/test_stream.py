@@ -6,6 +6,7 @@ import warnings
 
 import cells
 import chex
+import elementwise_cells
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -176,29 +177,43 @@ def test_one_compilation_serves_all_chunks():
         state, _ = step(state, cut(problem.xs, first, first + 2))
 
 
-def test_a_batch_that_shrinks_is_cut_along_its_axis():
+@pytest.mark.parametrize("kind", ["usual", "stale", "trace"])
+def test_a_batch_that_shrinks_is_cut_along_its_axis(kind):
     """As the docstring of `init_stream` says: what is left goes on as if it had been alone."""
-    problem = stream_problem("tanh_rnn")
-    f = functools.partial(problem.f, problem.params)
+    is_traced = kind == "trace"
+    problem = elementwise_cells.problem("gated_average", 9) if is_traced else stream_problem("gru")
+    f, params, init, xs = problem[:4]
+    options = {"horizon": 4, "stale": kind == "stale"}
+    options |= {"tail": "trace", "cell": f, "params": params} if is_traced else {}
     one = lambda tree, axis: jax.tree.map(
         lambda leaf: jax.lax.slice_in_dim(leaf, 0, 1, axis=axis), tree
     )
+    first = lambda tree: cut(tree, 0, 5)
 
     def second(state, xs):
-        loss = lambda xs: jnp.sum(stream_scan(f, state, xs)[1]["twice"])
-        return jax.grad(loss)(xs)
+        def loss(params, xs):
+            _, ys = stream_scan(f, state, xs, params=params)
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(ys))
 
-    both, _ = stream_scan(f, init_stream(problem.init, problem.xs, horizon=4), problem.xs[:5])
-    alone = init_stream(one(problem.init, 0), one(problem.xs, 1), horizon=4)
-    alone, _ = stream_scan(f, alone, one(problem.xs[:5], 1))
-    cut_state = dataclasses.replace(both, carry=one(both.carry, 0), xs=one(both.xs, 1))
-    later = one(problem.xs[5:], 1)
-    np.testing.assert_allclose(second(cut_state, later), second(alone, later), rtol=1e-12)
+        return jax.grad(loss, argnums=(0, 1))(params, xs)
+
+    both, _ = stream_scan(f, init_stream(init, xs, **options), first(xs), params=params)
+    alone = init_stream(one(init, 0), one(xs, 1), **options)
+    alone, _ = stream_scan(f, alone, first(one(xs, 1)), params=params)
+    shrunk = dataclasses.replace(
+        both,
+        carry=one(both.carry, 1 if kind == "stale" else 0),
+        xs=one(both.xs, 1),
+        trace=one(both.trace, 0),
+    )
+    later = one(cut(xs, 5, 9), 1)
+    chex.assert_trees_all_close(second(shrunk, later), second(alone, later), rtol=1e-12)
 
 
 def test_any_static_integer_is_a_horizon_under_jit():
     state = init_stream(0.0, jnp.ones(4), horizon=jnp.int32(3), stride=np.int64(2))
     assert (type(state.horizon), type(state.stride)) == (int, int)
+    assert (state.horizon, state.stride, state.history) == (3, 2, 1)
     step = lambda carry, x: (carry + x, carry)
     assert jax.jit(functools.partial(stream_scan, step))(state, jnp.ones(4))[1].shape == (4,)
 
