@@ -3,6 +3,7 @@
 import functools
 
 import any_steps
+import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,7 @@ OF_DIFFRAX = [pytest.param(f, marks=pytest.mark.needs("diffrax")) for f in any_s
 
 
 @pytest.mark.filterwarnings("ignore:Complex dtype")
-@pytest.mark.parametrize("stride", [1, 2])
+@grids.over("stride", [1], [2])
 @pytest.mark.parametrize("f", [*step_errors.STEPS, *OF_DIFFRAX], ids=lambda f: f.__name__)
 def test_any_step_has_the_gradient_of_the_definition(f, stride):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

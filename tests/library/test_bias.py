@@ -1,5 +1,6 @@
 """Bounds on what a horizon cuts off, and the shortest horizon that cuts off little."""
 
+import functools
 import re
 
 import cells
@@ -27,6 +28,7 @@ def mean_loss(w, ys, _):
     return jnp.mean(ys)
 
 
+@functools.cache
 def average_spectrum(w, horizon=20, num_steps=40):
     run = jax.jit(lag_spectrum(moving_average, mean_loss, horizon=horizon))
     return run(jnp.array(w), jnp.array(0.0), jnp.ones(num_steps), None)

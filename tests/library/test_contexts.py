@@ -2,6 +2,7 @@
 
 import cells
 import definition
+import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +14,10 @@ from jax.sharding import AxisType, PartitionSpec
 from tbptt_jax import truncated_scan
 
 T, HORIZON = 5, 3
-STRIDES = pytest.mark.parametrize("stride", [1, 2])
+STRIDES = grids.over("stride", [1], [2])
 
 
-@pytest.fixture(params=["all at once", "windows"])
+@pytest.fixture(params=["all at once", pytest.param("windows", marks=pytest.mark.grid)])
 def passes(request, monkeypatch):
     """Both ways in which a CPU carries errors back; short sequences take the first by default."""
     if request.param == "windows":

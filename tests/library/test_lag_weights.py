@@ -5,6 +5,7 @@ import functools
 import cells
 import definition
 import elementwise_cells
+import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,8 +59,8 @@ def weighted_gradients(problem, weights, **options):
     return scan_gradients(problem, weights.shape[-1], 1, scan)
 
 
-@pytest.mark.parametrize("width", [None, 2])
-@pytest.mark.parametrize("horizon", [1, 2, 4, T])
+@grids.over("width", [None], [2])
+@grids.over("horizon", [4], [1, 2, T])
 @pytest.mark.parametrize(
     "name, shape, carry_every",
     [("lstm", "[B, H]", 1), ("lstm", "[H]", 3), ("complex_rnn", "[H]", 1)],

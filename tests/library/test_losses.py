@@ -2,6 +2,7 @@
 
 import functools
 
+import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ CASES = pytest.mark.parametrize(
     "shape, num_inputs, vocab_size",
     [((), 3, 7), ((0,), 2, 4), ((3, 0), 3, 2), ((7,), 1, 2), ((2, 4), 3, 7), ((9, 3), 5, 9)],
 )
-BLOCK_SIZES = pytest.mark.parametrize("block_size", [None, 1, 4, 12])
+BLOCK_SIZES = grids.over("block_size", [None, 4], [1, 12])
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "block_size"))

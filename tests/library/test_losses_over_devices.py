@@ -3,6 +3,7 @@
 import functools
 import re
 
+import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +85,7 @@ EXPLICIT = {
 }
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@grids.over("reduction", ["none"], ["mean", "sum"])
 @pytest.mark.parametrize("specs, out_spec", EXPLICIT.values(), ids=EXPLICIT)
 def test_arrays_sharded_over_explicit_axes_give_the_loss_of_whole_ones(specs, out_spec, reduction):
     mesh, args = mesh_of(AxisType.Explicit), problem((8, 2), 4, V)

@@ -6,6 +6,7 @@ import re
 import cells
 import definition
 import elementwise_cells
+import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +39,7 @@ def in_turn(tree, horizons):
     return jax.tree.unflatten(structure, [horizons[i % len(horizons)] for i in range(len(leaves))])
 
 
-@pytest.mark.parametrize("name", ["two_layers", "lstm", "counting_rnn", "complex_rnn"])
+@grids.over("name", ["counting_rnn"], ["two_layers", "lstm", "complex_rnn"])
 @pytest.mark.parametrize(
     ("of_params", "of_carry"),
     [((3,), (3,)), ((1, 4, 2), (3,)), ((3,), (1, 5)), ((2, 6, 1, T), (4, 2)), ((1,), (T + 2, 2))],

@@ -2,6 +2,7 @@
 
 import functools
 
+import grids
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,7 +38,7 @@ def with_rule(weights):
     return functools.partial(own_rules.scaled_error, weights)
 
 
-@pytest.mark.parametrize("step_with", [with_factors, with_rule])
+@grids.over("step_with", [with_rule], [with_factors])
 @pytest.mark.parametrize(
     "scan",
     [
@@ -78,7 +79,7 @@ def in_linear_scan(f, init, xs, **options):
     return truncated_linear_scan(xs[:, 0], xs[:, 1], init, **options)
 
 
-@pytest.mark.parametrize("is_zero", ["errors", "factors"])
+@grids.over("is_zero", ["errors"], ["factors"])
 @pytest.mark.parametrize(
     "scan",
     [
