@@ -84,7 +84,7 @@ def main():
     )
     found = {"corpus": corpus.name, "processes": values.processes, "rounds": values.rounds}
     found |= {"article_ms": ARTICLE_MS, "rows": rows}
-    results.write(out, "timing", found)
+    found = results.write(out, "timing", found)
     timing_chart.draw(found, out / "timing.png")
 
 
