@@ -139,10 +139,10 @@ def newest(workdir: Path) -> tuple[int, float] | None:
 
 
 def check_in_first_epoch(workdir: Path) -> None:
-    """In which alone a checkpoint's number is that of its updates.
+    """Makes sure that the job is in its first epoch, where a checkpoint's number counts updates.
 
     Raises:
-      UserError: it has ended.
+      UserError: that epoch has ended.
     """
     if (workdir / run_folder.METRICS).exists() and run_folder.epochs(workdir):
         raise UserError("the job has ended an epoch; soak with more --million_words.")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from experiments.claims import cells, runs
 from experiments.claims.cells import Cell
-from experiments.claims.verdicts import Estimate, decide, differ, paired
+from experiments.claims.verdicts import Estimate, adjusted_p, decide, paired
 from experiments.lm.styles import Schedule
 
 RATES = (*cells.RATES, None)  # None: each at its best
@@ -123,7 +123,7 @@ def _compared(finished, claim, plans, learning_rate, measure, cell) -> Compariso
 def _with_p(family):
     """With Holm's p-values; a pair whose best rates are one is compared there once."""
     tests = {(row.first, row.second, row.rates): row.estimate for row in family}
-    p_values = dict(zip(tests, differ(tests.values()), strict=True))
+    p_values = dict(zip(tests, adjusted_p(tests.values()), strict=True))
     return [row._replace(p=p_values[row.first, row.second, row.rates]) for row in family]
 
 

@@ -8,9 +8,9 @@ from experiments.claims.numbers import Numbers
 from experiments.claims.verdicts import (
     Estimate,
     Finding,
+    adjusted_p,
     below,
     decide,
-    differ,
     interval_text,
     paired,
 )
@@ -58,7 +58,7 @@ def unbiased(found: Numbers) -> Iterator[Finding]:
     last = {row["name"]: np.array(row["distance"])[:, -1] for row in found["rows"]}
     logs = {name: np.log10(np.maximum(of, np.finfo("f4").eps)) for name, of in last.items()}
     estimates = {name: paired((-of).tolist()) for name, of in logs.items()}
-    for row, p in zip(found["rows"], differ(estimates.values()), strict=True):
+    for row, p in zip(found["rows"], adjusted_p(estimates.values()), strict=True):
         name = row["name"]
         yield Finding(
             f"{name}: the parameter ends nearer to the best than it began",
@@ -125,7 +125,7 @@ def state_passing(found: Numbers) -> Iterator[Finding]:
     others = {key: of[:, far] for key, of in losses.items() if key[1] != beside}
     carried = {key: losses[key[0], beside][:, far] for key in others}
     estimates = [paired((carried[key] - of).tolist()) for key, of in others.items()]
-    each = zip(others.items(), estimates, differ(estimates), strict=True)
+    each = zip(others.items(), estimates, adjusted_p(estimates), strict=True)
     for (key, of), estimate, p in each:
         yield Finding(
             f"{key[1]}: a lower loss at positions {at[far]} than {beside}",
@@ -171,7 +171,7 @@ def _longer(valid):
     claim = "steps unrolled without temporal gradients forecast longer than single steps"
     asked |= {f"{n} steps": (claim, of[1], valid[1][1]) for n, of in valid.items() if n > 1}
     estimates = [paired((first - second).tolist()) for _, first, second in asked.values()]
-    for case, estimate, p in zip(asked, estimates, differ(estimates), strict=True):
+    for case, estimate, p in zip(asked, estimates, adjusted_p(estimates), strict=True):
         claim, first, second = asked[case]
         yield Finding(
             claim,

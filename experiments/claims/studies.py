@@ -13,9 +13,9 @@ from experiments.claims.verdicts import (
     NOT,
     REVERSED,
     Finding,
+    adjusted_p,
     below,
     decide,
-    differ,
     interval_text,
     noise,
     paired,
@@ -54,7 +54,7 @@ def dependencies(found: Numbers) -> Iterator[Finding]:
             for updates, *both in zip(found["task"]["milestones"], *shares, strict=True):
                 asked.append((claim, article, updates, *both))
     estimates = [paired((true - epochwise).tolist()) for *_, true, epochwise in asked]
-    for each, estimate, p in zip(asked, estimates, differ(estimates), strict=True):
+    for each, estimate, p in zip(asked, estimates, adjusted_p(estimates), strict=True):
         claim, article, updates, true, epochwise = each
         said = (
             f"{np.mean(true):z.0%} − {np.mean(epochwise):z.0%} of the possible gain",
@@ -78,7 +78,7 @@ def forgetting(found: Numbers) -> Iterator[Finding]:
     span = f"after {updates[0]:,} and {updates[-1]:,} updates"
     lost = {name: share[name][:, 0] - share[name][:, -1] for name in ("true", "semi", "epochwise")}
     estimates = {name: paired(each.tolist()) for name, each in lost.items()}
-    for (name, estimate), p in zip(estimates.items(), differ(estimates.values()), strict=True):
+    for (name, estimate), p in zip(estimates.items(), adjusted_p(estimates.values()), strict=True):
         first, last = np.mean(share[name], axis=0)[[0, -1]]
         said = f"{first:z.0%}, {last:z.0%} of the possible gain", span
         here = (

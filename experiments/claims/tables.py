@@ -10,7 +10,7 @@ from experiments.claims.cells import Cell
 from experiments.claims.comparisons import Comparison
 from experiments.claims.runs import Runs
 from experiments.claims.sections import Section
-from experiments.claims.verdicts import differ, interval_text, paired
+from experiments.claims.verdicts import adjusted_p, interval_text, paired
 from experiments.lm.decay import factor
 from experiments.lm.styles import Schedule
 
@@ -110,7 +110,7 @@ def extras_table(finished: Runs) -> str:
     """
     asked = [cell for cell in cells.EXTRAS if cell in finished]
     made = {cell: estimate for cell in asked if (estimate := _last_difference(finished, cell))}
-    p_values = dict(zip(made, differ(made.values()), strict=True))
+    p_values = dict(zip(made, adjusted_p(made.values()), strict=True))
     rows = []
     for cell in asked:
         losses = runs.losses(finished, cell)

@@ -144,7 +144,7 @@ def as_good(p_good: float, p_bad: float) -> str:
     return HOLDS if p_good < LEVEL else NOT if p_bad < LEVEL else UNDECIDED
 
 
-def differ(estimates: Iterable[Estimate]) -> list[float]:
+def adjusted_p(estimates: Iterable[Estimate]) -> list[float]:
     """Holm's p-values of no difference, of a family."""
     return holm([estimate.p_none for estimate in estimates])
 

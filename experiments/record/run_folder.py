@@ -20,20 +20,19 @@ JAX_CONFIG = ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prn
 
 
 def begin(workdir: Path, config: dict[str, Any], may_grow: Sequence[str] = ()) -> None:
-    """Creates `workdir` with config.json, or makes sure that it holds a run of the same settings.
+    """Writes config.json, or makes sure that the folder holds a run of the same settings.
 
     Args:
-      workdir: the folder.
+      workdir: the folder, which `alone` has made.
       config: JSON-like settings; `environment()` is written beside them and not compared.
       may_grow: names of those that may be larger than before, which are integers.
 
     Raises:
-      UserError: it is a file, cannot be written, or holds a run with other settings.
+      UserError: it cannot be written, or holds a run with other settings.
     """
     path = workdir / CONFIG
     config = config | {"jax_config": {name: getattr(jax.config, name) for name in JAX_CONFIG}}
     with _usable(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             for other in (METRICS, CHECKPOINTS):
                 if (workdir / other).exists():
