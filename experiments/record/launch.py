@@ -172,9 +172,14 @@ def _drop_damaged_program(folder: Path, show: Callable, message, *args, **kwargs
 
 
 def _keep_on_cores(num_cores):
-    """Before JAX starts its threads, which stay where they were started."""
-    if num_cores is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:num_cores])
+    """Moves the threads that libraries have started; JAX's come later and stay where they start."""
+    if num_cores is None or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))[:num_cores]
+    threads = Path("/proc/self/task")
+    for thread in [0] + [int(entry.name) for entry in threads.glob("*")]:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(thread, cores)
 
 
 def _find_device():
