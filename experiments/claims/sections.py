@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.claims import article, horizons, numbers, studies
+from experiments.claims import article, dependencies, numbers, studies
 from experiments.claims.comparisons import Comparison
 from experiments.claims.verdicts import Finding
 
@@ -44,18 +44,19 @@ SOURCES = (
         ("training_step.json", "step_time.json", "recurrence.json"),
     ),
     _Source("Vanishing gradients", article.vanishing, ("vanishing.json",)),
-    _Source("Dependencies", studies.dependencies, ("dependency.json",)),
-    _Source("Forgetting", studies.forgetting, ("forgetting.json",)),
+    _Source("Dependencies", dependencies.learnt, ("dependency.json",)),
+    _Source("Forgetting", dependencies.forgetting, ("forgetting.json",)),
     _Source(
         "BPTT(2h; h)",
-        studies.williams_peng,
+        dependencies.williams_peng,
         ("williams_peng_delay.json", "williams_peng_ptb.json"),
     ),
-    _Source("Brackets", horizons.brackets, ("brackets.json",)),
-    _Source("Unbiased", horizons.unbiased, ("unbiased.json",)),
-    _Source("Temporal credit", horizons.temporal_credit, ("temporal_credit.json",)),
-    _Source("State passing", horizons.state_passing, ("state_passing.json",)),
-    _Source("Solver", horizons.solver, ("solver.json",)),
+    _Source("Brackets", studies.brackets, ("brackets.json",)),
+    _Source("Unbiased", studies.unbiased, ("unbiased.json",)),
+    _Source("Temporal credit", studies.temporal_credit, ("temporal_credit.json",)),
+    _Source("State passing", studies.state_passing, ("state_passing.json",)),
+    _Source("Solver", studies.solver, ("solver.json",)),
+    _Source("PTB LSTM", studies.ptb_lstm, ("ptb_lstm.json",)),
     _Source("Counting", article.counting, ("diagram.json",)),
     _Source("Gradients", article.gradients, ("gradcheck.json",)),
 )

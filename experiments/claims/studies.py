@@ -1,17 +1,12 @@
-"""Verdicts on what the studies beyond the article's experiments ask."""
+"""Verdicts on the commands of experiments/studies. Their seeds are paired."""
 
-import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from experiments.claims.numbers import Numbers
 from experiments.claims.verdicts import (
-    HOLDS,
-    MARGIN,
-    MORE_OFTEN,
-    NOT,
-    REVERSED,
+    Estimate,
     Finding,
     adjusted_p,
     below,
@@ -19,148 +14,219 @@ from experiments.claims.verdicts import (
     interval_text,
     noise,
     paired,
-    within,
 )
-from experiments.tasks.delay import SUCCESS
 
-KEEPS = {  # interventions of the study of forgetting
-    "true": "nothing else",
-    "input, horizon 9": "horizon 9 for the input weights",
-    "recurrent, horizon 9": "horizon 9 for the recurrent weights",
-    "input and bias frozen": "input weights and bias frozen",
+RIGHT_MARGIN = 0.1  # share of kinds: within it a horizon is as good
+FAR = 16, 31  # steps between brackets
+VALID_MARGIN = 0.1  # Lyapunov times: forecasts that are valid within it are as good
+NAMES = {
+    **{"vanilla": "tanh RNN", "gru": "GRU", "lstm": "LSTM", "lru": "linear recurrent unit"},
+    **{"adam": "Adam", "rmsprop": "RMSprop"},
 }
-WILLIAMS_PENG = "BPTT(h; 1)", "BPTT(2h; h)", "BPTT(h; h)"
-DOES_AS_WELL, QUOTED = "BPTT(2h; h) does as well as BPTT(h)", "quoted from Williams and Peng"
-GAIN_MARGIN = 0.1  # of the possible gain: within it a delay is learnt as well
-SEEDS_MARGIN = 0.1  # share of the seeds: within it they succeed as often
 
 
-def dependencies(found: Numbers) -> Iterator[Finding]:
-    """The share of the possible gain that is learnt at the longest delays that errors reach, and at
-    the first whose input none reaches, at each milestone.
-
-    Seeds are paired: at each, both styles start from the same parameters and see the same stream.
-    All comparisons are one family.
-    """
-    asked = []
-    for horizon in (8, 16):
-        within, beyond = range(horizon * 3 // 4, horizon), range(horizon, horizon + 1)
-        for delays, name, article in (
-            (within, f"the delays {within[0]} to {within[-1]}", "concluded from the losses"),
-            (beyond, f"the delay {horizon}, whose input no error reaches,", ""),
-        ):
-            claim = f"true learns more of {name} than epochwise, horizon {horizon}"
-            shares = [_shares(found, style, horizon, delays) for style in ("true", "epochwise")]
-            for updates, *both in zip(found["task"]["milestones"], *shares, strict=True):
-                asked.append((claim, article, updates, *both))
-    estimates = [paired((true - epochwise).tolist()) for *_, true, epochwise in asked]
-    for each, estimate, p in zip(asked, estimates, adjusted_p(estimates), strict=True):
-        claim, article, updates, true, epochwise = each
-        said = (
-            f"{np.mean(true):z.0%} − {np.mean(epochwise):z.0%} of the possible gain",
-            f"difference {interval_text(estimate, p)}",
-            f"paired seeds: {len(true)}",
-        )
-        yield Finding(claim, f"after {updates} updates", article, said, decide(estimate.mean, p))
-
-
-def _shares(found, style, horizon, delays):
-    """[milestones, seeds], the mean over the delays."""
-    row = found.row("learnt", style=style, horizon=horizon)
-    share = np.array(row["share"])  # [delays, seeds, milestones], delay 1 first
-    return np.mean(share[delays.start - 1 : delays.stop - 1], axis=0).T
-
-
-def forgetting(found: Numbers) -> Iterator[Finding]:
-    """Whether a delay equal to the horizon is forgotten, and what keeps it. Seeds are paired."""
-    updates = found["task"]["milestones"]
-    share = {row["name"]: np.array(row["share"]) for row in found["rows"]}  # [seeds, milestones]
-    span = f"after {updates[0]:,} and {updates[-1]:,} updates"
-    lost = {name: share[name][:, 0] - share[name][:, -1] for name in ("true", "semi", "epochwise")}
-    estimates = {name: paired(each.tolist()) for name, each in lost.items()}
-    for (name, estimate), p in zip(estimates.items(), adjusted_p(estimates.values()), strict=True):
-        first, last = np.mean(share[name], axis=0)[[0, -1]]
-        said = f"{first:z.0%}, {last:z.0%} of the possible gain", span
-        here = (
-            *said,
-            f"difference {interval_text(estimate, p)}",
-            f"paired seeds: {len(lost[name])}",
-        )
-        claim = f"a delay of {found['delay']}, equal to the horizon, is forgotten"
-        yield Finding(claim, f"{name} style", "", here, decide(estimate.mean, p))
-    short = {name: share["true, horizon 9"][:, -1] - share[name][:, -1] for name in KEEPS}
-    estimates = {name: paired(each.tolist()) for name, each in short.items()}
-    judged = below(estimates.values(), GAIN_MARGIN)
-    for (name, estimate), (verdict, p) in zip(estimates.items(), judged, strict=True):
-        here = (
-            f"{np.mean(share[name][:, -1]):z.0%} after {updates[-1]:,} updates",
-            f"short of BPTT(9; 1) by {interval_text(estimate, p)}",
-        )
-        claim = f"BPTT(8; 1) learns it to within {GAIN_MARGIN:.0%} of BPTT(9; 1) with ..."
-        yield Finding(claim, KEEPS[name], "", here, verdict)
-
-
-def williams_peng(delay: Numbers, ptb: Numbers) -> Iterator[Finding]:
-    """Passes of 2h steps, once every h, beside one of h steps at every step.
-
-    On the delay a difference is asked for, on text equivalence; both lengths are one family.
-    """
-    yield from _williams_peng_on_the_delay(delay)
-    yield from _williams_peng_on_text(ptb)
-
-
-def _williams_peng_on_the_delay(delay):
-    updates = 1000  # for so many updates the task was made
-    milestone = delay["task"]["milestones"].index(updates)
-    names = WILLIAMS_PENG
-    succeed = {
-        name: np.array(delay.row("rows", schedule=name)["share"])[:, milestone] >= SUCCESS
-        for name in (*names, "BPTT(2h; 1)")
+def brackets(found: Numbers) -> Iterator[Finding]:
+    """Whether short horizons get the kinds of distant brackets right as often as the longest."""
+    bin_, shares = list(found["edges"]).index(FAR[0]), {}
+    for row in found["rows"]:
+        right = np.array(row["right"])[:, -1, bin_]
+        shares.setdefault(row["cell"], {})[row["horizon"]] = right
+    short = {
+        (cell, horizon): (of[max(of)], of[horizon])
+        for cell, of in shares.items()
+        for horizon in of
+        if horizon != max(of)
     }
-    case = f"a delay of {delay['delay']}"
-    minus = lambda name, other: paired((1.0 * succeed[name] - succeed[other]).tolist())
-    more, deeper = minus(names[1], names[0]), minus(names[1], "BPTT(2h; 1)")
-    said = [f"{name} {np.mean(seeds):.1%}" for name, seeds in succeed.items()]
-    trials = f"of {len(succeed[names[0]])} seeds succeed after {updates} updates"
-    verdict = decide(more.mean, more.p_none)
-    yield Finding(
-        DOES_AS_WELL,
-        case,
-        QUOTED,
-        (*said[:3], trials, f"difference {interval_text(more, more.p_none)}"),
-        {HOLDS: MORE_OFTEN, REVERSED: NOT}.get(verdict, verdict),
-    )
-    ((verdict, p),) = within([deeper], SEEDS_MARGIN)
-    yield Finding(
-        f"BPTT(2h; h) succeeds as often as BPTT(2h; 1), within {SEEDS_MARGIN:.0%} of the seeds",
-        case,
-        "",
-        (said[1], said[3], trials, f"difference {interval_text(deeper, p)}"),
-        verdict,
-    )
-
-
-def _williams_peng_on_text(ptb):
-    names = WILLIAMS_PENG
-    lengths, estimates = sorted({row["h"] for row in ptb["rows"]}), []
-    losses = {
-        h: {name: ptb.row("rows", schedule=name, h=h)["best_valid_loss"] for name in names}
-        for h in lengths
-    }
-    for of in losses.values():
-        single, double = of["BPTT(h; 1)"], of["BPTT(2h; h)"]
-        differences = [x - y for x, y in zip(double, single, strict=True)]
-        estimates.append(noise([dict(enumerate(each)) for each in of.values()]).of(differences))
-    judged = within(estimates, MARGIN)
-    for h, estimate, (verdict, p) in zip(lengths, estimates, judged, strict=True):
+    longest = max(row["horizon"] for row in found["rows"])
+    for (cell, horizon), verdict, estimate, p in _below(short, RIGHT_MARGIN):
+        full, mine = short[cell, horizon]
         yield Finding(
-            DOES_AS_WELL,
-            f"Penn Treebank, h = {h}",
-            QUOTED,
+            f"horizon {horizon} gets brackets {FAR[0]} to {FAR[1]} steps apart right as often as "
+            f"horizon {longest}, within {RIGHT_MARGIN:.0%}",
+            NAMES[cell],
+            "",
             (
-                *(f"{name} {statistics.fmean(each):.3f}" for name, each in losses[h].items()),
-                f"difference {interval_text(estimate, p)} of {MARGIN:g} or more",
-                f"seeds: {len(losses[h][names[0]])}",
+                f"{np.mean(mine):.1%}, {np.mean(full):.1%}",
+                f"short by {interval_text(estimate, p)}",
+                f"paired seeds: {len(mine)}",
             ),
             verdict,
         )
+
+
+def unbiased(found: Numbers) -> Iterator[Finding]:
+    """Whether each gradient brings the parameter nearer; what must come is the gain's sign."""
+    last = {row["name"]: np.array(row["distance"])[:, -1] for row in found["rows"]}
+    logs = {name: np.log10(np.maximum(of, np.finfo("f4").eps)) for name, of in last.items()}
+    estimates = {name: paired((-of).tolist()) for name, of in logs.items()}
+    for row, p in zip(found["rows"], adjusted_p(estimates.values()), strict=True):
+        name = row["name"]
+        yield Finding(
+            f"{name}: the parameter ends nearer to the best than it began",
+            f"after {found['num_updates']:,} updates",
+            "",
+            (
+                f"gain {row['gain']:+z.1f}",
+                f"distance {np.median(last[name]):.0e} of the start's (median)",
+                f"nearer in {np.sum(last[name] < 1.0)} of {len(last[name])} seeds",
+            ),
+            decide(estimates[name].mean, p),
+        )
+
+
+def temporal_credit(found: Numbers) -> Iterator[Finding]:
+    """Whether horizon 1 does as well as no truncation, and whether the task needs teaching."""
+    last = {
+        (row["task"], row["optimizer"], row["horizon"]): np.array(row["last"])
+        for row in found["rows"]
+    }
+    cells = dict.fromkeys((task, optimizer) for task, optimizer, _ in last)
+    margin = found["margin"]
+    for claim, horizon in (
+        ("horizon 1 does as well as real-time recurrent learning", 1),
+        ("an untrained cell does as well", "frozen"),
+    ):
+        pairs = {cell: (last[*cell, horizon], last[*cell, "full"]) for cell in cells}
+        for (task, optimizer), verdict, estimate, p in _below(pairs, margin):
+            mine, full = pairs[task, optimizer]
+            yield Finding(
+                f"{claim}, within {margin:g}",
+                f"{task}, {NAMES[optimizer]}",
+                "",
+                (
+                    f"{np.mean(mine):.3f}, {np.mean(full):.3f} of the variance",
+                    f"difference {interval_text(estimate, p)}",
+                    f"paired seeds: {len(mine)}",
+                ),
+                verdict,
+            )
+
+
+def state_passing(found: Numbers) -> Iterator[Finding]:
+    """Whether models hold up on long text, and whether state or gradient makes them do so."""
+    lengths, margin, beside = list(found["lengths"]), found["margin"], found["beside"]
+    near, far = lengths.index(found["near"]), len(lengths) - 1
+    losses = {(row["cell"], row["name"]): np.array(row["loss"]) for row in found["rows"]}
+    at = {i: f"{lengths[i]:,} to {2 * lengths[i] - 1:,}" for i in (near, far)}
+    rises = {key: (of[:, far], of[:, near]) for key, of in losses.items()}
+    for (cell, name), verdict, estimate, p in _below(rises, margin):
+        there, here = rises[cell, name]
+        yield Finding(
+            f"trained with {name}, it holds up: its loss at positions {at[far]} is at most "
+            f"{margin:g} above that at {at[near]}",
+            NAMES[cell],
+            "",
+            (
+                f"{np.mean(there):.3f}, {np.mean(here):.3f} nats per character",
+                f"rise {interval_text(estimate, p)}",
+                f"paired seeds: {len(here)}",
+            ),
+            verdict,
+        )
+    others = {key: of[:, far] for key, of in losses.items() if key[1] != beside}
+    carried = {key: losses[key[0], beside][:, far] for key in others}
+    estimates = [paired((carried[key] - of).tolist()) for key, of in others.items()]
+    each = zip(others.items(), estimates, adjusted_p(estimates), strict=True)
+    for (key, of), estimate, p in each:
+        yield Finding(
+            f"{key[1]}: a lower loss at positions {at[far]} than {beside}",
+            NAMES[key[0]],
+            "",
+            (
+                f"{np.mean(of):.3f}, {np.mean(carried[key]):.3f} nats per character",
+                f"lower by {interval_text(estimate, p)}",
+                f"paired seeds: {len(of)}",
+            ),
+            decide(estimate.mean, p),
+        )
+
+
+def solver(found: Numbers) -> Iterator[Finding]:
+    """Whether corrected solvers forecast longer, or as long, with more temporal gradient."""
+    growth, longest = found["before"]["growth"], found["task"]["unrolled"]
+    valid = {}
+    for row in found["rows"]:
+        valid.setdefault(row["unrolled"], {})[row["horizon"]] = growth * np.array(row["valid"])
+    yield from _longer(valid)
+    *shorter, full = valid[longest].values()
+    pairs = {(h,): (full, mine) for h, mine in zip(valid[longest], shorter, strict=False)}
+    for (horizon,), verdict, estimate, p in _below(pairs, VALID_MARGIN):
+        yield Finding(
+            f"a shorter horizon forecasts as long as the full gradient, within {VALID_MARGIN:g} "
+            "Lyapunov times",
+            f"{longest} steps, horizon {horizon}",
+            "",
+            (f"short by {interval_text(estimate, p)}", f"paired seeds: {len(full)}"),
+            verdict,
+        )
+
+
+def ptb_lstm(found: Numbers) -> Iterator[Finding]:
+    """Whether styles whose errors reach further end lower; their noise is pooled.
+
+    All are one family.
+    """
+    rows = {row["style"]: row for row in found["rows"]}
+    measures = {
+        "validation, last epoch": lambda row: [epochs[-1] for epochs in row["epochs"]],
+        "test, best epoch": lambda row: row["test"],
+    }
+    asked = {}
+    for case, measure in measures.items():
+        perplexity = {
+            style: dict(zip(row["seeds"], measure(row), strict=True)) for style, row in rows.items()
+        }
+        pooled, beside = noise([*perplexity.values()]), perplexity.pop("epochwise")
+        for style, mine in perplexity.items():
+            both = [(mine[seed], beside[seed]) for seed in mine if seed in beside]
+            asked[style, case] = both, pooled.of([first - second for first, second in both])
+    estimates = [estimate for _, estimate in asked.values()]
+    for key, p in zip(asked, adjusted_p(estimates), strict=True):
+        (style, case), (both, estimate) = key, asked[key]
+        means = np.mean(both, axis=0)
+        yield Finding(
+            f"{style} style, exact seams: a lower perplexity than epochwise style, cut seams",
+            case,
+            "",
+            (
+                f"perplexity {means[0]:.2f}, {means[1]:.2f}",
+                f"difference {interval_text(estimate, p)}",
+                f"paired seeds: {len(both)}",
+            ),
+            decide(-estimate.mean, p),
+        )
+
+
+def _longer(valid):
+    """Whether the full gradient forecasts longer, and unrolled steps; one family."""
+    claim = "the full gradient forecasts longer than a shorter horizon"
+    asked = {
+        f"{steps} steps, horizon {horizon}": (claim, of[steps], of[horizon])
+        for steps, of in valid.items()
+        for horizon in [*of][:-1]
+    }
+    claim = "steps unrolled without temporal gradients forecast longer than single steps"
+    asked |= {f"{n} steps": (claim, of[1], valid[1][1]) for n, of in valid.items() if n > 1}
+    estimates = [paired((first - second).tolist()) for _, first, second in asked.values()]
+    for case, estimate, p in zip(asked, estimates, adjusted_p(estimates), strict=True):
+        claim, first, second = asked[case]
+        yield Finding(
+            claim,
+            case,
+            "",
+            (
+                f"{np.mean(first):.2f}, {np.mean(second):.2f} Lyapunov times",
+                f"difference {interval_text(estimate, p)}",
+                f"paired seeds: {len(first)}",
+            ),
+            decide(estimate.mean, p),
+        )
+
+
+def _below(
+    pairs: Mapping[tuple, tuple[np.ndarray, np.ndarray]], margin: float
+) -> Iterator[tuple[tuple, str, Estimate, float]]:
+    """For each pair: its name, whether first - second is below the margin, that, the p-value."""
+    estimates = [paired((first - second).tolist()) for first, second in pairs.values()]
+    for name, estimate, judged in zip(pairs, estimates, below(estimates, margin), strict=True):
+        yield name, judged.verdict, estimate, judged.p

@@ -90,13 +90,13 @@ def summary(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Means over the seeds beside TensorFlow's."""
-    print("perplexity  seeds  validation, last epoch    best    test")
+    """Medians over the seeds beside TensorFlow's."""
+    print("perplexity, median  seeds  validation, last epoch    best    test")
     for row in rows:
-        last = statistics.mean(epochs[-1] for epochs in row["epochs"])
-        best, test = (statistics.mean(row[split]) for split in TENSORFLOW)
-        print(f"{row['style']:10s}  {len(row['seeds']):5d}  {last:22.2f}  {best:6.2f}  {test:6.2f}")
-    print(f"TensorFlow  {TENSORFLOW['valid']:29.2f}  {TENSORFLOW['test']:14.2f}")
+        last = statistics.median(epochs[-1] for epochs in row["epochs"])
+        best, test = (statistics.median(row[split]) for split in TENSORFLOW)
+        print(f"{row['style']:18s}  {len(row['seeds']):5d}  {last:22.2f}  {best:6.2f}  {test:6.2f}")
+    print(f"TensorFlow          {TENSORFLOW['valid']:29.2f}  {TENSORFLOW['test']:14.2f}")
 
 
 def main():

@@ -13,7 +13,9 @@ is from the best, in units of its start.
 What must come is known beforehand: the sum of the gains that errors reach, which is -6 without
 truncation. Where it is above 0 every seed must end further away than it began; where it is below 0,
 nearer. One seed the other way would refute it; so would an unbiased method that ends further away.
-Each finished method is a JSON in the folder unbiased of --scratch, and is not run again.
+To expect: true at horizons 10 to 40 and epochwise in blocks of 10 to 100 end 26 times to 4e35 times
+as far away, all others within 1e-4. Two minutes on one CPU core; each finished method is a JSON in
+the folder unbiased of --scratch, and is not run again.
 """
 
 from pathlib import Path
@@ -49,8 +51,8 @@ def learn(method: Method, num_seeds: int) -> dict[str, list]:
     """{"distance" [seeds][records]}; a seed has its start and its random truncations."""
     keys = jax.random.split(jax.random.key(0), num_seeds)
     thetas = jax.vmap(lambda key: jax.random.uniform(key, minval=0.1, maxval=1.0))(keys)
-    learn = jax.vmap(balancing.make_learn(TASK, method, NUM_UPDATES, NUM_RECORDS))
-    return {"distance": results.rounded(jax.jit(learn)(thetas, keys))}
+    learn_all = jax.vmap(balancing.make_learn(TASK, method, NUM_UPDATES, NUM_RECORDS))
+    return {"distance": results.rounded(jax.jit(learn_all)(thetas, keys))}
 
 
 def row(folder: Path, name: str, num_seeds: int) -> dict[str, Any]:
