@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from tbptt_jax._backward.adjoint import Schedule, whole_segment
 from tbptt_jax._backward.gradient_rule import checks_apart, with_pullback, without_forward_mode
-from tbptt_jax._backward.lag_weights import check_lag_weights
+from tbptt_jax._backward.lag_weights import check_lag_weights, check_samples
 from tbptt_jax._backward.parts import apart, horizons_of_leaves, parts_of
 from tbptt_jax._backward.segments import Scan
 from tbptt_jax._step.arguments import check_integer
@@ -130,10 +130,11 @@ def truncated_scan(
         contributes i steps back is multiplied by wᵢ, for each sample b by w[b, i] where B is the
         first axis of the carry's and the outputs' leaves. Needs stride 1; an elementwise carry
         takes sweeps. Results do not depend on the weights: the gradient for them is zero.
-      tol: where the sweeps end: as soon as the errors that still travel are below `tol` times those
-        that have arrived, both by their L2 norm over all steps, samples and entries of the carry;
-        a static number in [0, 1), and 0 for all sweeps. See above. Needs stride 1 and all carries;
-        of no effect with horizon=None, or where the carry is elementwise and takes no sweeps.
+      tol: where the sweeps end: as soon as the errors that are still carried back are below `tol`
+        times their sum so far, both by their L2 norm over all steps, samples and entries of the
+        carry; not while a norm is nan or its square overflows. A static number in [0, 1), and 0 for
+        all sweeps. See above. Needs stride 1, one horizon, no lag_weights and carry_every = 1; of
+        no effect with horizon=None, or where the carry is elementwise and takes no sweeps.
 
     Returns:
       The final carry and the stacked outputs, [T, ...]. As in `jax.lax.scan`.
@@ -146,7 +147,7 @@ def truncated_scan(
       ValueError: `truncated_scan: a horizon for each part needs stride=1, got 2.`, the same for
         carry_every, and with lag_weights or tol.
       ValueError: `truncated_scan: lag_weights must be [horizon] or [B, horizon], got [3] with
-        horizon 4.`, where stride > 1, and where a leaf lacks the axis B.
+        horizon 4.`, where stride > 1 or there is no horizon, and where a leaf lacks the axis B.
       ValueError: `truncated_scan: tol must be in [0, 1), got 1.5.`, `truncated_scan: tol needs
         stride=1, got 2.`, the same for carry_every, and with lag_weights.
       ValueError: `truncated_scan: a symbolic number of steps needs stride=1, got 2.`, in
@@ -272,9 +273,10 @@ def _truncated(function, scan, step, args, options, parts):
         segment = whole_segment(step, schedule, options.carry_every, *first)
         schedule = schedule._replace(segment=segment)
     run = with_pullback(function, scan, step, schedule)
-    results = without_forward_mode(function, run, *args, weights)
+    carry, ys = without_forward_mode(function, run, *args, weights)
+    check_samples(weights, init_leaves, ys)
     make_checks()
-    return results
+    return carry, ys
 
 
 def _covers(horizon, xs, length) -> bool:

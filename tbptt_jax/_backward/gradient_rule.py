@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jax.experimental import checkify
 
 from tbptt_jax._backward.adjoint import truncated_pullback
-from tbptt_jax._backward.lag_weights import check_samples
 from tbptt_jax._pullback.linearity import check_linear
 from tbptt_jax._pullback.of_steps import differentiated_once
 from tbptt_jax._step.time_axis import executed, take
@@ -28,7 +27,6 @@ def with_pullback(function, scan, step, schedule):
         of_step = functools.partial(differentiated_once(step), constants)
         last, ys, kept = scan.keeping_carries(of_step, init, xs, schedule.segment)
         check_step(function, step, constants, init, take(xs, 0))
-        check_samples(weights, init, ys)
         return (last, ys), (constants, kept, xs, weights)
 
     def backward(kept, errors):

@@ -22,9 +22,10 @@ def draw_lag_weights(
 
         h drawn from `probabilities` over 1..H;   wᵢ = 1 / P(h > i) where i < h, else 0
 
-    So the gradient with them has the mean of BPTT(H), that of full BPTT where H >= T, whatever the
-    probabilities are, if only P(h = H) > 0. Draw anew for every gradient. Its variance grows with
-    1 / P(h > i).
+    So the gradient with them has the mean of BPTT(H), that of full BPTT where H >= T, if only
+    P(h = H) > 0. Each lag goes on to the next with probability P(h > i) / P(h > i - 1), which must
+    be one that can be drawn: 1.4e-14 or more in float32. Draw anew for every gradient. Its variance
+    grows with 1 / P(h > i).
 
     Args:
       key: PRNG key.
@@ -39,7 +40,7 @@ def draw_lag_weights(
         they are not real, or the key is not one PRNG key.
       TypeError, ValueError: `draw_lag_weights: batch must be >= 1, got 0.`
       ValueError: `draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0 with
-        a finite 1 / P, got [1.0, 0.0].`
+        a finite 1 / P, and no P(h > i) below 1.4e-14 P(h > i - 1), got [1.0, 0.0].`
 
     Example:
       >>> import jax
@@ -52,22 +53,27 @@ def draw_lag_weights(
     check_key("draw_lag_weights", key)
     real_array("draw_lag_weights", "probabilities", probabilities)
     each = np.asarray(probabilities, np.float64)
-    if each.ndim != 1 or not each.size or not _is_distribution(each):
+    least = float(jnp.finfo(float).eps) ** 2  # what `bernoulli` can draw
+    if each.ndim != 1 or not each.size or not _is_distribution(each, least):
         raise ValueError(
             "draw_lag_weights: probabilities must be [H], >= 0, of sum 1, the last > 0 with a "
-            f"finite 1 / P, got {shown(each.tolist())}."
+            f"finite 1 / P, and no P(h > i) below {least:.2g} P(h > i - 1), got "
+            f"{shown(each.tolist())}."
         )
     beyond = np.cumsum(each[::-1])[::-1]  # P(h > i), i = 0..H-1
     shape = () if batch is None else (check_integer("draw_lag_weights", "batch", batch),)
-    last_lag = jax.random.choice(key, len(each), shape, p=jnp.asarray(each / beyond[0]))
-    weights = jnp.broadcast_to(jnp.asarray(beyond[0] / beyond, float), (*shape, len(each)))
-    lags = jnp.broadcast_to(jnp.arange(len(each), dtype=last_lag.dtype), weights.shape)
-    return jnp.where(lags <= last_lag[..., None], weights, 0.0)
+    of_samples = lambda each: jnp.broadcast_to(jnp.asarray(each, float), (*shape, len(each)))
+    goes_on = jax.random.bernoulli(key, of_samples(beyond[1:] / beyond[:-1]), mode="high")
+    at_all = jnp.ones((*shape, 1), bool)
+    reaches = jnp.concatenate([at_all, jnp.cumprod(goes_on, axis=-1) > 0], axis=-1)
+    return jnp.where(reaches, of_samples(beyond[0] / beyond), 0.0)
 
 
-def _is_distribution(each):
-    least = jnp.finfo(float).tiny
-    return bool(np.all(each >= 0.0) and each[-1] >= least and np.isclose(np.sum(each), 1.0))
+def _is_distribution(each, least):
+    if not (np.all(each >= 0.0) and each[-1] >= jnp.finfo(float).tiny):
+        return False
+    beyond = np.cumsum(each[::-1])[::-1]
+    return bool(np.isclose(beyond[0], 1.0) and np.all(beyond[1:] >= least * beyond[:-1]))
 
 
 def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Array | None:
@@ -80,7 +86,7 @@ def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Arr
 
     Raises:
       TypeError: not real floating point.
-      ValueError: another shape or stride.
+      ValueError: another shape or stride, or no horizon.
     """
     if weights is None:
         return None
@@ -88,6 +94,10 @@ def check_lag_weights(weights: Any, horizon: int | None, stride: int) -> jax.Arr
     if not jnp.issubdtype(weights.dtype, jnp.floating):
         raise TypeError(
             f"truncated_scan: lag_weights must be real floating point, got {weights.dtype}."
+        )
+    if horizon is None:
+        raise ValueError(
+            "truncated_scan: lag_weights needs a horizon; for no truncation, the number of steps."
         )
     if weights.ndim not in (1, 2) or weights.shape[-1] != horizon:
         raise ValueError(

@@ -32,7 +32,8 @@ class SweepsUntil(Entering):
 
         def is_left(errors):
             travelling, arrived = (_squared(part, scale) for part in errors)
-            return (travelling > self.tol**2 * arrived) | jnp.isinf(travelling)  # not where nan
+            is_little = travelling <= self.tol**2 * arrived  # not where one is nan
+            return ~is_little | jnp.isinf(arrived)
 
         def sweep(errors):
             travelling, arrived = errors

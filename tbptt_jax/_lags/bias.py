@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from tbptt_jax._backward.norms import scale_of
 from tbptt_jax._lags.spectrum import LagSpectrum
-from tbptt_jax._step.arguments import check_integers, check_number, shown
+from tbptt_jax._step.arguments import check_integers, check_number, real_array, shown
 
 NAME = "truncation_bias"
 LONGEST = 2**31 - 1  # horizon, as int32 holds it
@@ -27,7 +27,7 @@ class TruncationBias(NamedTuple):
     decay: jax.Array  #: [], β, factor by which errors shrink per step; nan if it cannot be told
     decay_error: jax.Array  #: [], its standard error
     constant: jax.Array  #: [], M, gradient of the parameters per error on the carry
-    is_bounded: jax.Array  #: [], bool, whether β < 1, and M and the whole spectrum are finite
+    is_bounded: jax.Array  #: [], bool; where not, all bounds are inf
 
 
 class AdaptiveHorizon(NamedTuple):
@@ -58,15 +58,17 @@ def truncation_bias(
     1 ≤ k < H. The bound without it is `absolute / constant`. The published code leaves M out and
     divides by the norm of errors on the carry, summed over lags; and it fits β to all lags.
 
-    Where β ≥ 1, or a norm of the spectrum is not finite, there is no bound: all are inf. `relative`
-    is inf too where the denominator is not positive. Where no error at all reaches the fitted lags,
-    β = 0, and nothing is cut off from τ on.
+    Where no error reaches the last lag, as with H > T, nothing lies beyond those measured: the
+    bounds are M (φₕ + ... + φ_H₋₁), whatever β is, and 0 from there on. Elsewhere there is no bound
+    where β ≥ 1, or cannot be told from fewer than three lags. Nor is there one where a norm is not
+    finite or is negative, or where an error comes after a lag that none reaches. `relative` is inf
+    too where the denominator is not positive.
 
     Args:
       spectrum: from `lag_spectrum`; for several batches, the mean of each of its arrays.
       horizons: n static integers >= 1, rising; they may be longer than H.
       fit: (τ, last), the lags to fit to, three at least; by default the second half of the H lags,
-        with H >= 5. Zeros among them, beyond the sequence's start, are left out.
+        with H >= 5. Zeros among them are left out.
 
     Returns:
       The bounds for each horizon, and what they are made of; for `jax.jit`.
@@ -75,8 +77,10 @@ def truncation_bias(
       ValueError: `truncation_bias: fit must be lags 1 <= first, first + 2 <= last < H (40), got
         (30, 40).`
       ValueError: `truncation_bias: without fit, spectrum needs at least 5 lags, got 4.`
-      ValueError, TypeError: the horizons are none, or do not rise, or are not static integers that
-        int32 holds; the spectrum is not from `lag_spectrum`, or one for each of several batches.
+      ValueError: `truncation_bias: horizons must be one or more, each above the one before, at most
+        2147483647, got (4, 2).`
+      ValueError, TypeError: the horizons are not static integers; the spectrum is not real, not
+        from `lag_spectrum`, or one for each of several batches.
 
     Example:
       >>> import jax.numpy as jnp
@@ -95,21 +99,25 @@ def truncation_bias(
     horizons = _check_horizons(horizons)
     first, last = _check_fit(spectrum, fit)
     errors, held, parts = (
-        jnp.asarray(x, float) for x in (spectrum.errors, spectrum.cumulative_l2, spectrum.l2)
+        real_array(NAME, f"spectrum.{name}", getattr(spectrum, name)).astype(float)
+        for name in ("errors", "cumulative_l2", "l2")
     )
     reaches = errors[1:] > 0
     constant = jnp.max(jnp.where(reaches, parts[1:] / jnp.where(reaches, errors[1:], 1), 0))
     decay, decay_error = _decay(errors, first, last)
-    is_finite = jnp.all(jnp.isfinite(jnp.stack([errors, held, parts])))
-    is_bounded = (decay < 1) & jnp.isfinite(constant) & is_finite
+    norms = jnp.stack([errors, held, parts])
+    is_spectrum = jnp.all(jnp.isfinite(norms) & (norms >= 0)) & jnp.isfinite(constant)
+    is_spectrum &= jnp.all((errors[2:] == 0) | (errors[1:-1] > 0))
+    is_whole = errors[-1] == 0
+    is_bounded = is_spectrum & (is_whole | (decay < 1))
 
     def absolute(horizons):
-        """For each: the lags before τ as measured, those from it on by the line."""
-        from_here = jnp.cumsum(errors[:first][::-1])[::-1]
-        measured = jnp.where(horizons < first, from_here[jnp.minimum(horizons, first - 1)], 0)
+        """For each: all lags as measured, or those before τ and from there on by the line."""
         steps = jnp.maximum(horizons - first, 0).astype(float)
-        beyond = errors[first] * decay**steps / jnp.where(is_bounded, 1 - decay, 1)
-        return jnp.where(is_bounded, constant * (measured + beyond), jnp.inf)
+        beyond = errors[first] * decay**steps / jnp.where(decay < 1, 1 - decay, 1)
+        by_line = _sum_from(horizons, errors[:first]) + beyond
+        cut_off = jnp.where(is_whole, _sum_from(horizons, errors), by_line)
+        return jnp.where(is_bounded, constant * cut_off, jnp.inf)
 
     at_least = jnp.max(held - absolute(1 + jnp.arange(len(held))))
     bounds = absolute(jnp.array(horizons))
@@ -132,8 +140,8 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
 
     Args:
       bias: from `truncation_bias`.
-      tolerance: a number above 0. Below 1 the truncated gradient has a positive product with the
-        full one.
+      tolerance: a number above 0. Below 1 the truncated gradient has a positive inner product with
+        the full one.
 
     Returns:
       The horizon, and whether its bias is below the tolerance; for `jax.jit`.
@@ -141,7 +149,7 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
     Raises:
       ValueError: `adaptive_horizon: tolerance must be above 0, got 0.`
       TypeError, ValueError: the tolerance is no static number; the bias is not from
-        `truncation_bias`, or is several.
+        `truncation_bias`, or is a batch of such.
 
     Example:
       >>> import jax.numpy as jnp
@@ -162,10 +170,10 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
             f"{type(bias).__name__}."
         )
     shapes = jnp.shape(bias.horizons), jnp.shape(bias.relative)
-    if len(shapes[0]) != 1 or shapes[0] != shapes[1]:
+    if len(shapes[0]) != 1 or shapes[0] != shapes[1] or not shapes[0][0]:
         raise ValueError(
-            f"adaptive_horizon: bias must have horizons and relative [n], got {list(shapes)}; use "
-            "jax.vmap for several."
+            "adaptive_horizon: bias must have horizons and relative of one shape [n], n >= 1, got "
+            f"{list(shapes[0])}, {list(shapes[1])}; use jax.vmap for a batch of biases."
         )
     tolerance = check_number("adaptive_horizon", "tolerance", tolerance)
     if not tolerance > 0:
@@ -174,6 +182,12 @@ def adaptive_horizon(bias: TruncationBias, *, tolerance: float) -> AdaptiveHoriz
     found = jnp.any(is_below)
     place = jnp.where(found, jnp.argmax(is_below), is_below.size - 1)
     return AdaptiveHorizon(bias.horizons[place], found)
+
+
+def _sum_from(places, values):
+    """For each place, the sum of the values from it on."""
+    sums = jnp.append(jnp.cumsum(values[::-1])[::-1], 0.0)
+    return sums[jnp.minimum(places, len(values))]
 
 
 def _decay(errors, first, last):
@@ -200,7 +214,7 @@ def _check_horizons(horizons: Any) -> tuple[int, ...]:
     found = check_integers(NAME, "horizons", horizons)
     rises = all(a < b for a, b in itertools.pairwise(found))
     if not found or not rises or found[-1] > LONGEST:
-        rule = f"horizons must be at least one, and rise to at most {LONGEST}"
+        rule = f"horizons must be one or more, each above the one before, at most {LONGEST}"
         raise ValueError(f"{NAME}: {rule}, got {shown(found)}.")
     return found
 
@@ -213,8 +227,8 @@ def _check_fit(spectrum: Any, fit: Any) -> tuple[int, int]:
     num = shapes[0][0] if shapes[0] else 0
     if shapes != [(num,)] * 3:
         raise ValueError(
-            f"{NAME}: spectrum must have errors, l2 and cumulative_l2 [H], means of batches, got "
-            f"{shapes}."
+            f"{NAME}: spectrum must have errors, l2 and cumulative_l2 of one shape [H], got "
+            f"{', '.join(str(list(shape)) for shape in shapes)}; of several, take the mean."
         )
     if fit is None:
         if num < FEWEST + 2:

@@ -94,8 +94,9 @@ def draw_boundary_factors(
 
     The product of the factors between two steps has mean 1 too. So the gradient with
     `horizon=None` has the mean of the full gradient, while an error reaches 1 / p steps back on
-    average. Draw anew for every gradient. The price is variance: a contribution at lag k has its
-    size multiplied by (1 - p)⁻ᵏ with probability (1 - p)ᵏ, hence its second moment by (1 - p)⁻ᵏ.
+    average. Draw anew for every gradient. The cost is a larger variance: a contribution at lag k
+    has its size multiplied by (1 - p)⁻ᵏ with probability (1 - p)ᵏ, hence its second moment by
+    (1 - p)⁻ᵏ.
 
     Args:
       key: PRNG key.
@@ -108,7 +109,7 @@ def draw_boundary_factors(
       The factors, of the default float type.
 
     Raises:
-      ValueError: `draw_boundary_factors: cut_probability must be in [0, 1), got 1.0.`
+      ValueError: `draw_boundary_factors: cut_probability must be in [0, 1), as float32, got 1.0.`
       ValueError: `draw_boundary_factors: cut_probability must have the first axes of shape, [5, 2],
         got [2].`
       TypeError: the shape is not made of static integers, the probability is not real, the key is
@@ -127,8 +128,9 @@ def draw_boundary_factors(
     sizes = shape if np.iterable(shape) else (shape,)
     shape = check_integers("draw_boundary_factors", "shape", sizes, least=0)
     probability = _probabilities(cut_probability, shape)
-    is_cut = jax.random.bernoulli(key, probability)
-    return jnp.where(is_cut, 0.0, 1.0 / (1.0 - probability))
+    kept = 1.0 - probability
+    is_kept = jax.random.bernoulli(key, kept, mode="high")  # however small it is
+    return jnp.where(is_kept, 1.0 / kept, 0.0)
 
 
 def _probabilities(given, shape):
@@ -136,9 +138,12 @@ def _probabilities(given, shape):
     name = "draw_boundary_factors"
     each = real_array(name, "cut_probability", given).astype(float)
     known = () if isinstance(given, Tracer) else given
-    for value in np.asarray(known, each.dtype).ravel():  # as rounded
+    rounded = np.asarray(known, each.dtype)
+    for value, asked in zip(rounded.ravel(), np.ravel(known).tolist(), strict=True):
         if not 0.0 <= value < 1.0:
-            raise ValueError(f"{name}: cut_probability must be in [0, 1), got {value}.")
+            raise ValueError(
+                f"{name}: cut_probability must be in [0, 1), as {each.dtype}, got {asked}."
+            )
     each = each.reshape(each.shape + (1,) * (len(shape) - each.ndim))
     try:
         return jnp.broadcast_to(each, shape)

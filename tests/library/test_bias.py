@@ -129,8 +129,23 @@ def test_fewer_lags_than_five_have_no_second_half_to_fit_to(num_lags):
 
 
 def test_two_lags_tell_no_decay():
-    bias = truncation_bias(made_of([0.0, 1.0, 0.5, 0.25, 0.0, 0.0]), horizons=(3,), fit=(2, 5))
-    assert np.isnan(bias.decay) and not bias.is_bounded
+    errors = made_of([0.0, 1.0, 0.5, 0.25, 0.0, 0.0])
+    assert np.isnan(truncation_bias(errors, horizons=(3,), fit=(2, 5)).decay)
+
+
+@pytest.mark.parametrize("num_steps", range(4, 12))
+def test_nothing_lies_beyond_a_lag_that_no_error_reaches(num_steps):
+    """With more lags than steps the whole gradient is measured, however it decays."""
+    horizons = 1, 2, 6, 11, 12, 40
+    spectrum = average_spectrum(1.5, horizon=12, num_steps=num_steps)
+    bias = truncation_bias(spectrum, horizons=horizons)
+    errors = np.asarray(spectrum.errors)
+    tails = [np.sum(errors[horizon:]) for horizon in horizons]
+    assert bias.is_bounded and bias.constant > 0.0
+    np.testing.assert_allclose(bias.absolute, bias.constant * np.array(tails), rtol=1e-12)
+    assert adaptive_horizon(bias, tolerance=1e-9).horizon == min(
+        h for h in horizons if h >= num_steps
+    )
 
 
 def test_nothing_is_cut_off_where_no_error_comes():
@@ -184,9 +199,13 @@ def test_the_same_under_jit_and_vmap():
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"horizons": ()}, ValueError, "and rise to at most 2147483647, got ()."),
-        ({"horizons": (4, 4)}, ValueError, "and rise to at most 2147483647, got (4, 4)."),
-        ({"horizons": (4, 2**31)}, ValueError, "to at most 2147483647, got (4, 2147483648)."),
+        ({"horizons": ()}, ValueError, "at most 2147483647, got ()."),
+        (
+            {"horizons": (4, 4)},
+            ValueError,
+            "each above the one before, at most 2147483647, got (4, 4).",
+        ),
+        ({"horizons": (4, 2**31)}, ValueError, "at most 2147483647, got (4, 2147483648)."),
         ({"horizons": (0, 4)}, ValueError, "horizons must be >= 1, got 0."),
         ({"horizons": (1.5,)}, TypeError, "horizons must be a static integer, got 1.5."),
         ({"horizons": 4}, TypeError, "horizons must be static integers, got 4."),
@@ -229,6 +248,33 @@ def test_what_is_not_finite_has_no_bound(field, lag, value):
     bias = truncation_bias(wrong, horizons=HORIZONS)
     assert not bias.is_bounded
     assert np.all(np.isinf(bias.absolute)) and np.all(np.isinf(bias.relative))
+
+
+@pytest.mark.parametrize(
+    "field, lag, value",
+    [("errors", 3, -1.0), ("errors", 15, 0.0), ("l2", 2, -1.0), ("cumulative_l2", 0, -1.0)],
+)
+def test_what_is_no_spectrum_has_no_bound(field, lag, value):
+    """Norms below zero, and errors behind a lag that none reaches."""
+    spectrum = average_spectrum(0.5)
+    wrong = spectrum._replace(**{field: getattr(spectrum, field).at[lag].set(value)})
+    assert not truncation_bias(wrong, horizons=HORIZONS).is_bounded
+
+
+@pytest.mark.parametrize("field", ["errors", "l2", "cumulative_l2"])
+def test_complex_norms_are_refused(field):
+    spectrum = average_spectrum(0.5)
+    wrong = spectrum._replace(**{field: getattr(spectrum, field).astype(complex)})
+    said = rf"^truncation_bias: spectrum\.{field} must be real, got complex128\.$"
+    with pytest.raises(TypeError, match=said):
+        truncation_bias(wrong, horizons=HORIZONS)
+
+
+def test_a_bias_of_no_horizons_has_none():
+    bias = truncation_bias(average_spectrum(0.5), horizons=(4,))
+    empty = bias._replace(horizons=bias.horizons[:0], relative=bias.relative[:0])
+    with pytest.raises(ValueError, match=r"^adaptive_horizon: bias must have .* n >= 1, got \[0\]"):
+        adaptive_horizon(empty, tolerance=0.1)
 
 
 def test_what_is_no_bias_has_no_horizon():

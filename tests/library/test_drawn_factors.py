@@ -60,6 +60,22 @@ def test_factors_are_zero_or_make_up_for_the_cuts():
     np.testing.assert_allclose(factors.mean(1), 1.0, atol=0.25)
 
 
+@pytest.mark.standard
+def test_a_factor_is_one_over_the_probability_that_it_is_drawn(monkeypatch):
+    """In float32, where it is smaller than any number of draws would show."""
+    drawn = {}
+
+    def bernoulli(key, p, mode):
+        drawn.update(p=p, mode=mode)
+        return jnp.ones(p.shape, bool)
+
+    monkeypatch.setattr(jax.random, "bernoulli", bernoulli)
+    probability = jnp.array([0.0, 1e-9, 0.3, 1.0 - 2.0**-24])
+    factors = draw_boundary_factors(jax.random.key(0), 4, cut_probability=probability)
+    np.testing.assert_allclose(factors * drawn["p"], 1.0, rtol=1e-6)
+    assert drawn["mode"] == "high"  # else what is below 1e-7 is not drawn as often
+
+
 @pytest.mark.parametrize("probability", [1.0, -0.1, np.nan, np.array([0.0, 1.5])])
 def test_wrong_probabilities_fail_in_one_line(probability):
     draw = lambda key: draw_boundary_factors(key, 2, cut_probability=probability)
@@ -70,7 +86,7 @@ def test_wrong_probabilities_fail_in_one_line(probability):
 
 @pytest.mark.standard
 def test_a_probability_that_is_rounded_to_one_fails():
-    with pytest.raises(ValueError, match=r"cut_probability must be in \[0, 1\), got 1.0\.$"):
+    with pytest.raises(ValueError, match=r"in \[0, 1\), as float32, got 0.999999999\.$"):
         draw_boundary_factors(jax.random.key(0), 2, cut_probability=1.0 - 1e-9)
 
 

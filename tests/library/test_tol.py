@@ -138,6 +138,38 @@ def test_errors_that_overflow_do_not_end_the_others():
     assert exact[2] > 0.5
 
 
+def test_an_error_that_is_nan_does_not_end_the_others():
+    """Of one sample of two."""
+    step = lambda c, x: (c @ (0.95 * jnp.eye(2)[::-1]) + x, jnp.sum(c, -1))
+
+    def last(init, tol):
+        xs = jnp.zeros((8, 2, 1))
+        ys = truncated_scan(step, init, xs, horizon=6, tol=tol)[1]
+        return jnp.sum(ys[5] * jnp.array([1.0, jnp.nan]))
+
+    ended, exact = (jax.grad(last)(jnp.ones((2, 2)), tol)[0] for tol in (0.1, 0.0))
+    np.testing.assert_allclose(ended, exact, rtol=1e-12)
+    assert exact.min() > 0.5
+
+
+def test_errors_whose_squares_overflow_do_not_end_the_sweeps():
+    """In float32: they grow to 1e19 from the last step on, and then shrink."""
+    growth = np.r_[np.full(5, 0.5), np.full(10, 10.0**1.95), 1.0]
+    rotation = np.array([[0.0, 1.0], [-1.0, 0.0]])
+    is_last = np.arange(16) == 15
+
+    def loss(shift, tol):
+        step = lambda c, x: (c @ jnp.float32(rotation) * x[0] + shift, jnp.sum(c * x[1]))
+        xs = jnp.stack([jnp.float32(growth), jnp.float32(is_last)], axis=1)
+        init = jnp.zeros(2, jnp.float32)
+        return jnp.sum(truncated_scan(step, init, xs, horizon=15, tol=tol)[1])
+
+    with jax.enable_x64(False):
+        ended, exact = (jax.grad(loss)(jnp.ones(2, jnp.float32), tol) for tol in (1e-3, 0.0))
+    np.testing.assert_allclose(ended, exact, rtol=2e-3)
+    assert np.isfinite(exact).all() and np.abs(exact).min() > 1e18
+
+
 @pytest.mark.parametrize("shape", [(2, 0), (0,)])
 def test_a_leaf_without_entries_changes_nothing(shape):
     step = lambda c, x: ((jnp.tanh(c[0] + x), c[1] * 2.0), c[0])
