@@ -49,10 +49,14 @@ flags.adopt_module_key_flags(seeds)
 
 def learn(method: Method, num_seeds: int) -> dict[str, list]:
     """{"distance" [seeds][records]}; a seed has its start and its random truncations."""
+    learn_from = balancing.make_learn(TASK, method, NUM_UPDATES, NUM_RECORDS)
+
+    def learn_one(key):
+        for_start, for_draws = jax.random.split(key)
+        return learn_from(jax.random.uniform(for_start, minval=0.1, maxval=1.0), for_draws)
+
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    thetas = jax.vmap(lambda key: jax.random.uniform(key, minval=0.1, maxval=1.0))(keys)
-    learn_all = jax.vmap(balancing.make_learn(TASK, method, NUM_UPDATES, NUM_RECORDS))
-    return {"distance": results.rounded(jax.jit(learn_all)(thetas, keys))}
+    return {"distance": results.rounded(jax.jit(jax.vmap(learn_one))(keys))}
 
 
 def row(folder: Path, name: str, num_seeds: int) -> dict[str, Any]:
