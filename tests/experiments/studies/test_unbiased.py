@@ -29,9 +29,9 @@ def test_unbiased(study, tmp_path, monkeypatch):
     assert (tmp_path / "unbiased.png").stat().st_size > 1000
 
     method = methods["random horizon"]
-    key = jax.random.split(jax.random.key(0), 2)[1]
-    start = jax.random.uniform(key, minval=0.1, maxval=1.0)
-    expected = jax.jit(balancing.make_learn(task, method, 20, 2))(start, key)
+    for_start, for_draws = jax.random.split(jax.random.split(jax.random.key(0), 2)[1])
+    start = jax.random.uniform(for_start, minval=0.1, maxval=1.0)
+    expected = jax.jit(balancing.make_learn(task, method, 20, 2))(start, for_draws)
     np.testing.assert_allclose(rows[2]["distance"][1], expected, rtol=1e-3)
 
     monkeypatch.setattr(unbiased, "learn", None)
